@@ -1,0 +1,40 @@
+# Two commands do everything on a fresh machine: `make demo` trains, `make test` proves.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
+DEMO_MINUTES ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test lint types acceptance bench clean
+
+demo: $(STAMP)  ## train on the embedded text for a minute; ends with the table and a continuation
+	$(BIN)/elman train python-docs --minutes $(DEMO_MINUTES)
+
+test: $(STAMP)  ## the test suite, on two processes
+	$(PYTEST) -n 2 --dist worksteal -m "not acceptance"
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+acceptance: $(STAMP)  ## published results, minutes each; needs The Time Machine (ELMAN_DATA_HOME or a download)
+	$(PYTEST) -m acceptance -s
+
+bench: $(STAMP)  ## speed against plain PyTorch, interleaved; writes benchmarks/results/
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/generating.py
+	$(BIN)/python benchmarks/reading.py
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group all --editable ".[all]"
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
