@@ -1,0 +1,27 @@
+"""What a source of text is."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from elman.data.symbols import Level
+
+Text = Callable[[], Iterator[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a text comes from. Every call of `text` reads it again, in pieces."""
+
+    name: str
+    description: str
+    text: Text
+    level: Level = "char"
+    """The tokens that suit it where the user names none."""
+    split: tuple[Text, Text] | None = None
+    """Training and held-out text, where the source itself says which is which."""
+    raw: Callable[[], Iterator[bytes]] | None = None
+    """The bytes as they are, where they need not be UTF-8."""
+
+    def bytes(self) -> "Iterator[bytes]":
+        """The text as bytes, in pieces."""
+        return self.raw() if self.raw else (piece.encode("utf-8") for piece in self.text())

@@ -1,0 +1,111 @@
+"""The Time Machine by H. G. Wells (1895): found in the data home, else downloaded once and checked.
+
+The data home is `ELMAN_DATA_HOME`, or the place where the platform keeps data of programs. With
+`ELMAN_OFFLINE` set nothing is ever downloaded.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from elman.data.names import printable
+from elman.data.sources.base import Source
+from elman.disk import replace_file
+from elman.errors import DataError, StorageError
+
+FILE: Final = "timemachine.txt"
+SHA1: Final = "090b5e7e70c295757f55df93cb0a180b9691891a"
+URL: Final = "https://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt"
+MAX_BYTES: Final = 1 << 20
+"""More than this is read of no answer; the book has 178,979 bytes."""
+TIMEOUT: Final = 30.0
+"""Seconds without an answer until a download is given up."""
+
+
+def data_home() -> Path:
+    """The folder that holds downloaded texts."""
+    if home := os.environ.get("ELMAN_DATA_HOME"):
+        return Path(home).expanduser()
+    import platformdirs
+
+    return platformdirs.user_data_path("elman")
+
+
+def text() -> Iterator[str]:
+    """The book as it is.
+
+    Raises:
+        DataError: it is not there and cannot be downloaded, or what is there is something else.
+        StorageError: the data home cannot be read or written.
+    """
+    yield book(data_home() / FILE).decode("utf-8")
+
+
+def book(path: Path, url: str = URL) -> bytes:
+    """The bytes of the book from its file, which is downloaded if it is missing; checked in either case."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return _downloaded(path, url)
+    except OSError as error:
+        raise StorageError(f"{printable(path)}: cannot be read, {error.strerror}") from error
+    if (found := _sha1(content)) != SHA1:
+        raise DataError(
+            f"{printable(path)}: is not the book, its SHA-1 is {found} and should be {SHA1}: "
+            "delete the file, and it is downloaded again"
+        )
+    return content
+
+
+def _downloaded(path: Path, url: str) -> bytes:
+    """The book from the network, saved under its name only after it proved to be the book."""
+    content = _fetched(path, url)
+    if (found := _sha1(content)) != SHA1:
+        raise DataError(
+            f"{url} sent something else, {len(content):,} bytes that begin {content[:20]!r}, SHA-1 {found}, "
+            f"which were not kept: {_by_hand(path)}"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{printable(path.parent)}: cannot be made, {error.strerror}") from error
+    replace_file(path, content)
+    return content
+
+
+def _fetched(path: Path, url: str) -> bytes:
+    """What the address answers, at most `MAX_BYTES`."""
+    if os.environ.get("ELMAN_OFFLINE", "0") not in {"", "0"}:
+        raise DataError(f"time-machine is not on this machine and ELMAN_OFFLINE is set: {_by_hand(path)}")
+    import http.client
+    import urllib.error
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:  # noqa: S310 - the address is ours, not input
+            if answer.status != 200:
+                raise DataError(f"{url} answered with status {answer.status}: {_by_hand(path)}")
+            content: bytes = answer.read(MAX_BYTES)
+            return content
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise DataError(f"{url} answered with status {error.code}: {_by_hand(path)}") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise DataError(f"{url} cannot be downloaded ({error}): {_by_hand(path)}") from error
+
+
+def _by_hand(path: Path) -> str:
+    return f"put the book at {printable(path)} by hand (SHA-1 {SHA1})"
+
+
+def _sha1(content: bytes) -> str:
+    return hashlib.sha1(content, usedforsecurity=False).hexdigest()
+
+
+SOURCE = Source(
+    name="time-machine",
+    description="The Time Machine by H. G. Wells, 178,979 characters (downloaded once)",
+    text=text,
+)

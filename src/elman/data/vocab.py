@@ -1,0 +1,422 @@
+"""Symbols <-> the integers 0 .. V-1.
+
+    id = the rank of a symbol by falling count on the training part; ties in code-point order
+    0  = <unk>, every symbol that is not in the vocabulary (unless the vocabulary leaves it out)
+
+At level byte the ids are the byte values and nothing is unknown.
+"""
+
+import builtins
+import codecs
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from elman.data.names import printable
+from elman.data.symbols import (
+    BLOCK,
+    BYTE_NAMES,
+    LEVELS,
+    NEWLINE,
+    Codes,
+    Level,
+    Symbols,
+    check_level,
+    joined,
+    separator,
+    unsigned,
+)
+from elman.disk import replace_file
+from elman.errors import ConfigError, DataError, ModelError, StorageError
+from elman.tensors import JSON_LIMIT, damaged, strict_json
+
+Ids = Codes
+Tokens: TypeAlias = str | bytes | Symbols | Sequence[str]
+Entry = TypeVar("Entry", np.unsignedinteger[Any], np.bool_)
+
+UNKNOWN: Final = "<unk>"
+REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+"""How an unknown character is written, so that a text keeps its length; an unknown word is `<unk>`."""
+RARE_MASS: Final = 0.001
+"""The share of singletons in the training part from which on they become unknown."""
+FORMAT: Final = "elman-vocabulary"
+VERSION: Final = 1
+SHOWN: Final = 20
+"""Unseen symbols listed in a message."""
+
+
+class Vocab:
+    """The symbols of a text by falling frequency (S7).
+
+    Args:
+        tokens: the tokens of a training text, or how often each of them occurs.
+        level: what a token is.
+        min_count: rarer tokens are left to `<unk>`. None: 2 where singletons are more than 0.1 % of the text
+            (their share estimates the mass of unseen symbols, Good 1953), else 1.
+        unknown: keep id 0 for `<unk>`. Without it an unseen symbol is an error.
+
+    In a text the five characters `<unk>` are no token at any level, so they cannot be mistaken for it. In a
+    list of words, as in data sets prepared so, `<unk>` is the unknown token and is never counted as a word.
+
+    Raises:
+        ConfigError: tokens that the level does not have, or a `min_count` below 1.
+        DataError: nothing is left to count.
+
+    Example:
+        >>> vocab = Vocab("the time traveller for so the time".split())
+        >>> vocab["the"], vocab[["time", "so", "machine"]], vocab.to_tokens(1), len(vocab)
+        (1, [2, 4, 0], 'the', 6)
+    """
+
+    def __init__(
+        self,
+        tokens: Iterable[str] | Mapping[str, int],
+        *,
+        level: Level = "word",
+        min_count: int | None = 1,
+        unknown: bool = True,
+    ) -> None:
+        if level == "byte":
+            raise ConfigError("the vocabulary of bytes does not depend on a text: use Vocab.bytes()")
+        counts = +Counter(tokens)
+        if unknown and level == "word":
+            counts.pop(UNKNOWN, None)
+        least = _least(counts, min_count, unknown=unknown)
+        ranked = sorted((-n, token) for token, n in counts.items() if n >= least)
+        self._fill(level, [token for _, token in ranked], unknown=unknown)
+
+    @classmethod
+    def chars(cls, text: str, *, min_count: int | None = 1, unknown: bool = True) -> "Vocab":
+        """The characters of a text.
+
+        Example:
+            >>> vocab = Vocab.chars("abracadabra")
+            >>> vocab.encode("bad").tolist(), vocab.decode([2, 1, 5])
+            ([2, 1, 5], 'bad')
+        """
+        return cls.of(Symbols.read([text], "char"), min_count=min_count, unknown=unknown)
+
+    @classmethod
+    def words(cls, text: str | Sequence[str], *, min_count: int | None = 1, unknown: bool = True) -> "Vocab":
+        """The words of a text, or of a list of words."""
+        if isinstance(text, str):
+            return cls.of(Symbols.read([text], "word"), min_count=min_count, unknown=unknown)
+        return cls(text, level="word", min_count=min_count, unknown=unknown)
+
+    @classmethod
+    def bytes(cls) -> "Vocab":
+        """The 256 byte values in numeric order."""
+        return cls._ordered("byte", BYTE_NAMES, unknown=False)
+
+    @classmethod
+    def of(cls, symbols: Symbols, *, min_count: int | None = 1, unknown: bool = True) -> "Vocab":
+        """The vocabulary of a training part at its level; at level byte the settings do not matter."""
+        if symbols.level == "byte":
+            return cls.bytes()
+        counts = dict(zip(symbols.types, symbols.counts().tolist(), strict=True))
+        return cls(counts, level=symbols.level, min_count=min_count, unknown=unknown)
+
+    @classmethod
+    def _ordered(cls, level: Level, tokens: Iterable[str], *, unknown: bool) -> "Vocab":
+        """A vocabulary whose order is known."""
+        vocab = cls.__new__(cls)
+        vocab._fill(level, tokens, unknown=unknown)
+        return vocab
+
+    def _fill(self, level: Level, tokens: Iterable[str], *, unknown: bool) -> None:
+        self.level: Level = check_level(level)
+        self.unknown = unknown
+        self.idx_to_token: tuple[str, ...] = (*([UNKNOWN] if unknown else []), *tokens)
+        self.token_to_idx: dict[str, int] = {token: i for i, token in enumerate(self.idx_to_token)}
+        if len(self) == int(unknown):
+            raise DataError("there is no symbol to make a vocabulary of: give more text, or lower min_count")
+        if level == "char" and (wrong := [t for t in self.idx_to_token[int(unknown) :] if len(t) != 1]):
+            raise ConfigError(f"level char has tokens of one character, but {wrong[0]!r} has {len(wrong[0])}")
+        try:
+            "".join(self.idx_to_token).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise DataError("a token holds half of a surrogate pair, no character: remove it") from error
+
+    def __len__(self) -> int:
+        return len(self.idx_to_token)
+
+    def __repr__(self) -> str:
+        return f"Vocab({len(self)} {self.level} tokens{', with <unk>' if self.unknown else ''})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocab) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[str, bool, tuple[str, ...]]:
+        return self.level, self.unknown, self.idx_to_token
+
+    @overload
+    def __getitem__(self, tokens: str) -> int: ...
+    @overload
+    def __getitem__(self, tokens: list[str] | tuple[str, ...]) -> list[int]: ...
+    def __getitem__(self, tokens: str | list[str] | tuple[str, ...]) -> int | list[int]:
+        """The id of a token, or the ids of several.
+
+        Raises:
+            DataError: a token that is not in a vocabulary without `<unk>`.
+        """
+        if not isinstance(tokens, str):
+            return [self[token] for token in tokens]
+        if tokens not in self.token_to_idx and not self.unknown:
+            self._refuse([tokens])
+        return self.token_to_idx.get(tokens, 0)
+
+    @overload
+    def to_tokens(self, ids: int) -> str: ...
+    @overload
+    def to_tokens(self, ids: "Sequence[int] | Ids") -> list[str]: ...
+    def to_tokens(self, ids: "int | Sequence[int] | Ids") -> str | list[str]:
+        """The token of an id, or the tokens of several.
+
+        Raises:
+            DataError: an id that the vocabulary does not have.
+        """
+        if isinstance(ids, Sequence | np.ndarray):
+            return [self.to_tokens(int(i)) for i in ids]
+        if not 0 <= ids < len(self):
+            raise DataError(f"there is no token {ids}: the vocabulary has ids 0 to {len(self) - 1}")
+        return self.idx_to_token[ids]
+
+    @property
+    def dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
+        """The smallest unsigned integer type that holds every id."""
+        return unsigned(len(self) - 1)
+
+    def encode(self, text: Tokens, *, consume: bool = False) -> Ids:
+        """The ids of a text, of its symbols, or of a list of tokens, (n,) of `dtype`.
+
+        With `consume` the ids of symbols may take the place of their codes, which halves the memory of a long
+        text; the symbols are of no use then.
+
+        Raises:
+            DataError: a symbol that is not in a vocabulary without `<unk>`; the message lists them.
+            ConfigError: symbols of another level.
+        """
+        symbols = self._symbols(text)
+        if self.level == "byte" and symbols.types == BYTE_NAMES:
+            return symbols.codes
+        if not self.unknown and (unseen := self.unseen(symbols)):
+            self._refuse(unseen)
+        ids = np.array([self.token_to_idx.get(token, 0) for token in symbols.types], self.dtype)
+        reused = symbols.codes if consume and symbols.codes.dtype == self.dtype else None
+        return _looked_up(ids, symbols.codes, reused)
+
+    def unseen(self, text: Tokens) -> list[str]:
+        """The distinct symbols of a text that are not in the vocabulary, in order of appearance.
+
+        Example:
+            >>> Vocab.chars("abc").unseen("abyxya")
+            ['y', 'x']
+        """
+        symbols = self._symbols(text)
+        strange = symbols[~self.known(symbols)]
+        codes, places = np.unique(strange.codes, return_index=True)
+        return Symbols(self.level, codes[np.argsort(places)], strange.types).tokens()
+
+    def known(self, symbols: Symbols) -> npt.NDArray[np.bool_]:
+        """Which of the symbols are in the vocabulary, (n,)."""
+        return _looked_up(np.array([token in self.token_to_idx for token in symbols.types], np.bool_), symbols.codes)
+
+    def _symbols(self, text: Tokens) -> Symbols:
+        """The symbols of a text, or of a list of tokens that someone else split."""
+        if isinstance(text, str):
+            return Symbols.read([text], self.level)
+        if isinstance(text, bytes):
+            return Symbols.read([text], self.level)
+        if not isinstance(text, Symbols):
+            place = {token: i for i, token in enumerate(dict.fromkeys(text))}
+            codes = np.array([place[token] for token in text], unsigned(len(place)))
+            return Symbols(self.level, codes, tuple(place))
+        if text.level != self.level:
+            raise ConfigError(f"the vocabulary has {self.level} tokens, the text was split at level {text.level}")
+        return text
+
+    def _refuse(self, unseen: Sequence[str]) -> NoReturn:
+        more = f" and {len(unseen) - SHOWN:,} more" if len(unseen) > SHOWN else ""
+        shown = ", ".join(map(ascii_if_odd, unseen[:SHOWN]))
+        raise DataError(
+            f"not in the vocabulary, which has no <unk>: {shown}{more}: "
+            "leave them out of the text, or train with unknown symbols allowed"
+        )
+
+    def decode(self, ids: Sequence[int] | Ids) -> str:
+        """The text of some ids: what was encoded if every symbol is known, but for the spacing of words.
+
+        Unknown characters and bytes that are not UTF-8 are written as U+FFFD, unknown words as `<unk>`.
+
+        Raises:
+            DataError: an id that the vocabulary does not have.
+        """
+        if self.level == "byte":
+            return self.decode_bytes(ids).decode("utf-8", "replace")
+        tokens = self.to_tokens(ids)
+        if self.level == "word":
+            return joined(tokens)
+        return "".join(REPLACEMENT if token == UNKNOWN else token for token in tokens)
+
+    def decode_bytes(self, ids: Sequence[int] | Ids) -> builtins.bytes:
+        """The bytes of some ids, exactly, at level byte; at the other levels the text in UTF-8.
+
+        Raises:
+            DataError: an id that the vocabulary does not have.
+        """
+        if self.level != "byte":
+            return self.decode(ids).encode("utf-8")
+        if len(ids) and not 0 <= min(ids) <= max(ids) < len(self):
+            raise DataError(f"the ids of bytes are 0 to 255, not {min(ids)} to {max(ids)}")
+        return builtins.bytes(np.asarray(ids, np.uint8))
+
+    def stream(self) -> "Stream":
+        """A decoder that takes one id at a time.
+
+        Example:
+            >>> vocab = Vocab.bytes()
+            >>> stream = vocab.stream()
+            >>> [stream.push(int(i)) for i in vocab.encode("né!")]
+            ['n', '', 'é', '!']
+        """
+        return Stream(self)
+
+    def to_json(self) -> str:
+        """The vocabulary as JSON, one token a line; `<unk>` and the 256 bytes need no line."""
+        tokens = [] if self.level == "byte" else self.idx_to_token[int(self.unknown) :]
+        fields = {"format": FORMAT, "version": VERSION, "level": self.level, "unknown": self.unknown}
+        return json.dumps(fields | {"tokens": tokens}, ensure_ascii=False, indent=0) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | builtins.bytes, where: str = "the vocabulary") -> "Vocab":
+        """The vocabulary that `to_json` wrote; `where` names it in a message.
+
+        Raises:
+            ModelError: the text is damaged or no vocabulary.
+        """
+        fields = strict_json(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text, where)
+        try:
+            _check(fields)
+            if fields["level"] == "byte":
+                return cls.bytes()
+            return cls._ordered(fields["level"], fields["tokens"], unknown=fields["unknown"])
+        except (ValueError, ConfigError, DataError) as error:
+            raise damaged(where, str(error)) from error
+
+    def save(self, path: str | Path) -> None:
+        """Write the vocabulary as JSON; the file is whole or as it was before.
+
+        Raises:
+            ConfigError: there are too many tokens to be read back.
+            StorageError: the disk refuses.
+        """
+        content = self.to_json().encode("utf-8")
+        if len(content) > JSON_LIMIT:
+            raise ConfigError(f"a vocabulary of {len(self):,} tokens is too large to be read back: raise min_count")
+        replace_file(Path(path), content)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Vocab":
+        """The vocabulary that `save` wrote.
+
+        Raises:
+            ModelError: the file is missing, damaged, foreign or too large to be a vocabulary.
+            StorageError: the file cannot be read.
+        """
+        where = printable(path)
+        try:
+            with Path(path).open("rb") as file:
+                return cls.from_json(file.read(JSON_LIMIT + 1), where)  # strict_json refuses what is longer
+        except FileNotFoundError as error:
+            raise ModelError(f"{where}: no such file, the vocabulary is missing") from error
+        except OSError as error:
+            raise StorageError(f"{where}: cannot be read, {error.strerror}") from error
+
+
+class Stream:
+    """Text from ids one at a time, the same in sum as decoding them at once.
+
+    Push the ids of a prompt first and drop what comes back, and the text continues as the prompt asks: with
+    the space before a word, or the rest of a character that the prompt began.
+    """
+
+    def __init__(self, vocab: Vocab) -> None:
+        self._vocab = vocab
+        self._bytes = codecs.getincrementaldecoder("utf-8")("replace")
+        self._before = NEWLINE
+
+    def push(self, id_: int) -> str:
+        """What the text grows by; "" while a character of several bytes is incomplete."""
+        if self._vocab.level == "byte":
+            return self._bytes.decode(self._vocab.decode_bytes([id_]))
+        if self._vocab.level == "char":
+            return self._vocab.decode([id_])
+        word = self._vocab.to_tokens(id_)
+        gap, self._before = separator(self._before, word), word
+        return gap + word
+
+    def flush(self) -> str:
+        """The end of the text: U+FFFD for a character that never became complete, else ""."""
+        return self._bytes.decode(b"", final=True)
+
+
+def ascii_if_odd(token: str) -> str:
+    r"""The token in quotes, with escapes where it cannot be seen.
+
+    Example:
+        >>> ascii_if_odd("é"), ascii_if_odd("\u0301")
+        ("'é'", "'\\u0301'")
+    """
+    return ascii(token) if unicodedata.combining(token[0]) else repr(token)
+
+
+def _looked_up(table: npt.NDArray[Entry], codes: Codes, out: npt.NDArray[Entry] | None = None) -> npt.NDArray[Entry]:
+    """table[codes], in blocks: numpy widens indices to 8 bytes each (and so may write where it read)."""
+    found = np.empty(len(codes), table.dtype) if out is None else out
+    for start in range(0, len(codes), BLOCK):
+        part = slice(start, start + BLOCK)
+        np.take(table, codes[part], out=found[part], mode="clip")  # no code lies beyond the table
+    return found
+
+
+def _least(counts: Counter[str], min_count: int | None, *, unknown: bool) -> int:
+    """The count from which on a token is in the vocabulary.
+
+        P(unseen) ~ N_1 / N        N_1 tokens that occur once, N tokens (Good 1953)
+
+    Rare tokens are dropped only where there is an `<unk>` for them, and never all of them.
+    """
+    if min_count is not None:
+        if min_count < 1:
+            raise ConfigError(f"min_count is {min_count}, but a count is at least 1")
+        return min_count if unknown else 1
+    once = sum(n == 1 for n in counts.values())
+    return 2 if unknown and RARE_MASS * counts.total() < once < len(counts) else 1
+
+
+def _check(fields: Any) -> None:
+    """Raise ValueError unless these are the fields of a vocabulary."""
+    names = ["format", "version", "level", "unknown", "tokens"]
+    if not isinstance(fields, dict) or sorted(fields) != sorted(names) or fields["format"] != FORMAT:
+        raise ValueError(f"not an {FORMAT} with the fields {', '.join(names)}")
+    if type(fields["version"]) is not int or fields["version"] != VERSION:
+        raise ValueError(f"version {fields['version']!r:.60}, this release reads {VERSION}")
+    if fields["level"] not in LEVELS or not isinstance(fields["unknown"], bool):
+        raise ValueError("level or unknown has a value that it cannot have")
+    tokens = fields["tokens"]
+    if not isinstance(tokens, list) or not all(isinstance(token, str) and token for token in tokens):
+        raise ValueError("tokens is not a list of strings")
+    if len({*tokens, *([UNKNOWN] if fields["unknown"] else [])}) != len(tokens) + fields["unknown"]:
+        raise ValueError("a token stands twice")
+    if fields["level"] == "byte" and (tokens or fields["unknown"]):
+        raise ValueError("level byte has its 256 values and no others")
