@@ -1,0 +1,19 @@
+"""The simple recurrent network with a rectifier in place of the hyperbolic tangent."""
+
+from elman.cells.base import Cell, Gates, Hidden, State
+
+
+class ElmanReLU(Cell):
+    """Elman's network with an unbounded activation (Le, Jaitly and Hinton 2015).
+
+    h' = max(0, W_x x + b_x + W_h h + b_h)
+    """
+
+    name = "elman-relu"
+    gates = "h"
+    states = "h"
+
+    @staticmethod
+    def step(x: Gates, u: Gates, *state: Hidden) -> State:  # noqa: ARG004 - the past enters through u alone
+        """One step: (B, H) asks of input and past to ((B, H),)."""
+        return ((x + u).relu(),)

@@ -1,0 +1,44 @@
+"""PyTorch's own recurrences: cuDNN on a GPU, oneDNN or ATen on a CPU."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from elman.cells import Cell, State
+from elman.engines.base import Engine, Weights
+
+
+def one_hot(ids: Tensor, width: int, like: Tensor) -> Tensor:
+    """(..., width) rows of zeros with a one at each id, in the precision and on the device of `like`."""
+    return like.new_zeros(*ids.shape, width).scatter_(-1, ids[..., None], 1.0)
+
+
+class Aten(Engine):
+    """The layers of `torch.nn`, called with elman's weights."""
+
+    name = "aten"
+    operators: ClassVar[dict[str, Callable[..., Any]]] = {
+        "elman": torch.rnn_tanh,
+        "elman-relu": torch.rnn_relu,
+        "gru": torch.gru,
+        "lstm": torch.lstm,
+    }
+
+    @staticmethod
+    def supports(cell: type[Cell], device: torch.device, dtype: torch.dtype) -> bool:
+        """Four cells in single and double precision; not Apple's GPU, whose LSTM has been silently wrong."""
+        return cell.name in Aten.operators and device.type != "mps" and dtype in (torch.float32, torch.float64)
+
+    @staticmethod
+    def run(cell: type[Cell], inputs: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
+        """Outputs (B, T, H) and the last state."""
+        steps = inputs.transpose(0, 1)
+        x = steps if inputs.is_floating_point() else one_hot(steps, weights.W_x.shape[1], weights.W_x)
+        h0 = tuple(s[None] for s in state)
+        start = h0 if len(h0) > 1 else h0[0]
+        outputs, *last = Aten.operators[cell.name](
+            x, start, list(weights), True, 1, 0.0, torch.is_grad_enabled(), False, False
+        )
+        return outputs.transpose(0, 1), tuple(s[0] for s in last)

@@ -1,0 +1,63 @@
+"""What an engine is: a way to run one layer of a cell over a sequence.
+
+All engines compute the same function; `loop` is its definition and every other is tested equal to it, in
+values and in all gradients.
+"""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from elman.cells import Cell, State
+
+ENGINES: dict[str, type["Engine"]] = {}
+"""Every engine by the name that a user types."""
+
+
+class Weights(NamedTuple):
+    """The parameters of one layer, in PyTorch's shapes and gate order."""
+
+    W_x: Tensor
+    """(G*H, I); column-major in memory where the input is a token, so that a token's column is contiguous."""
+    W_h: Tensor
+    """(G*H, H)"""
+    b_x: Tensor
+    """(G*H,)"""
+    b_h: Tensor
+    """(G*H,)"""
+
+
+class Engine(ABC):
+    """Runs one layer over a window."""
+
+    name: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        ENGINES[cls.name] = cls
+
+    @staticmethod
+    @abstractmethod
+    def supports(cell: type[Cell], device: torch.device, dtype: torch.dtype) -> bool:
+        """Whether this engine can run that cell there."""
+
+    @staticmethod
+    @abstractmethod
+    def run(cell: type[Cell], inputs: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
+        """Outputs (B, T, H) and the state after the last step.
+
+        `inputs` are features (B, T, I), or token ids (B, T), which mean their one-hot vectors.
+        The outputs are a view of time-major memory: `outputs.transpose(0, 1)` is contiguous.
+        """
+
+
+def asks(inputs: Tensor, weights: Weights) -> Tensor:
+    """What the inputs ask of every gate, W_x x_t + b_x for all t at once: (T, B, G*H), contiguous.
+
+    A one-hot input picks a column of W_x, so a token costs a row look-up and not a product.
+    """
+    if inputs.is_floating_point():
+        return F.linear(inputs.transpose(0, 1), weights.W_x, weights.b_x)
+    return F.embedding(inputs.t(), weights.W_x.t() + weights.b_x)

@@ -1,0 +1,47 @@
+"""What a model is asked to do: the symbols it reads and predicts, and what a prediction costs."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from elman.data.batches import IGNORE
+from elman.data.vocab import Vocab
+
+
+class Text:
+    """Predict the next token of a text: V classes, cost in nats.
+
+        nats = -log softmax(logits)[target]
+
+    A prediction is a vector of logits, log-probabilities up to a constant, so that a model that counts may
+    return log-probabilities as they are.
+    """
+
+    def __init__(self, vocab: Vocab, clean: str = "none") -> None:
+        self.vocab = vocab
+        self.clean = clean
+        """The named cleaning of every text before it is split into tokens (`elman.data.clean`)."""
+
+    @property
+    def size(self) -> int:
+        """V, the number of symbols read and predicted."""
+        return len(self.vocab)
+
+    @staticmethod
+    def nats(logits: Tensor, targets: Tensor) -> Tensor:
+        """Total cost, a scalar, of logits (B, T, V) at targets (B, T); `IGNORE` costs nothing."""
+        # Time-major rows: engines lay their outputs out so, and a sum does not mind the order.
+        rows = logits.transpose(0, 1).reshape(-1, logits.shape[-1])
+        return F.cross_entropy(rows, targets.t().reshape(-1), ignore_index=IGNORE, reduction="sum")
+
+    @staticmethod
+    def surprisals(logits: Tensor, targets: Tensor) -> Tensor:
+        """The cost of each target, (B, T) nats in float64; 0 where the target is `IGNORE`."""
+        rows = logits.double().flatten(0, 1)
+        each = F.cross_entropy(rows, targets.flatten(), ignore_index=IGNORE, reduction="none")
+        return each.view(targets.shape)
+
+    @staticmethod
+    def log_probabilities(logits: Tensor) -> Tensor:
+        """Normalised log-probabilities, (..., V)."""
+        return torch.log_softmax(logits, -1)
