@@ -1,0 +1,82 @@
+"""elman learns what comes next in a sequence.
+
+    >>> import elman
+    >>> vocab = elman.Vocab.chars("hello hello hello ")
+    >>> model = elman.Recurrent(elman.Text(vocab), cell="gru", hidden=16)
+
+Importing this package does no work: every public name is fetched when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from elman.config import Config, TrainSettings
+    from elman.data.corpus import Corpus, Part, read_corpus, split
+    from elman.data.vocab import Vocab
+    from elman.evaluation import Score, evaluate, surprisals
+    from elman.generation import generate, generate_samples
+    from elman.models.recurrent import Recurrent
+    from elman.saving import load, save
+    from elman.task import Text
+    from elman.training import Progress, Training, fit, train
+
+_HOMES = {
+    "Config": "config",
+    "Corpus": "data.corpus",
+    "Part": "data.corpus",
+    "Progress": "training",
+    "Recurrent": "models.recurrent",
+    "Score": "evaluation",
+    "Text": "task",
+    "TrainSettings": "config",
+    "Training": "training",
+    "Vocab": "data.vocab",
+    "evaluate": "evaluation",
+    "fit": "training",
+    "generate": "generation",
+    "generate_samples": "generation",
+    "load": "saving",
+    "read_corpus": "data.corpus",
+    "save": "saving",
+    "split": "data.corpus",
+    "surprisals": "evaluation",
+    "train": "training",
+}
+
+__all__ = [
+    "Config",
+    "Corpus",
+    "Part",
+    "Progress",
+    "Recurrent",
+    "Score",
+    "Text",
+    "TrainSettings",
+    "Training",
+    "Vocab",
+    "evaluate",
+    "fit",
+    "generate",
+    "generate_samples",
+    "load",
+    "read_corpus",
+    "save",
+    "split",
+    "surprisals",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Fetch a public name from its module."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'elman' has no attribute {name!r}")
+    value = getattr(import_module(f"elman.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return list(__all__)

@@ -1,0 +1,29 @@
+"""`elman env`: versions and devices, for a report of a fault."""
+
+import json as json_module
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+EXAMPLES = """Examples:
+  elman env
+  elman env --json"""
+
+
+def command(
+    *,
+    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
+) -> int:
+    """Print versions, threads, devices and directories."""
+    from elman.data.sources.time_machine import data_home
+    from elman.environment import environment
+
+    facts = environment() | {"data_home": str(data_home())}
+    if json:
+        print(json_module.dumps({"schema_version": 1} | facts))
+        return 0
+    for name, value in facts.items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else "not installed" if value is None else value
+        sys.stdout.write(f"{name:<18}{shown}\n")
+    return 0

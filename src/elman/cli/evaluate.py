@@ -1,0 +1,136 @@
+"""`elman evaluate`: what a text costs under a saved model."""
+
+import json as json_module
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from elman.cli.flags import help_of, number
+from elman.errors import ConfigError, DataError, ElmanError, StorageError
+
+if TYPE_CHECKING:
+    from elman.data.corpus import Part
+    from elman.evaluation import Score
+    from elman.models.recurrent import Recurrent
+
+EXAMPLES = """Examples:
+  elman evaluate runs/book                        # its own held-out text
+  elman evaluate runs/book other.txt --json
+  elman evaluate runs/book other.txt --per-token surprisal.tsv"""
+
+
+class GateError(ElmanError):
+    """The figure is worse than the user allows."""
+
+    exit_code = 6
+
+
+def command(
+    run: Annotated[Path, Parameter(help="A run, a checkpoint or a saved model.")],
+    *sources: Annotated[str, Parameter(help="What to score [default: the run's held-out text].")],
+    protocol: Annotated[
+        Literal["carried", "reset"],
+        Parameter(help="Keep the state through the text, or start anew every --window."),
+    ] = "carried",
+    window: Annotated[int, number("Steps between resets.", least=1)] = 64,
+    limit: Annotated[int | None, number("Score only the first N tokens.", least=1)] = None,
+    per_token: Annotated[Path | None, Parameter(help="Write each token and its surprisal in nats to this TSV.")] = None,
+    drop_unknown: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Leave out symbols that a vocabulary without <unk> does not hold.",
+        ),
+    ] = False,
+    max_ppl: Annotated[float | None, Parameter(help="Exit with 6 if perplexity is above this.")] = None,
+    engine: Annotated[str, Parameter(help=help_of("engine"))] = "auto",
+    device: Annotated[str, Parameter(help=help_of("device"))] = "auto",
+    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
+) -> int:
+    """Score a text with a saved model: perplexity and bits, beside uniform and unigram."""
+    from elman.environment import device_for
+    from elman.evaluation import evaluate
+    from elman.report import described
+    from elman.saving import find, load, load_counts
+    from elman.store import read_folder
+
+    if per_token is not None and per_token.exists():
+        raise ConfigError(f"{str(per_token)!r} exists already: choose another --per-token file")
+    model = load(run, engine=engine, device=device_for(device))
+    part = _part(run, model, sources, limit=limit, drop_unknown=drop_unknown)
+    score = evaluate(model, part, protocol=protocol, window=window)
+    counts = load_counts(read_folder(find(run), names=["counts.safetensors"]), model.task.size)
+    figures = {
+        "schema_version": 1,
+        "model": str(run),
+        "text": part.name,
+        **described(score, counts, part.ids),
+    }
+    if per_token is not None:
+        _write_tokens(per_token, model, part, score)
+    if json:
+        print(json_module.dumps(figures, ensure_ascii=False))
+    else:
+        _print(figures)
+    if max_ppl is not None and not score.perplexity <= max_ppl:  # a figure that is no number is no pass
+        raise GateError(f"perplexity {score.perplexity:.3f} is above the limit of {max_ppl:g}")
+    return 0
+
+
+def _part(run: Path, model: "Recurrent", sources: tuple[str, ...], *, limit: int | None, drop_unknown: bool) -> "Part":
+    """The text to score as ids: the one given, or the run's own held-out part."""
+    from elman.config import Config
+    from elman.data.corpus import read_part
+    from elman.evaluation import part_of
+    from elman.run import read_data
+    from elman.saving import find
+    from elman.store import read_folder
+
+    if sources:
+        return read_part(sources, model.task.vocab, clean=model.task.clean, limit=limit, drop_unknown=drop_unknown)
+    checkpoint = find(run)
+    if not (checkpoint / "training.json").exists():
+        raise ConfigError(f"{str(run)!r} is a model without a run: name a text to score")
+    facts = read_folder(checkpoint, names=["training.json"]).json("training.json")
+    corpus = read_data(Config.resolve((str(checkpoint), facts["config"])))
+    if corpus.digest != facts["corpus"]:
+        raise DataError(f"the text that {str(run)!r} learnt from has changed: restore it, or name a text to score")
+    if corpus.held_out is None:
+        raise ConfigError(f"the run {str(run)!r} held nothing out: name a text to score")
+    return corpus.held_out if limit is None else part_of(model, corpus.held_out.ids[:limit])
+
+
+def _write_tokens(path: Path, model: "Recurrent", part: "Part", score: "Score") -> None:
+    """The cost of each token as it was scored: the nats of the file add up to those of the score."""
+    from elman.evaluation import surprisals
+
+    # Where the state is carried no window is used, whatever its length.
+    how = {"protocol": score.protocol, "window": score.window or 1}
+    nats = surprisals(model, part.ids, **how, streams=score.streams)  # type: ignore[arg-type]  # a dict of both
+    tokens = model.task.vocab.to_tokens(part.ids)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write("token\tnats\n")
+            for token, cost in zip(tokens, nats.tolist(), strict=True):
+                file.write(f"{json_module.dumps(token, ensure_ascii=False)}\t{cost:.6f}\n")
+    except OSError as error:
+        raise StorageError(f"{str(path)!r} cannot be written: {error.strerror}") from error
+
+
+def _print(figures: dict[str, Any]) -> None:
+    protocol = "state carried" if figures["protocol"] == "carried" else f"state reset every {figures['window']}"
+    rows = [
+        ("perplexity", f"{figures['perplexity']:.3f}  ({protocol})"),
+        *((name, f"{value:.3f}") for name, value in figures["baselines"].items()),
+        ("bits per character", f"{figures['bits_per_character']:.4f}"),
+        ("bits per byte", f"{figures['bits_per_byte']:.4f}"),
+        ("tokens", f"{figures['tokens']:,} ({figures['unknown']:,} unknown)"),
+    ]
+    for name, value in rows:
+        sys.stdout.write(f"{name:<20}{value}\n")
+    worse = [name for name, value in figures["baselines"].items() if figures["perplexity"] >= value]
+    if worse:
+        sys.stdout.write(f"Worse than {' and '.join(worse)}: this model does not know this kind of text.\n")

@@ -1,0 +1,37 @@
+"""Stopping politely: the first signal ends the run after this step, saved; the second ends it now."""
+
+import signal
+import sys
+from contextlib import suppress
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+POLITE = [s for name in ("SIGINT", "SIGTERM", "SIGHUP") if (s := getattr(signal, name, None)) is not None]
+
+
+class Stop:
+    """A context in which SIGINT, SIGTERM and SIGHUP set a flag; a second raises `KeyboardInterrupt` with its number."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._before: dict[int, Any] = {}
+
+    def asked(self) -> bool:
+        """Whether a signal has come."""
+        return self.signal != 0
+
+    def __enter__(self) -> Self:
+        for number in POLITE:
+            self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        if self.signal:
+            raise KeyboardInterrupt(number)
+        self.signal = number
+        with suppress(OSError):  # a terminal that was closed sends SIGHUP and takes no more words
+            sys.stderr.write("\nelman: stopping after this step, then saving; again to stop at once\n")

@@ -1,0 +1,243 @@
+"""Every setting, once: the Python API, the command-line flags and the saved file are this object.
+
+A field's docstring is its help. Values come from, in order of precedence: what is passed (flags), environment
+variables `ELMAN_*`, a configuration file, the recipe, the defaults below.
+"""
+
+import dataclasses
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic.dataclasses import dataclass
+
+from elman.errors import ConfigError
+
+DEFAULT_MINUTES = 3.0
+_S = TypeVar("_S")
+_STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class DataSettings:
+    """From a source to tokens."""
+
+    level: Literal["char", "word", "byte"] | None = None
+    """Tokens: characters, words or bytes; the source's own choice if not given."""
+    clean: str = "none"
+    """Named cleaning: none, lower, lower-spaces, letters, letters-lines."""
+    errors: Literal["strict", "replace"] = "strict"
+    """What a byte that is not UTF-8 does: stop with an error, or become U+FFFD."""
+    limit: PositiveInt | None = None
+    """Use only the first N tokens."""
+    held_out: NonNegativeFloat = 0.1
+    """Held-out part at the end: a share below 1, or a number of tokens; 0 holds nothing out."""
+    test: NonNegativeFloat = 0.0
+    """Test part after the held-out part, never looked at while training; as held_out."""
+    min_count: PositiveInt | None = None
+    """Rarer training tokens become <unk>; not given: 2 where tokens seen once are over 0.1 % of the text."""
+    unknown: bool = True
+    """Whether the vocabulary has <unk> for symbols that the training part does not hold."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ModelSettings:
+    """The network."""
+
+    cell: str = "gru"
+    """Recurrent cell: elman, elman-relu, gru or lstm."""
+    hidden: Annotated[PositiveInt, Field(le=65536)] = 256
+    """Hidden units of a layer."""
+    layers: Annotated[PositiveInt, Field(le=64)] = 1
+    """Recurrent layers."""
+    embedding: Annotated[NonNegativeInt, Field(le=65536)] = 0
+    """Width of a learnt input vector a token; 0 is one-hot, a row look-up."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of each layer's outputs that training silences."""
+    tied: bool = False
+    """Use the embedding as the output map; embedding and hidden must be equal."""
+    learn_initial: bool = False
+    """Train the initial state instead of starting from zeros."""
+    init: str = "elman"
+    """Initial weights: elman, reference (normal, 0.01) or torch (uniform)."""
+    engine: str = "auto"
+    """What runs the recurrence: auto, aten (PyTorch's layers), bptt (written-out gradients), loop."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TrainSettings:
+    """How the network learns."""
+
+    batching: str = "sequential"
+    """Batches: sequential (state carried), random (fresh state), reference-sequential, reference-random."""
+    batch: Annotated[PositiveInt, Field(le=1_000_000)] = 32
+    """Rows of a batch."""
+    window: Annotated[PositiveInt, Field(le=1_000_000)] = 64
+    """Steps of a window: how far gradients reach back."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """Optimizer: adamw or sgd."""
+    lr: NonNegativeFloat = 3e-3
+    """Learning rate at its peak."""
+    weight_decay: NonNegativeFloat = 0.01
+    """Decoupled weight decay of the matrices (adamw)."""
+    schedule: Literal["one-cycle", "cosine", "step", "constant"] = "one-cycle"
+    """Learning rate over the run: one-cycle, cosine, step (a tenth after 1/2, a hundredth after 3/4), constant."""
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """One-cycle: share of the run in which the rate rises."""
+    final_lr: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """One-cycle and cosine: the last rate as a share of the peak."""
+    clip: NonNegativeFloat = 1.0
+    """Largest global L2 norm of the gradient; 0 does not clip."""
+    epochs: PositiveInt | None = None
+    """Budget: passes over the training text."""
+    steps: PositiveInt | None = None
+    """Budget: training steps."""
+    minutes: Annotated[float | None, Field(gt=0)] = None
+    """Budget: minutes of wall time, the default (3); the schedule follows the clock."""
+    patience: PositiveInt | None = None
+    """Stop after that many reports without a better held-out figure."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights a run ends with: the best on held-out text, or the last."""
+    reports: PositiveInt = 20
+    """Reports of a run, evenly spaced: a held-out figure and a sample each."""
+    seed: NonNegativeInt = 0
+    """Seed of everything random."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Config(DataSettings, ModelSettings, TrainSettings):
+    """Everything that `elman train` needs; `Config.resolve` builds it from its layers."""
+
+    sources: tuple[str, ...] = ("python-docs",)
+    """What to learn from: names of sources, files, folders, globs, or - for standard input."""
+    recipe: str = "elman"
+    """Named settings to start from: elman (the default), lecture, notes, notes-concise."""
+    device: str = "auto"
+    """Where to compute: auto (a CUDA GPU if there is one), cpu, cuda, mps."""
+    prompts: tuple[str, ...] = ()
+    """What the samples of a report continue; not given: the first 20 tokens of the training text."""
+    sample_length: NonNegativeInt = 50
+    """Tokens of a report's sample."""
+
+    @classmethod
+    def resolve(cls, *layers: tuple[str, Mapping[str, Any]]) -> "Config":
+        """The configuration from named layers of settings, the strongest first.
+
+        Raises:
+            ConfigError: an unknown setting, a value out of range, or more than one budget; it names the layer.
+        """
+        recipe = next((values["recipe"] for _, values in layers if "recipe" in values), "elman")
+        if recipe not in RECIPES:
+            raise ConfigError(f"there is no recipe {recipe!r}: choose {', '.join(RECIPES)}")
+        merged: dict[str, Any] = {}
+        origin: dict[str, str] = {}
+        for name, values in reversed([*layers, (f"recipe {recipe}", RECIPES[recipe])]):
+            budget = BUDGETS & {k for k, v in values.items() if v is not None}
+            if len(budget) > 1:
+                raise ConfigError(f"{name}: {' and '.join(sorted(budget))} are both budgets: give one of them")
+            if budget:
+                merged = {k: v for k, v in merged.items() if k not in BUDGETS}
+            merged |= values
+            origin |= dict.fromkeys(values, name)
+        if not BUDGETS & {k for k, v in merged.items() if v is not None}:
+            merged["minutes"] = DEFAULT_MINUTES
+        return _validated(cls, merged, origin)
+
+    def part(self, kind: type[_S]) -> _S:
+        """The settings of one kind alone: `config.part(TrainSettings)`."""
+        return kind(**{f.name: getattr(self, f.name) for f in dataclasses.fields(kind)})  # type: ignore[arg-type]  # a dataclass
+
+    def values(self) -> dict[str, Any]:
+        """All settings that are not None, as plain values for TOML or JSON."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items() if v is not None}
+
+
+BUDGETS = {"epochs", "steps", "minutes"}
+_BOOK: dict[str, Any] = {
+    "sources": ("time-machine",),
+    "limit": 30_000,
+    "held_out": 20_000,
+    "cell": "elman",
+    "hidden": 512,
+    "init": "reference",
+    "batching": "reference-sequential",
+    "batch": 32,
+    "optimizer": "sgd",
+    "weight_decay": 0.0,
+    "schedule": "constant",
+    "epochs": 500,
+    "keep": "last",
+    "prompts": ("time traveller", "traveller"),
+}
+_NOTES: dict[str, Any] = {
+    **_BOOK,
+    "clean": "letters-lines",
+    "window": 35,
+    "lr": 1.0,
+    "clip": 1.0,
+    "reports": 50,
+}
+RECIPES: dict[str, dict[str, Any]] = {
+    "elman": {},
+    "lecture": {
+        **_BOOK,
+        "clean": "lower-spaces",
+        "unknown": False,
+        "window": 64,
+        "lr": 100.0,
+        "clip": 0.01,
+        "reports": 10,
+    },
+    "notes": _NOTES,
+    "notes-concise": {**_NOTES, "hidden": 256, "init": "torch"},
+}
+"""Named settings to start from: this project's own; the lecture's (S61); the notes' networks from scratch and of
+PyTorch layers (S62). The last three train on the first 10,000 characters of the book and hold out the next 20,000."""
+
+
+def _validated(cls: type[Config], values: Mapping[str, Any], origin: Mapping[str, str]) -> Config:
+    known = {f.name for f in dataclasses.fields(cls)}
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{origin[key]}: there is no setting {key!r}{hint}")
+    try:
+        return TypeAdapter(cls).validate_python(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else "configuration"
+        message = f"{origin.get(key, 'configuration')}: {key} = {first['input']!r}: {first['msg']}"
+        raise ConfigError(message) from error
+
+
+def to_toml(values: Mapping[str, Any]) -> str:
+    """Flat settings as TOML; JSON's strings, numbers and lists are TOML's, but for one control character."""
+    lines = (f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
+    return "".join(line.replace("\x7f", "\\u007f") + "\n" for line in lines)
+
+
+def from_toml(path: Path) -> dict[str, Any]:
+    """The settings of a configuration file.
+
+    Raises:
+        ConfigError: it cannot be read, or is not TOML; names the line.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"the configuration {str(path)!r} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the configuration {str(path)!r} is not TOML: {error}") from error

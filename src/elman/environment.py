@@ -1,0 +1,49 @@
+"""What a run ran on: versions, threads, devices."""
+
+import os
+import platform
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from elman.errors import ConfigError
+
+PACKAGES = ("elman", "torch", "numpy", "safetensors", "cyclopts", "pydantic", "matplotlib", "zstandard")
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, as JSON values."""
+    return {
+        **{name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "devices": ["cpu", *(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))],
+    }
+
+
+def version(package: str) -> str | None:
+    """The installed version of a package, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def device_for(name: str) -> str:
+    """The device that a name means: "auto" is a CUDA GPU where there is one, else the CPU (S45).
+
+    Raises:
+        ConfigError: a device that is not there.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(f"device {name!r} is not to be had here: use auto or cpu") from error
+    return name

@@ -1,0 +1,214 @@
+"""Continuing a text: read the prompt, then draw a token, read it, draw the next (S15, S50)."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from elman.cells import State
+from elman.data.batches import START, Ids
+from elman.data.vocab import Vocab
+from elman.errors import ConfigError, DataError
+from elman.models.base import SequenceModel
+from elman.rng import numpy_generator
+
+PROMPT_CHUNK = 4096  # tokens of a prompt read at a time
+NOISE_CHUNK = 256  # steps whose noise is drawn at a time,
+NOISE_AT_ONCE = 2**20  # as far as no more numbers than these are drawn together: 8 MB
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How the next token is chosen from the logits.
+
+        P(token) is proportional to exp(logit / temperature), among those that top_k and top_p leave
+
+    `temperature` 0 takes the most probable token. `top_k` keeps the k most probable tokens; `top_p` keeps the
+    fewest that together have at least that probability (Holtzman et al. 2020). `<unk>` is never drawn.
+
+    Raises:
+        ConfigError: a negative or undefined temperature, top_k under 1, top_p outside (0, 1].
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.temperature >= 0 and math.isfinite(self.temperature)):
+            raise ConfigError(f"temperature {self.temperature}: give a finite number, 0 or more (0 is arg-max)")
+        if self.top_k is not None and self.top_k < 1:
+            raise ConfigError(f"top_k {self.top_k}: keep at least one token")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ConfigError(f"top_p {self.top_p} is not in (0, 1]")
+
+    def __call__(self, logits: npt.NDArray[np.float32], noise: npt.NDArray[np.float32] | None) -> npt.NDArray[np.int64]:
+        """A token a row, (B,), of logits (B, V), which are overwritten; `noise` is Gumbel noise, (B, V).
+
+        Adding Gumbel noise and taking the largest draws from the softmax (Gumbel 1954).
+        """
+        if noise is None:
+            return np.asarray(logits.argmax(-1))
+        logits -= logits.max(-1, keepdims=True)
+        logits /= np.float32(max(self.temperature, 1e-30))
+        if self.top_k is not None and self.top_k < logits.shape[1]:
+            logits[logits < np.partition(logits, -self.top_k)[:, -self.top_k, None]] = -np.inf
+        if self.top_p is not None and self.top_p < 1:
+            _keep_nucleus(logits, self.top_p)
+        logits += noise
+        return np.asarray(logits.argmax(-1))
+
+
+def _keep_nucleus(logits: npt.NDArray[np.float32], top_p: float) -> None:
+    """Silence all but the fewest tokens that have at least `top_p` of the probability; logits have maximum 0."""
+    order = np.argsort(-logits, -1, kind="stable")
+    p = np.exp(np.take_along_axis(logits, order, -1).astype(np.float64))
+    p /= p.sum(-1, keepdims=True)
+    outside = np.cumsum(p, -1) - p >= top_p
+    np.put_along_axis(logits, order, np.where(outside, -np.inf, np.take_along_axis(logits, order, -1)), -1)
+
+
+def draw_tokens(
+    model: SequenceModel, prompt: Ids, *, count: int, draw: Draw, samples: int = 1, seed: int = 0
+) -> Iterator[npt.NDArray[np.int64]]:
+    """`count` times one token a sample, (samples,), each sample a continuation of `prompt`."""
+    if count < 0 or samples < 1:
+        raise ConfigError(f"{samples} samples of {count} tokens: give at least one sample and no negative length")
+    vocab = model.task.vocab
+    with torch.inference_mode():
+        logits, state = _read(model, prompt, samples)
+        step, device = model.stepper(), logits.device
+        noise = _noise(samples, model.task.size, seed) if draw.temperature else None
+        for left in range(count, 0, -1):
+            scores = logits.float().numpy(force=True)
+            if vocab.unknown:
+                scores[:, 0] = -np.inf
+            tokens = draw(scores, next(noise) if noise else None)
+            yield tokens
+            if left > 1:
+                logits, state = step(torch.from_numpy(tokens).to(device), state)
+
+
+def _read(model: SequenceModel, prompt: Ids, samples: int) -> tuple[torch.Tensor, State]:
+    """The logits after the prompt and the state there, one row a sample (the warm-up of S50)."""
+    state = model.initial(1)
+    inputs = torch.from_numpy(np.concatenate(([START], prompt)).astype(np.int64))[None].to(state[0].device)
+    for chunk in inputs.split(PROMPT_CHUNK, 1):
+        logits, state = model(chunk, state)
+    return logits[:, -1].repeat(samples, 1), tuple(s.repeat(samples, 1) for s in state)
+
+
+def _noise(samples: int, size: int, seed: int) -> Iterator[npt.NDArray[np.float32]]:
+    """Gumbel noise for step after step, (samples, V), drawn in blocks; their size does not change what is drawn."""
+    rng = numpy_generator(seed, "samples")
+    steps = max(1, min(NOISE_CHUNK, NOISE_AT_ONCE // (samples * size)))
+    while True:
+        yield from rng.gumbel(size=(steps, samples, size)).astype(np.float32)
+
+
+def encode_prompt(vocab: Vocab, prompt: str) -> Ids:
+    """The prompt as ids.
+
+    Raises:
+        DataError: it holds symbols that the model has never seen; the message lists them.
+    """
+    strange = vocab.unseen(prompt)
+    if strange:
+        listed = ", ".join(repr(s) for s in strange[:10]) + (", ..." if len(strange) > 10 else "")
+        raise DataError(
+            f"the prompt has {len(strange)} symbols that the model has never seen: {listed}; "
+            "leave them out, or train on a text that has them"
+        )
+    return vocab.encode(prompt)
+
+
+def generate(
+    model: SequenceModel,
+    prompt: str = "",
+    length: int = 200,
+    *,
+    temperature: float = 0.7,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    stop: str | None = None,
+    seed: int = 0,
+) -> Iterator[str]:
+    """The continuation of `prompt`, piece by piece as it is drawn; `length` tokens, or up to `stop`.
+
+    Args:
+        model: what continues; it is not changed.
+        prompt: read first; its symbols must be in the vocabulary. Empty: as at the beginning of a text.
+        length: tokens to draw.
+        temperature: 0 takes the most probable token each time; see `Draw`.
+        top_k: draw from the k most probable tokens only.
+        top_p: draw from the most probable tokens that together have this probability.
+        stop: end before this string.
+        seed: of the draws; the same seed gives the same text.
+
+    Raises:
+        ConfigError: settings out of range.
+        DataError: symbols in the prompt that the vocabulary does not hold.
+    """
+    draw, vocab = Draw(temperature, top_k, top_p), model.task.vocab
+    ids = encode_prompt(vocab, prompt)
+    drawn = draw_tokens(model, ids, count=length, draw=draw, seed=seed)
+    return until(stop, render(vocab, ids, (int(t[0]) for t in drawn)))
+
+
+def generate_samples(
+    model: SequenceModel,
+    prompt: str = "",
+    length: int = 200,
+    *,
+    samples: int,
+    temperature: float = 0.7,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    stop: str | None = None,
+    seed: int = 0,
+) -> list[str]:
+    """Several continuations of one prompt, drawn side by side; the arguments of `generate`."""
+    draw, vocab = Draw(temperature, top_k, top_p), model.task.vocab
+    ids = encode_prompt(vocab, prompt)
+    drawn = list(draw_tokens(model, ids, count=length, draw=draw, samples=samples, seed=seed))
+    rows = np.stack(drawn, 1).tolist() if drawn else [[] for _ in range(samples)]
+    return ["".join(until(stop, render(vocab, ids, iter(row)))) for row in rows]
+
+
+def render(vocab: Vocab, prompt: Ids, tokens: Iterator[int]) -> Iterator[str]:
+    """Tokens as pieces of text, as they would stand after the prompt."""
+    stream = vocab.stream()
+    for token in prompt.tolist():
+        stream.push(token)
+    for token in tokens:
+        if piece := stream.push(token):
+            yield piece
+    if piece := stream.flush():
+        yield piece
+
+
+def until(stop: str | None, pieces: Iterator[str]) -> Iterator[str]:
+    """The pieces up to the first occurrence of `stop`, which may be spread over several."""
+    if not stop:
+        yield from pieces
+        return
+    held = ""
+    for piece in pieces:
+        held += piece
+        if stop in held:
+            yield held[: held.index(stop)]
+            return
+        safe = len(held) - _overlap(held, stop)
+        if safe:
+            yield held[:safe]
+            held = held[safe:]
+    if held:
+        yield held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """The longest end of `text` with which `stop` may begin."""
+    return next(n for n in range(min(len(text), len(stop) - 1), -1, -1) if text.endswith(stop[:n]))

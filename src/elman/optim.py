@@ -1,0 +1,80 @@
+"""The optimiser's side of a step: gradient clipping, learning-rate schedules, parameter groups."""
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from elman.config import TrainSettings
+from elman.errors import DivergedError
+
+
+def clip_gradients(parameters: Iterable[tuple[str, Tensor]], limit: float) -> float:
+    """Scale all gradients so that their global L2 norm is at most `limit`; the norm before, a float.
+
+        g <- min(1, limit / |g|) g      |g| over all parameters together (Pascanu et al. 2013)
+
+    The direction never changes. Parameters without a gradient are passed over; `limit` 0 only measures.
+
+    Raises:
+        DivergedError: a gradient is not finite; the message names the parameter.
+    """
+    named = [(name, p.grad) for name, p in parameters if p.grad is not None]
+    if not named:
+        return 0.0
+    gradients = [g for _, g in named]
+    norms = torch._foreach_norm(gradients)
+    norm = float(torch.linalg.vector_norm(torch.stack(norms)))
+    if not math.isfinite(norm):
+        _raise_for(named, norms)
+    if limit and norm > limit:
+        torch._foreach_mul_(gradients, limit / norm)
+    return norm
+
+
+def _raise_for(named: list[tuple[str, Tensor]], norms: tuple[Tensor, ...]) -> None:
+    bad = [name for (name, _), n in zip(named, norms, strict=True) if not math.isfinite(float(n))]
+    raise DivergedError(f"the gradient of {bad[0] if bad else 'all parameters together'} is not finite")
+
+
+def rate(settings: TrainSettings, fraction: float) -> float:
+    """The learning rate when `fraction` of the run, 0 to 1, is done.
+
+    one-cycle  linear from 0 to the peak over `warmup`, then a half cosine to `final_lr` (Smith 2018)
+    cosine     a half cosine from the peak to `final_lr` (Loshchilov and Hutter 2017)
+    step       the peak, a tenth of it from 1/2 on, a hundredth from 3/4 on
+    constant   the peak
+    """
+    return settings.lr * _SHAPES[settings.schedule](settings, min(max(fraction, 0.0), 1.0))
+
+
+def _cosine(settings: TrainSettings, fraction: float) -> float:
+    return settings.final_lr + (1 - settings.final_lr) * (1 + math.cos(math.pi * fraction)) / 2
+
+
+def _one_cycle(settings: TrainSettings, fraction: float) -> float:
+    if fraction < settings.warmup:
+        return fraction / settings.warmup
+    return _cosine(settings, (fraction - settings.warmup) / ((1 - settings.warmup) or 1.0))
+
+
+_SHAPES: dict[str, Callable[[TrainSettings, float], float]] = {
+    "one-cycle": _one_cycle,
+    "cosine": _cosine,
+    "step": lambda _, fraction: 1.0 if fraction < 0.5 else 0.1 if fraction < 0.75 else 0.01,
+    "constant": lambda _, __: 1.0,
+}
+
+
+def optimizer_for(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    """SGD, or AdamW (Loshchilov and Hutter 2019) whose decay acts on matrices and not on biases."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(trained, lr=settings.lr, foreach=True)
+    matrices, vectors = [p for p in trained if p.dim() > 1], [p for p in trained if p.dim() < 2]
+    groups = [
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.99), foreach=True)

@@ -1,0 +1,104 @@
+"""Pictures of a run. matplotlib is optional (the extra "plot") and imported only here, when asked."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from elman.errors import ConfigError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TRAIN, HELD_OUT, BOUND = "#2a6fb0", "#c8452f", "#777777"
+
+
+def _pyplot() -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError('pictures need the "plot" extra: pip install "elman[plot]"') from error
+    return Figure
+
+
+def perplexity_curve(axes: "Axes", metrics: Sequence[Mapping[str, Any]], bounds: Mapping[str, float]) -> None:
+    """Perplexity against epoch on log axes: training, held-out, and every bound as a labelled line.
+
+    Args:
+        axes: where to draw.
+        metrics: records of metrics.jsonl, with "epoch" and "train" or "held_out".
+        bounds: name to perplexity.
+    """
+    for key, label, colour, style in (
+        ("train", "train", TRAIN, "-"),
+        ("held_out", "held-out", HELD_OUT, "o-"),
+    ):
+        points = [(m["epoch"], m[key]) for m in metrics if m.get(key) is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), style, color=colour, label=label, markersize=4, linewidth=1.8)
+            axes.annotate(f" {points[-1][1]:.2f}", points[-1], color=colour, va="center", fontsize=9)
+    axes.set_yscale("log")
+    _nice_ticks(axes)
+    for name, value in bounds.items():
+        axes.axhline(value, color=BOUND, linestyle=":", linewidth=1)
+        axes.annotate(
+            f"{name} {value:.2f}", (0.99, value), xycoords=("axes fraction", "data"), ha="right", va="bottom",
+            fontsize=8, color=BOUND,
+        )  # fmt: skip
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("perplexity")
+    axes.legend(frameon=False, loc="upper center", ncols=2)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _nice_ticks(axes: "Axes") -> None:
+    """Plain numbers 1, 2, 5, 10, ... instead of powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def gradient_curve(axes: "Axes", metrics: Sequence[Mapping[str, Any]], clip: float) -> None:
+    """Mean global gradient norm before clipping, against epoch, with the limit."""
+    points = [(m["epoch"], m["gradient_norm"]) for m in metrics if m.get("gradient_norm") is not None]
+    if points:
+        axes.plot(*zip(*points, strict=True), color=TRAIN, linewidth=1.5)
+    if clip:
+        axes.axhline(clip, color=BOUND, linestyle=":", linewidth=1)
+        axes.annotate(
+            f"clipped above {clip:g}", (0.99, clip), xycoords=("axes fraction", "data"), ha="right", va="bottom",
+            fontsize=8, color=BOUND,
+        )  # fmt: skip
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("gradient norm")
+    axes.set_yscale("log")
+    _nice_ticks(axes)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def run_pictures(
+    folder: Path,
+    metrics: Sequence[Mapping[str, Any]],
+    bounds: Mapping[str, float],
+    *,
+    title: str,
+    clip: float,
+) -> list[Path]:
+    """Write perplexity.png and gradient.png into `folder`; their paths.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    Figure = _pyplot()
+    paths = [folder / "perplexity.png", folder / "gradient.png"]
+    for path, height in zip(paths, (4.5, 3.0), strict=True):
+        figure = Figure(figsize=(7.5, height), dpi=150, layout="constrained")
+        axes = figure.subplots()
+        if path.stem == "perplexity":
+            perplexity_curve(axes, metrics, bounds)
+        else:
+            gradient_curve(axes, metrics, clip)
+        axes.set_title(title, fontsize=10)
+        figure.savefig(path)
+    return paths

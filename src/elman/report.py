@@ -1,0 +1,148 @@
+"""The end of a run: its figures beside their bounds, what they mean, and the pictures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from elman import bounds
+from elman.config import Config
+from elman.data.batches import Ids
+from elman.data.corpus import Part
+from elman.disk import replace_file
+from elman.environment import device_for
+from elman.errors import ModelError
+from elman.evaluation import PROTOCOLS, Score, evaluate, part_of, perplexity
+from elman.models.recurrent import Recurrent
+from elman.run import Job, records
+from elman.saving import build, to_json
+from elman.store import read_folder
+from elman.verdict import verdict
+
+SCORED_TRAINING_TOKENS = 200_000  # of the training text; the held-out text is scored whole
+SCHEMA = 1
+
+
+def conclude(job: Job) -> dict[str, Any]:
+    """Score the weights that the run keeps, write report.json, and return it.
+
+    Raises:
+        ModelError: no checkpoint, or a damaged one.
+    """
+    checkpoints = job.checkpoints
+    chosen = (checkpoints.best() if job.config.keep == "best" else None) or checkpoints.latest()
+    if chosen is None:
+        raise ModelError(f"the run {str(job.path)!r} has no checkpoint: let it train longer")
+    model = build(read_folder(chosen), engine=job.config.engine, device=device_for(job.config.device))
+    report = _report(job, model, chosen.name)
+    replace_file(job.path / "report.json", to_json(report))
+    return report
+
+
+def _report(job: Job, model: Recurrent, checkpoint: str) -> dict[str, Any]:
+    corpus, config, t = job.corpus, job.config, job.training
+    figures = {
+        part.name: _figures(model, _first(model, part), job.counts, config.window)
+        for part in (corpus.train, corpus.held_out)
+        if part
+    }
+    curve = [m for m in records(job.path / "metrics.jsonl") if m.get("report")]
+    train = figures[corpus.train.name][0]
+    held_out = figures[corpus.held_out.name][0] if corpus.held_out else None
+    return {
+        "schema_version": SCHEMA,
+        "run": str(job.path),
+        "checkpoint": checkpoint,
+        "source": corpus.source,
+        "vocabulary": len(corpus.vocab),
+        "unknown_symbol": corpus.vocab.unknown,
+        "cell": model.cell.name,
+        "hidden": model.widths,
+        "parameters": model.parameter_count(),
+        "engine": model.engine.name,
+        "device": str(model.b_q.device),
+        "steps": t.step,
+        "epochs": t.epoch + t.seen / len(corpus.train.ids),
+        "seconds": t.seconds,
+        "training_perplexity": curve[-1]["train"] if curve else None,
+        "floor": floor(config, corpus.train.ids),
+        "clip": config.clip,
+        "figures": figures,
+        "verdict": verdict(
+            train=train["perplexity"],
+            held_out=held_out["perplexity"] if held_out else None,
+            bounds=(held_out or train)["baselines"],
+            curve=[m["held_out"] for m in curve if m.get("held_out")],
+            training_curve=[m["train"] for m in curve if m.get("train")],
+        ),
+    }
+
+
+def _first(model: Recurrent, part: Part) -> Part:
+    """The part, or as much of a training part as is scored."""
+    if part.name != "train" or len(part.ids) <= SCORED_TRAINING_TOKENS:
+        return part
+    return part_of(model, part.ids[:SCORED_TRAINING_TOKENS])
+
+
+def _figures(model: Recurrent, part: Part, counts: npt.NDArray[np.int64], window: int) -> list[dict[str, Any]]:
+    return [
+        described(evaluate(model, part, protocol=protocol, window=window), counts, part.ids) for protocol in PROTOCOLS
+    ]
+
+
+def described(score: Score, counts: npt.NDArray[np.int64], ids: Ids) -> dict[str, Any]:
+    """A score with its baselines, as JSON values; all perplexities are over the same tokens.
+
+    `counts` are those of the training text; all zero, where a model was saved without, there is no unigram.
+    """
+    nats = {"uniform": bounds.uniform_nats(len(ids), len(counts))}
+    if counts.any():
+        nats["unigram"] = bounds.unigram_nats(counts, ids)
+    return {
+        "protocol": score.protocol,
+        "perplexity": score.perplexity,
+        "nats": score.nats,
+        "bits_per_character": score.bits_per_character,
+        "bits_per_byte": score.bits_per_byte,
+        "tokens": score.tokens,
+        "characters": score.characters,
+        "bytes": score.bytes,
+        "unknown": score.unknown,
+        "streams": score.streams,
+        "window": score.window,
+        "baselines": {name: perplexity(value, score.tokens) for name, value in nats.items()},
+    }
+
+
+def floor(config: Config, ids: Ids) -> float | None:
+    """The least training perplexity that the protocol allows, or None where it is not cheap to compute."""
+    if len(ids) > bounds.FLOOR_LIMIT:
+        return None
+    length = config.window if config.batching.endswith("random") else len(ids) // config.batch
+    return bounds.information_floor(ids, length)
+
+
+def pictures(path: Path) -> list[Path]:
+    """Draw the run in `path` again from its files.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+        ModelError: the run has no report.
+    """
+    from elman.plots import run_pictures
+
+    try:
+        report = json.loads((path / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{str(path)!r} has no readable report.json: finish the run first") from error
+    parts = list(report["figures"].values())
+    limits = dict(parts[-1][0]["baselines"])
+    if report["floor"]:
+        limits["floor of this training"] = report["floor"]
+    title = (
+        f"{report['source']}: {report['cell']} {'+'.join(map(str, report['hidden']))}, {report['epochs']:.0f} epochs"
+    )
+    return run_pictures(path, records(path / "metrics.jsonl"), limits, title=title, clip=report["clip"])

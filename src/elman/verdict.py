@@ -1,0 +1,76 @@
+"""What the figures mean, in words: the sentences under the table."""
+
+from collections.abc import Mapping, Sequence
+
+MEMORISING = 1.5  # held-out over training perplexity from which on it is said
+
+
+def verdict(
+    *,
+    train: float,
+    held_out: float | None,
+    bounds: Mapping[str, float],
+    curve: Sequence[float],
+    training_curve: Sequence[float],
+) -> list[str]:
+    """Sentences about a finished run, the most serious first.
+
+    Args:
+        train: perplexity on the training text, one state carried.
+        held_out: the same on the held-out text, if there is one.
+        bounds: the perplexities to compare with (uniform, unigram, ...), on the held-out text if there is one.
+        curve: held-out perplexity of each report.
+        training_curve: training perplexity of each report.
+    """
+    found = [
+        *_against_bounds(held_out if held_out is not None else train, bounds, held_out is not None),
+        *_memorising(train, held_out),
+        *_course(curve),
+        *_bounce(training_curve),
+    ]
+    if held_out is None:
+        found.append("No held-out text: these figures cannot tell learning from memorising.")
+    return found
+
+
+def _against_bounds(figure: float, bounds: Mapping[str, float], is_held_out: bool) -> list[str]:
+    where = "held-out text" if is_held_out else "training text"
+    lost = [f"{name} ({bound:.2f})" for name, bound in bounds.items() if figure >= bound]
+    if lost:
+        return [f"Worse than {' and '.join(lost)} on {where}: do not use this model."]
+    best = min(bounds, key=lambda name: bounds[name])
+    return [f"Better than {best} on {where}: perplexity {figure:.2f} against {bounds[best]:.2f}."]
+
+
+def _memorising(train: float, held_out: float | None) -> list[str]:
+    if held_out is None or held_out < MEMORISING * train:
+        return []
+    return [
+        f"Memorising: {train:.2f} on the training text, {held_out:.2f} on text it has not seen; "
+        "more text, dropout, a smaller network or a shorter run would help."
+    ]
+
+
+def _course(curve: Sequence[float]) -> list[str]:
+    """What the held-out curve did: still falling at the end, or lowest in the middle."""
+    if len(curve) < 4:
+        return []
+    best = min(range(len(curve)), key=curve.__getitem__)
+    if curve[-1] > 1.03 * curve[best]:
+        return [
+            f"Held-out perplexity was lowest ({curve[best]:.2f}) after {(best + 1) / len(curve):.0%} of the run "
+            f"and rose to {curve[-1]:.2f}."
+        ]
+    if best == len(curve) - 1 and curve[-1] < 0.98 * curve[-1 - len(curve) // 4]:
+        return ["Still falling when the run ended: a longer one would do better."]
+    return []
+
+
+def _bounce(curve: Sequence[float]) -> list[str]:
+    """Training perplexity that rises late is no over-fitting (S69): the steps are too large."""
+    if len(curve) < 4 or curve[-1] < 1.02 * min(curve):
+        return []
+    return [
+        f"Training perplexity itself rose from {min(curve):.2f} to {curve[-1]:.2f}: "
+        "the learning rate is too high for the end of the run; use a schedule or a smaller rate."
+    ]
