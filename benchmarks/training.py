@@ -33,6 +33,7 @@ class Plain(nn.Module):
         self.size, self.rnn, self.linear = size, LAYERS[cell](size, hidden), nn.Linear(hidden, size)
 
     def forward(self, inputs, state):
+        """Logits (T*B, V) and the new state."""
         x = F.one_hot(inputs.T, self.size).to(torch.float32)
         y, state = self.rnn(x, state)
         return self.linear(y.reshape(-1, y.shape[-1])), state

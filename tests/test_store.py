@@ -565,9 +565,10 @@ def test_no_flipped_bit_makes_a_pointer_name_another_checkpoint(tmp_path, pointe
     line = (tmp_path / pointer).read_bytes()
     find = checkpoints.latest if pointer == "LATEST" else checkpoints.best
     for bit in range(8 * len(line)):
-        flipped = bytearray(line)
-        flipped[bit // 8] ^= 1 << bit % 8
-        (tmp_path / pointer).write_bytes(flipped)
+        (tmp_path / pointer).unlink()
+        (tmp_path / pointer).write_bytes(
+            line[: bit // 8] + bytes([line[bit // 8] ^ 1 << bit % 8]) + line[bit // 8 + 1 :]
+        )
         if pointer == "BEST":
             with pytest.raises(ModelError):
                 find()

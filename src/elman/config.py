@@ -84,11 +84,11 @@ class TrainSettings:
     """Batches: sequential (state carried), random (fresh state), reference-sequential, reference-random."""
     batch: Annotated[PositiveInt, Field(le=1_000_000)] = 32
     """Rows of a batch."""
-    window: Annotated[PositiveInt, Field(le=1_000_000)] = 64
+    window: Annotated[PositiveInt, Field(le=1_000_000)] = 32
     """Steps of a window: how far gradients reach back."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """Optimizer: adamw or sgd."""
-    lr: NonNegativeFloat = 3e-3
+    lr: NonNegativeFloat = 6e-3
     """Learning rate at its peak."""
     weight_decay: NonNegativeFloat = 0.01
     """Decoupled weight decay of the matrices (adamw)."""

@@ -88,7 +88,7 @@ def evaluate(
     text: str | Ids | Part,
     *,
     protocol: Protocol = "carried",
-    window: int = 64,
+    window: int = 32,
     streams: int | None = None,
 ) -> Score:
     """The cost of every token of `text`, the first included.
@@ -115,7 +115,7 @@ def evaluate(
 
 
 def surprisals(
-    model: SequenceModel, ids: Ids, *, protocol: Protocol = "carried", window: int = 64, streams: int = 1
+    model: SequenceModel, ids: Ids, *, protocol: Protocol = "carried", window: int = 32, streams: int = 1
 ) -> npt.NDArray[np.float64]:
     """The cost of each token in nats, (N,): -log P(token | what the protocol lets it see)."""
     each = np.zeros(len(ids))

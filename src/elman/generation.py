@@ -17,6 +17,7 @@ from elman.rng import numpy_generator
 
 PROMPT_CHUNK = 4096  # tokens of a prompt read at a time
 NOISE_CHUNK = 256  # steps whose noise is drawn at a time,
+COLDEST, HOTTEST = 1e-30, 1e30  # temperatures beyond these are taken for them: single precision holds no more
 NOISE_AT_ONCE = 2**20  # as far as no more numbers than these are drawn together: 8 MB
 
 
@@ -46,26 +47,26 @@ class Draw:
             raise ConfigError(f"top_p {self.top_p} is not in (0, 1]")
 
     def __call__(self, logits: npt.NDArray[np.float32], noise: npt.NDArray[np.float32] | None) -> npt.NDArray[np.int64]:
-        """A token a row, (B,), of logits (B, V), which are overwritten; `noise` is Gumbel noise, (B, V).
+        """A token a row, (B,), of logits (B, V), which are overwritten.
 
-        Adding Gumbel noise and taking the largest draws from the softmax (Gumbel 1954).
+        argmax(logit + temperature * Gumbel noise) is a draw from the softmax (Gumbel 1954); `noise`, (B, V), is
+        already multiplied by the temperature. Without noise it is the most probable token.
         """
         if noise is None:
             return np.asarray(logits.argmax(-1))
-        logits -= logits.max(-1, keepdims=True)
-        logits /= np.float32(max(self.temperature, 1e-30))
         if self.top_k is not None and self.top_k < logits.shape[1]:
             logits[logits < np.partition(logits, -self.top_k)[:, -self.top_k, None]] = -np.inf
         if self.top_p is not None and self.top_p < 1:
-            _keep_nucleus(logits, self.top_p)
+            _keep_nucleus(logits, self.top_p, self.temperature)
         logits += noise
         return np.asarray(logits.argmax(-1))
 
 
-def _keep_nucleus(logits: npt.NDArray[np.float32], top_p: float) -> None:
-    """Silence all but the fewest tokens that have at least `top_p` of the probability; logits have maximum 0."""
+def _keep_nucleus(logits: npt.NDArray[np.float32], top_p: float, temperature: float) -> None:
+    """Silence all but the fewest tokens that have at least `top_p` of the probability."""
     order = np.argsort(-logits, -1, kind="stable")
-    p = np.exp(np.take_along_axis(logits, order, -1).astype(np.float64))
+    ranked = np.take_along_axis(logits, order, -1).astype(np.float64)
+    p = np.exp((ranked - ranked[:, :1]) / max(temperature, COLDEST))
     p /= p.sum(-1, keepdims=True)
     outside = np.cumsum(p, -1) - p >= top_p
     np.put_along_axis(logits, order, np.where(outside, -np.inf, np.take_along_axis(logits, order, -1)), -1)
@@ -81,7 +82,7 @@ def draw_tokens(
     with torch.inference_mode():
         logits, state = _read(model, prompt, samples)
         step, device = model.stepper(), logits.device
-        noise = _noise(samples, model.task.size, seed) if draw.temperature else None
+        noise = _noise(samples, model.task.size, draw, seed) if draw.temperature else None
         for left in range(count, 0, -1):
             scores = logits.float().numpy(force=True)
             if vocab.unknown:
@@ -101,12 +102,11 @@ def _read(model: SequenceModel, prompt: Ids, samples: int) -> tuple[torch.Tensor
     return logits[:, -1].repeat(samples, 1), tuple(s.repeat(samples, 1) for s in state)
 
 
-def _noise(samples: int, size: int, seed: int) -> Iterator[npt.NDArray[np.float32]]:
-    """Gumbel noise for step after step, (samples, V), drawn in blocks; their size does not change what is drawn."""
-    rng = numpy_generator(seed, "samples")
-    steps = max(1, min(NOISE_CHUNK, NOISE_AT_ONCE // (samples * size)))
+def _noise(samples: int, size: int, draw: Draw, seed: int) -> Iterator[npt.NDArray[np.float32]]:
+    """Gumbel noise times the temperature for step after step, (samples, V), drawn in blocks."""
+    rng, scale = numpy_generator(seed, "samples"), min(draw.temperature, HOTTEST)
     while True:
-        yield from rng.gumbel(size=(steps, samples, size)).astype(np.float32)
+        yield from (scale * rng.gumbel(size=(NOISE_CHUNK, samples, size))).astype(np.float32)
 
 
 def encode_prompt(vocab: Vocab, prompt: str) -> Ids:

@@ -28,14 +28,19 @@ def perplexity_curve(axes: "Axes", metrics: Sequence[Mapping[str, Any]], bounds:
         metrics: records of metrics.jsonl, with "epoch" and "train" or "held_out".
         bounds: name to perplexity.
     """
-    for key, label, colour, style in (
-        ("train", "train", TRAIN, "-"),
-        ("held_out", "held-out", HELD_OUT, "o-"),
-    ):
+    ends = []
+    for key, label, colour, style in (("train", "train", TRAIN, "-"), ("held_out", "held-out", HELD_OUT, "o-")):
         points = [(m["epoch"], m[key]) for m in metrics if m.get(key) is not None]
         if points:
             axes.plot(*zip(*points, strict=True), style, color=colour, label=label, markersize=4, linewidth=1.8)
-            axes.annotate(f" {points[-1][1]:.2f}", points[-1], color=colour, va="center", fontsize=9)
+            ends.append((points[-1], colour))
+    highest = max((value for (_, value), _ in ends), default=0)
+    for (x, value), colour in ends:  # the higher figure above its line, the lower below: they never overlap
+        side, away = ("bottom", 4) if value == highest else ("top", -4)
+        axes.annotate(
+            f"{value:.2f}", (x, value), (0, away), textcoords="offset points", color=colour, ha="right", va=side,
+            fontsize=9,
+        )  # fmt: skip
     axes.set_yscale("log")
     _nice_ticks(axes)
     for name, value in bounds.items():
@@ -46,7 +51,7 @@ def perplexity_curve(axes: "Axes", metrics: Sequence[Mapping[str, Any]], bounds:
         )  # fmt: skip
     axes.set_xlabel("epoch")
     axes.set_ylabel("perplexity")
-    axes.legend(frameon=False, loc="upper center", ncols=2)
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -99,6 +104,6 @@ def run_pictures(
             perplexity_curve(axes, metrics, bounds)
         else:
             gradient_curve(axes, metrics, clip)
-        axes.set_title(title, fontsize=10)
+        axes.set_title(title, fontsize=10, loc="left")
         figure.savefig(path)
     return paths

@@ -1,6 +1,7 @@
 """The end of a run: its figures beside their bounds, what they mean, and the pictures."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from elman.data.batches import Ids
 from elman.data.corpus import Part
 from elman.disk import replace_file
 from elman.environment import device_for
-from elman.errors import ModelError
+from elman.errors import DivergedError, ModelError
 from elman.evaluation import PROTOCOLS, Score, evaluate, part_of, perplexity
 from elman.models.recurrent import Recurrent
 from elman.run import Job, records
@@ -30,6 +31,7 @@ def conclude(job: Job) -> dict[str, Any]:
 
     Raises:
         ModelError: no checkpoint, or a damaged one.
+        DivergedError: a perplexity that no float holds.
     """
     checkpoints = job.checkpoints
     chosen = (checkpoints.best() if job.config.keep == "best" else None) or checkpoints.latest()
@@ -37,17 +39,18 @@ def conclude(job: Job) -> dict[str, Any]:
         raise ModelError(f"the run {str(job.path)!r} has no checkpoint: let it train longer")
     model = build(read_folder(chosen), engine=job.config.engine, device=device_for(job.config.device))
     report = _report(job, model, chosen.name)
+    if any(math.isinf(score["perplexity"]) for scores in report["figures"].values() for score in scores):
+        raise DivergedError(
+            f"training diverged: the weights in {str(chosen)!r} have an infinite perplexity; "
+            "begin a new run with a lower lr, or clip more tightly"
+        )
     replace_file(job.path / "report.json", to_json(report))
     return report
 
 
 def _report(job: Job, model: Recurrent, checkpoint: str) -> dict[str, Any]:
     corpus, config, t = job.corpus, job.config, job.training
-    figures = {
-        part.name: _figures(model, _first(model, part), job.counts, config.window)
-        for part in (corpus.train, corpus.held_out)
-        if part
-    }
+    figures = {part.name: _figures(model, _first(model, part), job.counts, config.window) for part in corpus.parts}
     curve = [m for m in records(job.path / "metrics.jsonl") if m.get("report")]
     train = figures[corpus.train.name][0]
     held_out = figures[corpus.held_out.name][0] if corpus.held_out else None
@@ -66,6 +69,7 @@ def _report(job: Job, model: Recurrent, checkpoint: str) -> dict[str, Any]:
         "steps": t.step,
         "epochs": t.epoch + t.seen / len(corpus.train.ids),
         "seconds": t.seconds,
+        "tokens_per_second": t.learnt / t.seconds if t.seconds else None,
         "training_perplexity": curve[-1]["train"] if curve else None,
         "floor": floor(config, corpus.train.ids),
         "clip": config.clip,
@@ -138,11 +142,10 @@ def pictures(path: Path) -> list[Path]:
         report = json.loads((path / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{str(path)!r} has no readable report.json: finish the run first") from error
-    parts = list(report["figures"].values())
-    limits = dict(parts[-1][0]["baselines"])
+    figures = report["figures"]
+    limits = dict(figures.get("held-out", figures["train"])[0]["baselines"])
     if report["floor"]:
         limits["floor of this training"] = report["floor"]
-    title = (
-        f"{report['source']}: {report['cell']} {'+'.join(map(str, report['hidden']))}, {report['epochs']:.0f} epochs"
-    )
+    widths = "+".join(map(str, report["hidden"]))
+    title = f"{Path(report['source']).name}: {report['cell']} {widths}, {report['epochs']:.3g} epochs"
     return run_pictures(path, records(path / "metrics.jsonl"), limits, title=title, clip=report["clip"])

@@ -42,7 +42,20 @@ from elman.training import Progress, Sum, Training, train
 SAVE_SECONDS = 60.0  # at most this much work is lost, plus a step
 PROMPT_TOKENS = 20
 RESUMABLE = {"epochs", "steps", "minutes", "device"}  # what a resumed run may change
-COUNTERS = ("step", "epoch", "batch", "seen", "seconds", "reports", "best", "stale", "last", "norms", "normed")
+COUNTERS = (
+    "step",
+    "epoch",
+    "batch",
+    "seen",
+    "learnt",
+    "seconds",
+    "reports",
+    "best",
+    "stale",
+    "last",
+    "norms",
+    "normed",
+)
 
 
 @dataclass

@@ -129,7 +129,7 @@ def _slot(name: str, entry: object, where: str) -> Slot:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end], **rest} if (
             not rest and dtype in DTYPES and len(shape) <= DIMENSIONS_LIMIT
         ):
-            if all(type(number) is int and 0 <= number < 2**63 for number in (*shape, begin, end)):
+            if all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
                 return _sized(name, Slot(DTYPES[dtype][0], tuple(shape), begin, end), DTYPES[dtype][1], where)
     raise damaged(where, f"the header's entry for tensor {name!r:.60} is not a dtype, a shape and two offsets")
 

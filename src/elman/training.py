@@ -56,6 +56,8 @@ class Training:
     """Batches done in this epoch."""
     seen: int = 0
     """Targets done in this epoch."""
+    learnt: int = 0
+    """Targets done in all."""
     seconds: float = 0.0
     reports: int = 0
     best: float = math.inf
@@ -234,6 +236,7 @@ def _count(training: Training, row: Rows, nats: float, *, ends: bool) -> None:
     training.step += 1
     training.batch += 1
     training.seen += row.targets
+    training.learnt += row.targets
     training.tally.nats += nats
     training.tally.tokens += row.targets
     if ends:

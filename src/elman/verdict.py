@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 MEMORISING = 1.5  # held-out over training perplexity from which on it is said
 
+DIVERGED = 2.0  # last over lowest training perplexity from which on a late rise is called that
+
 
 def verdict(
     *,
@@ -70,6 +72,10 @@ def _bounce(curve: Sequence[float]) -> list[str]:
     """Training perplexity that rises late is no over-fitting (S69): the steps are too large."""
     if len(curve) < 4 or curve[-1] < 1.02 * min(curve):
         return []
+    if curve[-1] > DIVERGED * min(curve):
+        return [
+            f"Diverged: training perplexity rose from {min(curve):.2f} to {curve[-1]:.2f}; lower the learning rate."
+        ]
     return [
         f"Training perplexity itself rose from {min(curve):.2f} to {curve[-1]:.2f}: "
         "the learning rate is too high for the end of the run; use a schedule or a smaller rate."

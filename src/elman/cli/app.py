@@ -6,7 +6,8 @@ from elman.cli import data, env, evaluate, generate, train
 
 EPILOGUE = (
     "Exit codes: 0 ok, 1 unexpected, 2 usage or configuration, 3 input data, 4 model or checkpoint, "
-    "5 training diverged, 6 a limit of yours was missed, 74 disk, 130 interrupted, 143 terminated (after saving). --debug shows tracebacks."
+    "5 training diverged, 6 a limit of yours was missed, 74 disk, 130 interrupted, "
+    "143 terminated (after saving). --debug shows tracebacks."
 )
 
 

@@ -34,7 +34,7 @@ def command(
         Literal["carried", "reset"],
         Parameter(help="Keep the state through the text, or start anew every --window."),
     ] = "carried",
-    window: Annotated[int, number("Steps between resets.", least=1)] = 64,
+    window: Annotated[int, number("Steps between resets.", least=1)] = 32,
     limit: Annotated[int | None, number("Score only the first N tokens.", least=1)] = None,
     per_token: Annotated[Path | None, Parameter(help="Write each token and its surprisal in nats to this TSV.")] = None,
     drop_unknown: Annotated[

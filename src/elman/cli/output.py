@@ -260,6 +260,11 @@ def _remarks(report: dict[str, Any]) -> list[str]:
     if report["training_perplexity"] is not None:
         floor = f"; no model can train below {report['floor']:.3f} by this protocol" if report["floor"] else ""
         remarks.append(f"While training: perplexity {report['training_perplexity']:.3f} in the last epoch{floor}.")
+    if report["tokens_per_second"]:
+        remarks.append(
+            f"{report['steps']:,} steps, {report['epochs']:.1f} epochs, {report['seconds']:.0f} s: "
+            f"{report['tokens_per_second']:,.0f} tokens/s on {report['device']}, engine {report['engine']}."
+        )
     unknown = {name: scores[0]["unknown"] for name, scores in report["figures"].items() if scores[0]["unknown"]}
     fate = "unknown, scored as <unk>" if report["unknown_symbol"] else "unknown, and left out: there is no <unk>"
     remarks += [f"{count:,} {name} tokens are {fate}." for name, count in unknown.items()]

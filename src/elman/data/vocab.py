@@ -7,7 +7,6 @@ At level byte the ids are the byte values and nothing is unknown.
 """
 
 import builtins
-import codecs
 import json
 import unicodedata
 from collections import Counter
@@ -18,18 +17,17 @@ from typing import Any, Final, NoReturn, TypeAlias, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
+from elman.data.decoding import REPLACEMENT, UNKNOWN, Stream
 from elman.data.names import printable
 from elman.data.symbols import (
     BLOCK,
     BYTE_NAMES,
     LEVELS,
-    NEWLINE,
     Codes,
     Level,
     Symbols,
     check_level,
     joined,
-    separator,
     unsigned,
 )
 from elman.disk import replace_file
@@ -40,9 +38,6 @@ Ids = Codes
 Tokens: TypeAlias = str | bytes | Symbols | Sequence[str]
 Entry = TypeVar("Entry", np.unsignedinteger[Any], np.bool_)
 
-UNKNOWN: Final = "<unk>"
-REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
-"""How an unknown character is written, so that a text keeps its length; an unknown word is `<unk>`."""
 RARE_MASS: Final = 0.001
 """The share of singletons in the training part from which on they become unknown."""
 FORMAT: Final = "elman-vocabulary"
@@ -185,7 +180,7 @@ class Vocab:
         Raises:
             DataError: an id that the vocabulary does not have.
         """
-        if isinstance(ids, Sequence | np.ndarray):
+        if not isinstance(ids, int):
             return [self.to_tokens(int(i)) for i in ids]
         if not 0 <= ids < len(self):
             raise DataError(f"there is no token {ids}: the vocabulary has ids 0 to {len(self) - 1}")
@@ -341,33 +336,6 @@ class Vocab:
             raise ModelError(f"{where}: no such file, the vocabulary is missing") from error
         except OSError as error:
             raise StorageError(f"{where}: cannot be read, {error.strerror}") from error
-
-
-class Stream:
-    """Text from ids one at a time, the same in sum as decoding them at once.
-
-    Push the ids of a prompt first and drop what comes back, and the text continues as the prompt asks: with
-    the space before a word, or the rest of a character that the prompt began.
-    """
-
-    def __init__(self, vocab: Vocab) -> None:
-        self._vocab = vocab
-        self._bytes = codecs.getincrementaldecoder("utf-8")("replace")
-        self._before = NEWLINE
-
-    def push(self, id_: int) -> str:
-        """What the text grows by; "" while a character of several bytes is incomplete."""
-        if self._vocab.level == "byte":
-            return self._bytes.decode(self._vocab.decode_bytes([id_]))
-        if self._vocab.level == "char":
-            return self._vocab.decode([id_])
-        word = self._vocab.to_tokens(id_)
-        gap, self._before = separator(self._before, word), word
-        return gap + word
-
-    def flush(self) -> str:
-        """The end of the text: U+FFFD for a character that never became complete, else ""."""
-        return self._bytes.decode(b"", final=True)
 
 
 def ascii_if_odd(token: str) -> str:

@@ -27,6 +27,13 @@ def affine(W: Tensor, b: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda x: torch.from_numpy(x.numpy() @ W_t + bias) if len(x) == 1 else F.linear(x, W, b)
 
 
+def pick(rows: Tensor, at: Tensor) -> Tensor:
+    """The rows of a table (V, N) at some ids (B,); a single one on the CPU as a view, which is quicker."""
+    if len(at) == 1 and at.device.type == "cpu":
+        return rows.narrow(0, int(at), 1)
+    return rows.index_select(0, at)
+
+
 class Layer(nn.Module):
     """The parameters of one layer: W_x, W_h, b_x, b_h in PyTorch's shapes and order, and its initial state."""
 
@@ -159,11 +166,11 @@ class Recurrent(nn.Module):
         head = affine(self.head, self.b_q)
 
         def one_step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
-            x = tokens if embed is None else embed.index_select(0, tokens)
+            x = tokens if embed is None else pick(embed, tokens)
             after: State = ()
             for depth, (ask, past) in enumerate(zip(asks, pasts, strict=True)):
                 old = state[depth * n : (depth + 1) * n]
-                asked = ask(x) if columns is None or depth else columns.index_select(0, x)
+                asked = ask(x) if columns is None or depth else pick(columns, x)
                 new = cell_step(asked, past(old[0]), *old)
                 x, after = new[0], after + new
             return head(x), after
