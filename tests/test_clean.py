@@ -16,6 +16,11 @@ def letters(text):
     return re.sub("\0+", " ", kept).lower()
 
 
+def reference_letters(text):
+    kept = "".join(c if c == "\n" or unicodedata.category(c)[0] in "LM" else " " for c in text)
+    return "".join(re.sub(" +", " ", line).strip(" ") for line in kept.split("\n")).lower()
+
+
 # The definitions, each on the whole text at once.
 ORACLES = {
     "none": lambda text: text,
@@ -25,6 +30,7 @@ ORACLES = {
     "letters-lines": lambda text: " ".join(
         line for line in (letters(line).strip(" ") for line in text.split("\n")) if line
     ),
+    "reference-letters": reference_letters,
 }
 
 # Dense in what is hard: capital sigmas, marks and apostrophes inside a word, white space of every kind.
@@ -60,6 +66,8 @@ def test_the_textbook_letters_of_an_english_text_without_the_lost_word_boundarie
     text = "The Time Traveller (for so we speak of him)\nwas expounding.\n\n  His grey eyes 8"
     assert CLEANINGS["letters"](text) == re.sub("[^A-Za-z]+", " ", text).lower()
     assert "him was expounding his grey eyes" in CLEANINGS["letters-lines"](text)
+    lines = [re.sub("[^A-Za-z]+", " ", line).strip().lower() for line in text.splitlines()]
+    assert CLEANINGS["reference-letters"](text) == "".join(lines)
 
 
 def test_letters_of_every_script_stay():

@@ -248,7 +248,13 @@ BOOK = Path(os.environ.get("ELMAN_DATA_HOME", ""), "timemachine.txt")
 @pytest.mark.skipif(not BOOK.is_file(), reason="set ELMAN_DATA_HOME to the folder that holds timemachine.txt")
 @pytest.mark.parametrize(
     ("clean", "characters", "symbols"),
-    [("none", 178_979, 70), ("lower-spaces", 178_606, 44), ("letters", 173_428, 27), ("letters-lines", 173_427, 27)],
+    [
+        ("none", 178_979, 70),
+        ("lower-spaces", 178_606, 44),
+        ("letters", 173_428, 27),
+        ("letters-lines", 173_427, 27),
+        ("reference-letters", 170_580, 27),
+    ],
 )
 def test_the_time_machine_has_the_published_sizes(clean, characters, symbols):
     corpus = read_corpus(["time-machine"], clean=clean, held_out=0)

@@ -37,7 +37,7 @@ class DataSettings:
     level: Literal["char", "word", "byte"] | None = None
     """Tokens: characters, words or bytes; the source's own choice if not given."""
     clean: str = "none"
-    """Named cleaning: none, lower, lower-spaces, letters, letters-lines."""
+    """Named cleaning: none, lower, lower-spaces, letters, letters-lines, reference-letters."""
     errors: Literal["strict", "replace"] = "strict"
     """What a byte that is not UTF-8 does: stop with an error, or become U+FFFD."""
     limit: PositiveInt | None = None
@@ -183,7 +183,7 @@ _BOOK: dict[str, Any] = {
 }
 _NOTES: dict[str, Any] = {
     **_BOOK,
-    "clean": "letters-lines",
+    "clean": "reference-letters",
     "window": 35,
     "lr": 1.0,
     "clip": 1.0,

@@ -16,8 +16,8 @@ from elman.models.base import SequenceModel
 from elman.rng import numpy_generator
 
 PROMPT_CHUNK = 4096  # tokens of a prompt read at a time
-NOISE_CHUNK = 256  # steps whose noise is drawn at a time,
 COLDEST, HOTTEST = 1e-30, 1e30  # temperatures beyond these are taken for them: single precision holds no more
+NOISE_CHUNK = 256  # steps whose noise is drawn at a time,
 NOISE_AT_ONCE = 2**20  # as far as no more numbers than these are drawn together: 8 MB
 
 
@@ -103,10 +103,11 @@ def _read(model: SequenceModel, prompt: Ids, samples: int) -> tuple[torch.Tensor
 
 
 def _noise(samples: int, size: int, draw: Draw, seed: int) -> Iterator[npt.NDArray[np.float32]]:
-    """Gumbel noise times the temperature for step after step, (samples, V), drawn in blocks."""
+    """Gumbel noise times the temperature, (samples, V) a step, in blocks whose size does not change what is drawn."""
     rng, scale = numpy_generator(seed, "samples"), min(draw.temperature, HOTTEST)
+    steps = max(1, min(NOISE_CHUNK, NOISE_AT_ONCE // (samples * size)))
     while True:
-        yield from (scale * rng.gumbel(size=(NOISE_CHUNK, samples, size))).astype(np.float32)
+        yield from (scale * rng.gumbel(size=(steps, samples, size))).astype(np.float32)
 
 
 def encode_prompt(vocab: Vocab, prompt: str) -> Ids:

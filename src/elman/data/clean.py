@@ -1,15 +1,15 @@
 """Named cleanings of a text. Each maps pieces to pieces, and where the pieces were cut does not show.
 
-    none           text
-    lower          lower(text)
-    lower-spaces   lower(text), every run of white space one space
-    letters        lower(letters and combining marks of any script, every run of anything else one space)
-    letters-lines  letters without a space at either end: the lines, stripped, joined by one space
-
-The textbook pipeline joins the stripped lines without a space ("himwas", 2,847 word boundaries lost in the
-book); that reading is not offered.
+none           text
+lower          lower(text)
+lower-spaces   lower(text), every run of white space one space
+letters        lower(letters and combining marks of any script, every run of anything else one space)
+letters-lines  letters without a space at either end: the lines, stripped, joined by one space
+reference-letters   the stripped lines joined by nothing, as the textbook does: 2,847 word boundaries of its book
+                    are lost ("himwas"); only to reproduce its figures
 """
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -131,6 +131,17 @@ def _stripped(pieces: Pieces) -> Iterator[str]:
         yield text.removesuffix(" ")
 
 
+def _joined_lines(pieces: Pieces) -> Iterator[str]:
+    """Letters in which a run of anything else is one space, or nothing where it holds a line break or an end."""
+    held = "\n"  # as if a line had ended before: what stands before the first letter vanishes
+    for piece in pieces:
+        text = held + "\n".join(_only_letters(piece.split("\n")))
+        kept = text.rstrip(" \n")
+        held = text[len(kept) :]
+        yield _RUN.sub(lambda run: "" if "\n" in run[0] else " ", kept)
+
+
+_RUN: Final = re.compile("[ \n]+")
 _ALL: Final = (
     Cleaning("none", "the text as it is", iter),
     Cleaning("lower", "lower-case", _lower),
@@ -144,6 +155,11 @@ _ALL: Final = (
         "letters-lines",
         "letters line by line: stripped, blank lines dropped, joined by one space",
         lambda text: _stripped(_lower(_spaced(_only_letters(text)))),
+    ),
+    Cleaning(
+        "reference-letters",
+        "the textbook's: letters line by line, joined by nothing; loses word boundaries",
+        lambda text: _lower(_joined_lines(text)),
     ),
 )
 CLEANINGS: Final = {each.name: each for each in _ALL}

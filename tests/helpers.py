@@ -1,0 +1,45 @@
+"""Tiny models and texts that several tests build."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+import elman
+from elman.data.batches import Ids
+from elman.engines import ENGINES
+
+SYMBOLS = "abcdef"
+V = len(SYMBOLS) + 1  # <unk> is token 0
+
+
+def task() -> elman.Text:
+    """The six letters a to f and `<unk>`: V = 7."""
+    return elman.Text(elman.Vocab.chars(SYMBOLS))
+
+
+def tiny(**settings: Any) -> elman.Recurrent:
+    """A model of a few units whose every parameter, biases and initial state included, is not zero."""
+    model = elman.Recurrent(task(), **{"hidden": 5, **settings})
+    rng = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.normal_(0, 0.7, generator=rng)
+    return model
+
+
+def supported(cell: str) -> list[str]:
+    """The engines that run a cell on the CPU in both precisions."""
+    kind = elman.models.recurrent.CELLS[cell]
+    device = torch.device("cpu")
+    return [n for n, e in sorted(ENGINES.items()) if e.supports(kind, device, torch.float64)]
+
+
+def tokens(n: int, seed: int = 0, size: int = V) -> Ids:
+    """`n` random tokens, `<unk>` (0) not among them."""
+    return np.random.default_rng(seed).integers(1, size, n).astype(np.uint8)
+
+
+def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of every parameter."""
+    return {name: p.detach().clone() for name, p in model.named_parameters()}

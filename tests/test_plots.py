@@ -1,0 +1,98 @@
+"""The pictures of a run: they appear, they show what was measured, and without matplotlib that is said."""
+
+import builtins
+
+import pytest
+
+from elman.errors import ConfigError
+from elman.plots import BOUND, HELD_OUT, TRAIN, gradient_curve, perplexity_curve, run_pictures
+
+matplotlib = pytest.importorskip("matplotlib", reason='needs the "plot" extra')
+
+METRICS = [
+    {"epoch": float(e), "train": 20 / e, "held_out": 25 / e if e % 2 else None, "gradient_norm": 1 / e}
+    for e in range(1, 9)
+]
+
+
+def axes():
+    from matplotlib.figure import Figure
+
+    return Figure().subplots()
+
+
+def drawn(tmp_path, metrics=METRICS, bounds=None, clip=1.0):
+    return run_pictures(tmp_path, metrics, bounds or {"uniform": 28.0}, title="gru 256, 8 epochs", clip=clip)
+
+
+def colours(path) -> dict[str, int]:
+    """How many pixels come near each of the three colours of ink."""
+    from matplotlib import colors, image
+
+    pixels = image.imread(path)[..., :3]
+    near = {}
+    for name in (TRAIN, HELD_OUT, BOUND):
+        near[name] = int((abs(pixels - colors.to_rgb(name)).max(-1) < 0.12).sum())
+    return near
+
+
+def test_two_pictures_with_ink_of_every_kind(tmp_path):
+    from matplotlib import image
+
+    paths = drawn(tmp_path)
+    assert [p.name for p in paths] == ["perplexity.png", "gradient.png"]
+    for path, height in zip(paths, (675, 450), strict=True):
+        pixels = image.imread(path)
+        assert pixels.shape[:2] == (height, 1125)
+        white = (pixels[..., :3] > 0.99).all(-1).mean()
+        assert 0.8 < white < 0.99
+    ink = colours(paths[0])
+    assert all(count > 100 for count in ink.values()), ink
+    assert colours(paths[1])[TRAIN] > 100
+    assert colours(paths[1])[HELD_OUT] == 0
+
+
+def test_the_curves_are_the_figures():
+    found = axes()
+    perplexity_curve(found, METRICS, {"uniform": 28.0, "floor": 1.2})
+    train, held_out, *limits = found.get_lines()
+    assert train.get_xydata().tolist() == [[m["epoch"], m["train"]] for m in METRICS]
+    assert held_out.get_xydata().tolist() == [[m["epoch"], m["held_out"]] for m in METRICS if m["held_out"]]
+    assert [line.get_ydata()[0] for line in limits] == [28.0, 1.2]
+    assert {t.get_text().strip() for t in found.texts} >= {"uniform 28.00", "floor 1.20", "2.50"}
+    assert (found.get_yscale(), found.get_xlabel(), found.get_ylabel()) == ("log", "epoch", "perplexity")
+    assert [t.get_text() for t in found.get_legend().get_texts()] == ["train", "held-out"]
+
+
+def test_the_norm_and_the_limit_that_clips_it():
+    found = axes()
+    gradient_curve(found, METRICS, 0.5)
+    curve, limit = found.get_lines()
+    assert curve.get_xydata().tolist() == [[m["epoch"], m["gradient_norm"]] for m in METRICS]
+    assert limit.get_ydata()[0] == 0.5
+    unclipped = axes()
+    gradient_curve(unclipped, METRICS, 0.0)
+    assert len(unclipped.get_lines()) == 1
+
+
+def test_without_held_out_text_its_curve_is_missing(tmp_path):
+    metrics = [m | {"held_out": None} for m in METRICS]
+    assert colours(drawn(tmp_path, metrics)[0])[HELD_OUT] == 0
+
+
+def test_one_point_is_drawn_too(tmp_path):
+    assert all(p.stat().st_size > 5000 for p in drawn(tmp_path, METRICS[:1]))
+
+
+def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
+    importing = builtins.__import__
+
+    def refuse(name, *arguments, **more):
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return importing(name, *arguments, **more)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(ConfigError, match=r'"plot" extra: pip install "elman\[plot\]"'):
+        drawn(tmp_path)
+    assert list(tmp_path.iterdir()) == []
