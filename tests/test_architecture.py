@@ -23,6 +23,7 @@ LAYERS = [
     {"models"},
     {"optim", "evaluation", "generation", "saving"},
     {"training"},
+    {"checkpoint"},
     {"run"},
     {"report"},
     {"cli"},

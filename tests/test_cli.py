@@ -248,9 +248,9 @@ def test_data_shows_what_a_source_holds(home: Path) -> None:
     found = good("data", "text.txt", "--json", folder=home).json
     assert (found["tokens"], found["symbols"]) == (len(ENGLISH), len(set(ENGLISH)) + 1)
     top = max(set(ENGLISH), key=ENGLISH.count)
-    assert next(iter(found["most frequent"])) == repr(top)
+    assert next(iter(found["most_frequent"])) == repr(top)
     numbers = good("data", "human-numbers", "--json").json
-    assert (numbers["train tokens"], numbers["held-out tokens"]) == (50_078, 13_016)
+    assert (numbers["train_tokens"], numbers["held_out_tokens"]) == (50_078, 13_016)
     assert good("data", "-", "--limit", "7", "--json", stdin=b"hello there").json["tokens"] == 7
 
 

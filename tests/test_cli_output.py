@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from command import ENGLISH, TINY, Done, good, program
 
+from elman.cli import run
+
 VERBS = ("train", "evaluate", "generate", "data", "env")
 PAGES = {"elman": (), "--help": ("--help",), "-h": ("-h",)} | {verb: (verb, "--help") for verb in VERBS}
 FLAG = re.compile(r"^│ {1,4}(?:\* +)?(?:[A-Z]+ )?(--[a-z-]+)")
@@ -268,3 +270,15 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 65536)
     except OSError:  # how Linux says that nobody holds the other end
         return b""
+
+
+def test_a_misspelt_variable_is_refused(monkeypatch, capsys):
+    monkeypatch.setenv("ELMAN_HIDEN", "8")
+    assert run(["train", "--print-config"]) == 2
+    assert "did you mean 'hidden'" in capsys.readouterr().err
+
+
+def test_a_variable_can_hold_a_list(monkeypatch, capsys):
+    monkeypatch.setenv("ELMAN_PROMPTS", "the time\nhe said")
+    assert run(["train", "--print-config"]) == 0
+    assert 'prompts = ["the time", "he said"]' in capsys.readouterr().out

@@ -169,10 +169,10 @@ def test_a_negative_length_and_no_samples_are_refused():
 
 
 def test_symbols_that_were_never_seen_are_listed():
-    with pytest.raises(DataError, match="2 symbols that the model has never seen: 'X', '東'; leave them out"):
+    with pytest.raises(DataError, match=r"never seen \(2\): 'X', '東'; leave them out"):
         generate(model(), "aX東bX", 5)
     many = "".join(chr(0x4E00 + i) for i in range(15))
-    with pytest.raises(DataError, match=r"15 symbols .*, \.\.\.;"):
+    with pytest.raises(DataError, match=r"\(15\): .*, \.\.\.;"):
         generate(model(), many, 5)
 
 

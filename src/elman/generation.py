@@ -14,6 +14,7 @@ from elman.data.vocab import Vocab
 from elman.errors import ConfigError, DataError
 from elman.models.base import SequenceModel
 from elman.rng import numpy_generator
+from elman.task import Text
 
 PROMPT_CHUNK = 4096  # tokens of a prompt read at a time
 COLDEST, HOTTEST = 1e-30, 1e30  # temperatures beyond these are taken for them: single precision holds no more
@@ -110,20 +111,21 @@ def _noise(samples: int, size: int, draw: Draw, seed: int) -> Iterator[npt.NDArr
         yield from (scale * rng.gumbel(size=(steps, samples, size))).astype(np.float32)
 
 
-def encode_prompt(vocab: Vocab, prompt: str) -> Ids:
-    """The prompt as ids.
+def encode_prompt(task: Text, prompt: str) -> Ids:
+    """The prompt as ids. It is taken as it is: a prompt is not cleaned, or its last space could not be meant.
 
     Raises:
         DataError: it holds symbols that the model has never seen; the message lists them.
     """
-    strange = vocab.unseen(prompt)
+    strange = task.vocab.unseen(prompt)
     if strange:
         listed = ", ".join(repr(s) for s in strange[:10]) + (", ..." if len(strange) > 10 else "")
+        how = "" if task.clean == "none" else f", or write it as the cleaning {task.clean!r} left the training text"
         raise DataError(
-            f"the prompt has {len(strange)} symbols that the model has never seen: {listed}; "
-            "leave them out, or train on a text that has them"
+            f"the prompt has symbols that the model has never seen ({len(strange)}): {listed}; "
+            f"leave them out{how}, or train on a text that has them"
         )
-    return vocab.encode(prompt)
+    return task.vocab.encode(prompt)
 
 
 def generate(
@@ -154,7 +156,7 @@ def generate(
         DataError: symbols in the prompt that the vocabulary does not hold.
     """
     draw, vocab = Draw(temperature, top_k, top_p), model.task.vocab
-    ids = encode_prompt(vocab, prompt)
+    ids = encode_prompt(model.task, prompt)
     drawn = draw_tokens(model, ids, count=length, draw=draw, seed=seed)
     return until(stop, render(vocab, ids, (int(t[0]) for t in drawn)))
 
@@ -173,7 +175,7 @@ def generate_samples(
 ) -> list[str]:
     """Several continuations of one prompt, drawn side by side; the arguments of `generate`."""
     draw, vocab = Draw(temperature, top_k, top_p), model.task.vocab
-    ids = encode_prompt(vocab, prompt)
+    ids = encode_prompt(model.task, prompt)
     drawn = list(draw_tokens(model, ids, count=length, draw=draw, samples=samples, seed=seed))
     rows = np.stack(drawn, 1).tolist() if drawn else [[] for _ in range(samples)]
     return ["".join(until(stop, render(vocab, ids, iter(row)))) for row in rows]

@@ -10,20 +10,18 @@ report.json      the figures beside their bounds, and the verdict
 """
 
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from elman import bounds
+from elman.checkpoint import RECORDS, read_facts, restored, training_files
 from elman.config import Config, ModelSettings, TrainSettings, to_toml
 from elman.data.batches import coverage
 from elman.data.corpus import Corpus, read_corpus
@@ -34,28 +32,14 @@ from elman.errors import ConfigError, DataError, DivergedError, ModelError
 from elman.generation import encode_prompt, generate
 from elman.models.recurrent import Recurrent
 from elman.rng import numpy_generator
-from elman.saving import Files, build, check_finite, model_files, to_json
-from elman.store import Checkpoints, Saved, read_folder
+from elman.saving import build, finite, model_files, to_json
+from elman.store import Checkpoints, read_folder
 from elman.task import Text
-from elman.training import Progress, Sum, Training, train
+from elman.training import Progress, Training, train
 
 SAVE_SECONDS = 60.0  # at most this much work is lost, plus a step
 PROMPT_TOKENS = 20
 RESUMABLE = {"epochs", "steps", "minutes", "device"}  # what a resumed run may change
-COUNTERS = (
-    "step",
-    "epoch",
-    "batch",
-    "seen",
-    "learnt",
-    "seconds",
-    "reports",
-    "best",
-    "stale",
-    "last",
-    "norms",
-    "normed",
-)
 
 
 @dataclass
@@ -70,6 +54,8 @@ class Job:
     counts: npt.NDArray[np.int64]
     notes: list[str]
     """What the user should know about how it began."""
+    recorded: Mapping[str, int] = field(default_factory=dict)
+    """The length of each file of records at the checkpoint that it goes on from."""
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -109,7 +95,7 @@ def begin(path: Path, config: Config) -> Job:
             raise ConfigError(f"{str(path)!r} exists already: choose another --run, or go on with --resume {path}")
     corpus = read_data(config)
     for prompt in config.prompts:
-        encode_prompt(corpus.vocab, prompt)  # refused now, not at the first report
+        encode_prompt(Text(corpus.vocab, config.clean), prompt)  # refused now, not at the first report
     model = _new_model(config, corpus)
     training = Training.begin(model, config.part(TrainSettings))
     coverage_of(config, corpus)
@@ -156,27 +142,19 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
     if newest is None:
         raise ModelError(f"the run {str(path)!r} has no checkpoint to go on from: begin it again in another folder")
     saved = read_folder(newest)
-    facts = saved.json("training.json")
-    try:
-        config = _changed(Config.resolve((str(path), facts["config"])), changes)
-        counters, digest, lengths = facts["counters"], facts["corpus"], facts["records"]
-    except (KeyError, TypeError) as error:
-        raise ModelError(
-            f"{newest}: training.json is not of this elman ({error}); use the elman that wrote it"
-        ) from error
+    facts = read_facts(saved)
+    config = _changed(facts.config, changes)
     corpus = read_data(config)
-    if corpus.digest != digest:
+    if corpus.digest != facts.corpus:
         raise DataError(
             f"the text of {', '.join(config.sources)} is not the one that {str(path)!r} learnt from (now "
             f"{len(corpus.train.ids):,} training tokens, {len(corpus.vocab)} symbols): restore it, or begin a new run"
         )
     model = build(saved, engine=config.engine, device=device_for(config.device))
-    training = _restored(saved, model, config.part(TrainSettings), counters)
-    for name, length in lengths.items():
-        _truncate(path / name, int(length))
+    training = restored(saved, model, config.part(TrainSettings), facts)
     counts = bounds.counts(corpus.train.ids, len(corpus.vocab))
     notes = [*checkpoints.skipped, *_differences(path)]
-    return Job(path, config, corpus, model, training, counts, notes)
+    return Job(path, config, corpus, model, training, counts, notes, facts.records)
 
 
 def _changed(config: Config, changes: Mapping[str, Any]) -> Config:
@@ -207,51 +185,6 @@ def _differences(path: Path) -> list[str]:
     return [f"{k} was {before[k]} and is {now[k]}: results may differ in the last bits" for k in changed]
 
 
-def _restored(saved: Saved, model: Recurrent, settings: TrainSettings, counters: Mapping[str, Any]) -> Training:
-    """The training state of a checkpoint."""
-    training = Training.begin(model, settings)
-    tensors = saved.tensors("training.safetensors", None)
-    check_finite(tensors, saved.path)
-    parameters = [p for group in training.optimizer.param_groups for p in group["params"]]
-    carried: dict[int, Tensor] = {}
-    for name, t in tensors.items():
-        kind, number, *rest = name.split(".")
-        if kind == "carried":
-            carried[int(number)] = t.to(model.b_q.device)
-        else:
-            p = parameters[int(number)]
-            moment = torch.empty_like(p).copy_(t) if t.dim() else t
-            training.optimizer.state[p][rest[0]] = moment
-    training.carried = tuple(carried[i] for i in sorted(carried))
-    for name in COUNTERS:
-        setattr(training, name, counters[name])
-    training.best = math.inf if counters["best"] is None else float(counters["best"])
-    training.tally = Sum(*counters["tally"])
-    return training
-
-
-def _training_files(job: Job) -> Files:
-    """What going on needs beside the model."""
-    t = job.training
-    parameters = [p for group in t.optimizer.param_groups for p in group["params"]]
-    tensors = {
-        f"optimizer.{i}.{key}": value
-        for i, p in enumerate(parameters)
-        for key, value in t.optimizer.state[p].items()
-        if value is not None
-    }
-    tensors |= {f"carried.{i}": s for i, s in enumerate(t.carried)}
-    counters = {name: getattr(t, name) for name in COUNTERS} | {"tally": [t.tally.nats, t.tally.tokens]}
-    counters["best"] = None if math.isinf(t.best) else t.best
-    facts = {
-        "config": job.config.values() | {"sources": absolute(job.config.sources)},
-        "corpus": job.corpus.digest,
-        "counters": counters,
-        "records": {name: _length(job.path / name) for name in ("metrics.jsonl", "samples.jsonl")},
-    }
-    return {"training.json": to_json(facts), "training.safetensors": tensors}
-
-
 def _length(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
@@ -264,15 +197,16 @@ def _truncate(path: Path, length: int) -> None:
 
 def save(job: Job, *, best: bool = False) -> Path:
     """A checkpoint of this moment."""
-    files = model_files(job.model, job.counts) | _training_files(job)
-    return job.checkpoints.save(job.training.step, files, best=best)
+    config = job.config.values() | {"sources": absolute(job.config.sources)}
+    lengths = {name: _length(job.path / name) for name in RECORDS}
+    files = training_files(job.training, config, job.corpus.digest, lengths)
+    return job.checkpoints.save(job.training.step, model_files(job.model, job.counts) | files, best=best)
 
 
 def record(path: Path, value: Mapping[str, Any]) -> None:
     """Append one line of JSON; numbers that are not finite become null."""
-    clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in value.items()}
     with refusals("write", path), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(clean, ensure_ascii=False, allow_nan=False) + "\n")
+        file.write(json.dumps(finite(value), ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def records(path: Path) -> list[dict[str, Any]]:
@@ -301,6 +235,8 @@ def execute(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[Prog
     """
     with RunLock(job.path):
         job.checkpoints.sweep()
+        for name, length in job.recorded.items():
+            _truncate(job.path / name, length)
         if finished(job):
             return
         if not job.training.step:
@@ -360,4 +296,7 @@ def _samples(job: Job, progress: Progress) -> Iterator[Sample]:
 
 def prompts(job: Job) -> tuple[str, ...]:
     """What samples continue: the prompts of the configuration, or how the training text begins."""
-    return job.config.prompts or (job.corpus.vocab.decode(job.corpus.train.ids[:PROMPT_TOKENS]),)
+    if job.config.prompts:
+        return job.config.prompts
+    vocab, ids = job.corpus.vocab, job.corpus.train.ids[:PROMPT_TOKENS]
+    return (vocab.decode(ids[ids > 0] if vocab.unknown else ids),)

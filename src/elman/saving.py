@@ -10,6 +10,7 @@ code from it: sizes are checked against the settings before anything is allocate
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,11 @@ def model_files(model: Recurrent, counts: npt.NDArray[np.int64]) -> Files:
         "model.safetensors": dict(model.state_dict()),
         "counts.safetensors": {"unigram": counts},
     }
+
+
+def finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values, with null for numbers that are not finite, which JSON does not have."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
 
 def to_json(value: Any) -> bytes:

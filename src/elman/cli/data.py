@@ -28,7 +28,8 @@ def command(
     if json:
         print(json_module.dumps({"schema_version": 1} | facts, ensure_ascii=False))
         return 0
-    for name, value in facts.items():
+    for key, value in facts.items():
+        name = key.replace("_", " ")
         if isinstance(value, dict):
             sys.stdout.write(f"{name}:\n" + "".join(f"  {k:<16}{v}\n" for k, v in value.items()))
         else:
@@ -59,11 +60,11 @@ def _contents(sources: tuple[str, ...], level: str | None, clean: str, limit: in
         "level": corpus.vocab.level,
         "clean": clean,
         "tokens": sum(len(part.ids) for part in corpus.parts),
-        **{f"{part.name} tokens": len(part.ids) for part in corpus.parts},
-        "unknown held out": corpus.held_out.unknown if corpus.held_out else 0,
+        **{f"{part.name.replace('-', '_')}_tokens": len(part.ids) for part in corpus.parts},
+        "unknown_held_out": corpus.held_out.unknown if corpus.held_out else 0,
         "characters": sum(part.characters for part in corpus.parts),
         "bytes": sum(part.bytes for part in corpus.parts),
         "symbols": len(corpus.vocab),
-        "most frequent": {repr(corpus.vocab.to_tokens(int(i))): int(counts[i]) for i in top if counts[i]},
+        "most_frequent": {repr(corpus.vocab.to_tokens(int(i))): int(counts[i]) for i in top if counts[i]},
         "begins": repr(corpus.vocab.decode(corpus.train.ids[:60])),
     }

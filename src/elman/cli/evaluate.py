@@ -54,7 +54,7 @@ def command(
     from elman.environment import device_for
     from elman.evaluation import evaluate
     from elman.report import described
-    from elman.saving import find, load, load_counts
+    from elman.saving import find, finite, load, load_counts
     from elman.store import read_folder
 
     if per_token is not None and per_token.exists():
@@ -72,7 +72,7 @@ def command(
     if per_token is not None:
         _write_tokens(per_token, model, part, score)
     if json:
-        print(json_module.dumps(figures, ensure_ascii=False))
+        print(json_module.dumps(finite(figures), ensure_ascii=False))
     else:
         _print(figures)
     if max_ppl is not None and not score.perplexity <= max_ppl:  # a figure that is no number is no pass
@@ -82,7 +82,7 @@ def command(
 
 def _part(run: Path, model: "Recurrent", sources: tuple[str, ...], *, limit: int | None, drop_unknown: bool) -> "Part":
     """The text to score as ids: the one given, or the run's own held-out part."""
-    from elman.config import Config
+    from elman.checkpoint import read_facts
     from elman.data.corpus import read_part
     from elman.evaluation import part_of
     from elman.run import read_data
@@ -94,9 +94,9 @@ def _part(run: Path, model: "Recurrent", sources: tuple[str, ...], *, limit: int
     checkpoint = find(run)
     if not (checkpoint / "training.json").exists():
         raise ConfigError(f"{str(run)!r} is a model without a run: name a text to score")
-    facts = read_folder(checkpoint, names=["training.json"]).json("training.json")
-    corpus = read_data(Config.resolve((str(checkpoint), facts["config"])))
-    if corpus.digest != facts["corpus"]:
+    facts = read_facts(read_folder(checkpoint, names=["training.json"]))
+    corpus = read_data(facts.config)
+    if corpus.digest != facts.corpus:
         raise DataError(f"the text that {str(run)!r} learnt from has changed: restore it, or name a text to score")
     if corpus.held_out is None:
         raise ConfigError(f"the run {str(run)!r} held nothing out: name a text to score")

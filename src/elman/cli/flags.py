@@ -12,6 +12,9 @@ from cyclopts.validators import Number
 
 from elman.config import Config, DataSettings, ModelSettings, TrainSettings, from_toml
 
+PREFIX = "ELMAN_"
+OTHERS = {"ELMAN_DATA_HOME", "ELMAN_OFFLINE", "ELMAN_DEBUG"}  # variables that are no settings
+
 
 def number(text: str, *, least: int | None = None) -> Parameter:
     """A whole number of at least `least`, written as one: the parser alone would round 8.5 without a word."""
@@ -37,9 +40,14 @@ def given(flags: Any) -> dict[str, Any]:
 
 
 def from_environment() -> dict[str, Any]:
-    """Settings out of variables such as ELMAN_HIDDEN."""
-    names = {f"ELMAN_{f.name.upper()}": f.name for f in dataclasses.fields(Config)}
-    return {field: os.environ[name] for name, field in names.items() if os.environ.get(name)}
+    """Settings out of variables such as ELMAN_HIDDEN; where a setting is a list, one item a line."""
+    lists = {f.name for f in dataclasses.fields(Config) if get_origin(f.type) is tuple}
+    values = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in os.environ.items()
+        if name.startswith(PREFIX) and name not in OTHERS and value
+    }
+    return {field: value.split("\n") if field in lists else value for field, value in values.items()}
 
 
 def resolve(given: Mapping[str, Any], config: Path | None) -> Config:

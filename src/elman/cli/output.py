@@ -15,7 +15,7 @@ from elman.errors import ConfigError
 from elman.generation import generate
 from elman.report import pictures
 from elman.run import Job, Sample, coverage_of, prompts
-from elman.saving import load
+from elman.saving import finite, load
 from elman.training import Progress
 
 SCHEMA = 1
@@ -94,8 +94,7 @@ class Lines:
         self._write("result", report | {"pictures": [str(p) for p in drawn]})
 
     def _write(self, kind: str, value: dict[str, Any]) -> None:
-        finite = {k: None if isinstance(v, float) and v - v != 0 else v for k, v in value.items()}
-        print(json.dumps({"schema_version": SCHEMA, "type": kind} | finite, ensure_ascii=False), flush=True)
+        print(json.dumps({"schema_version": SCHEMA, "type": kind} | finite(value), ensure_ascii=False), flush=True)
 
 
 class Plain:

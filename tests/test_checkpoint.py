@@ -1,0 +1,123 @@
+"""A forged checkpoint is refused; going on touches nothing before the run is ours."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from elman.config import Config
+from elman.disk import RunLock
+from elman.errors import ConfigError, ModelError
+from elman.run import begin, execute, prompts, resume
+from elman.store import read_folder, write_folder
+
+TEXT = "the time traveller spoke of him, and his grey eyes shone. " * 30
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A finished run of four steps; its newest checkpoint can be forged."""
+    monkeypatch.chdir(tmp_path)
+    Path("book.txt").write_text(TEXT, encoding="utf-8")
+    settings = {"sources": ["book.txt"], "hidden": 4, "batch": 4, "window": 8, "steps": 4, "reports": 2}
+    job = begin(tmp_path / "run", Config.resolve(("test", settings)))
+    list(execute(job))
+    return job
+
+
+def forged(job, name, change):
+    """Rewrite one file of the newest checkpoint, with a manifest that agrees."""
+    newest = job.checkpoints.latest()
+    saved = read_folder(newest)
+    files = dict(saved.files)
+    if name.endswith(".json"):
+        files[name] = json.dumps(change(saved.json(name))).encode()
+    else:
+        files[name] = change(saved.tensors(name, None))
+    job.checkpoints.save(job.training.step, files)
+
+
+def test_the_forger_of_these_tests_makes_checkpoints_that_load(run):
+    forged(run, "training.json", lambda facts: facts)
+    assert resume(run.path, {}).training.step == 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda f: [],
+        lambda f: {**f, "counters": {**f["counters"], "step": "4"}},
+        lambda f: {**f, "counters": {**f["counters"], "step": -1}},
+        lambda f: {**f, "counters": {**f["counters"], "step": True}},
+        lambda f: {**f, "counters": {**f["counters"], "tally": [1.0]}},
+        lambda f: {**f, "counters": {**f["counters"], "best": "low"}},
+        lambda f: {**f, "counters": {}},
+        lambda f: {**f, "records": {"metrics.jsonl": 0}},
+        lambda f: {**f, "config": {**f["config"], "hidden": -3}},
+        lambda f: {**f, "config": {"no such": 1}},
+        lambda f: {k: v for k, v in f.items() if k != "corpus"},
+    ],
+)
+def test_forged_facts_are_refused(run, change):
+    forged(run, "training.json", change)
+    with pytest.raises(ModelError, match="cannot be resumed"):
+        resume(run.path, {})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: {**t, "optimizer.99.exp_avg": torch.zeros(1)},
+        lambda t: {**t, "optimizer.0.exp_avg": torch.zeros(1)},
+        lambda t: {**t, "optimizer.0.__class__": torch.zeros(1)},
+        lambda t: {**t, "model.weights": torch.zeros(1)},
+        lambda t: {**t, "carried.0": torch.zeros(4, 5)},
+        lambda t: {**t, "carried.1": torch.zeros(4, 4)},
+        lambda t: {**t, "carried.0": torch.full((4, 4), torch.nan)},
+    ],
+)
+def test_forged_tensors_are_refused(run, change):
+    forged(run, "training.safetensors", change)
+    with pytest.raises(ModelError):
+        resume(run.path, {})
+
+
+def test_only_the_runs_own_records_are_ever_cut(run, tmp_path):
+    """A checkpoint that names another file to cut does not reach it."""
+    victim = tmp_path / "victim.txt"
+    victim.write_text("precious")
+    forged(run, "training.json", lambda f: {**f, "records": {**f["records"], "../victim.txt": 0}})
+    list(execute(resume(run.path, {"steps": 6})))
+    assert victim.read_text() == "precious"
+
+
+def test_resuming_a_run_that_is_in_use_leaves_its_records_alone(run):
+    metrics = run.path / "metrics.jsonl"
+    with metrics.open("a") as file:
+        file.write('{"step": 5}\n')
+    before = metrics.read_bytes()
+    job = resume(run.path, {"steps": 6})
+    with RunLock(run.path), pytest.raises(ConfigError, match="in use"):
+        list(execute(job))
+    assert metrics.read_bytes() == before
+
+
+def test_a_training_text_that_begins_with_a_rare_symbol_has_a_prompt(tmp_path, monkeypatch):
+    """Symbols that became <unk> are left out of the prompt that nobody gave."""
+    monkeypatch.chdir(tmp_path)
+    rare = "".join(chr(0x4E00 + i) for i in range(12))
+    Path("book.txt").write_text(rare + TEXT, encoding="utf-8")
+    settings = {"sources": ["book.txt"], "hidden": 4, "batch": 4, "window": 8, "steps": 2, "reports": 1}
+    job = begin(tmp_path / "run", Config.resolve(("test", settings)))
+    assert job.corpus.train.unknown == 12
+    assert prompts(job) == ("the time",)
+    assert len(list(execute(job))) == 3
+
+
+def test_a_saved_folder_is_what_these_tests_forge(tmp_path):
+    """The forger's tools refuse what they should: a manifest that does not agree."""
+    write_folder(tmp_path / "x", {"a.json": b"{}"})
+    (tmp_path / "x" / "a.json").write_bytes(b"[]")
+    with pytest.raises(ModelError):
+        read_folder(tmp_path / "x")
