@@ -121,3 +121,25 @@ def test_a_saved_folder_is_what_these_tests_forge(tmp_path):
     (tmp_path / "x" / "a.json").write_bytes(b"[]")
     with pytest.raises(ModelError):
         read_folder(tmp_path / "x")
+
+
+def test_a_larger_budget_is_reported_and_measured_to_its_end(run):
+    """What was already reported of the old budget does not silence the new one, and config.toml follows."""
+    job = resume(run.path, {"steps": 8})
+    reports = [p for p in execute(job) if getattr(p, "report", False)]
+    assert [p.step for p in reports] == [8]
+    assert reports[0].held_out is not None
+    assert "steps = 8" in (run.path / "config.toml").read_text(encoding="utf-8")
+
+
+def test_a_run_that_is_complete_says_so(run):
+    job = resume(run.path, {})
+    assert "complete" in job.notes[-1]
+    assert list(execute(job)) == []
+
+
+def test_rate_counts_steps_alone(run):
+    """Tokens a second are of the time in steps, which is never more than the time of the run."""
+    t = run.training
+    assert 0 < t.busy <= t.seconds + 1e-3
+    assert t.learnt == t.seen > 0

@@ -43,7 +43,7 @@ def test_a_run_folder_explains_itself(home: Path) -> None:
     assert {"torch", "python", "threads", "device", "engine"} <= json.loads((run / "env.json").read_text()).keys()
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     reports = [m for m in metrics if m["report"]]
-    assert (len(reports), reports[-1]["step"]) == (20, 30)
+    assert (len(reports), reports[-1]["step"]) == (10, 30)
     assert reports[-1]["held_out"] < reports[0]["held_out"]
     samples = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
     assert {s["prompt"] for s in samples} == {ENGLISH[:20]}

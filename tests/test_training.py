@@ -1,6 +1,7 @@
 """Training equals a plain PyTorch loop, keeps to its budget, and stops where a number is not finite."""
 
 import math
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -217,7 +218,9 @@ def test_a_budget_of_steps(steps):
 
 def test_a_budget_of_minutes_by_the_clock(monkeypatch):
     now = iter(range(10**6))
-    monkeypatch.setattr("elman.training.time", SimpleNamespace(perf_counter=lambda: float(next(now))))
+    monkeypatch.setattr(
+        "elman.training.time", SimpleNamespace(perf_counter=lambda: float(next(now)), monotonic=time.monotonic)
+    )
     done = list(train(tiny(), TEXT, settings=replace(FAST, steps=None, minutes=0.5, schedule="cosine")))
     assert [p.seconds for p in done] == list(range(1, 31))
     assert done[-1].done
@@ -227,7 +230,9 @@ def test_a_budget_of_minutes_by_the_clock(monkeypatch):
 
 def test_without_a_budget_it_is_three_minutes(monkeypatch):
     now = iter(range(0, 10**6, 10))
-    monkeypatch.setattr("elman.training.time", SimpleNamespace(perf_counter=lambda: float(next(now))))
+    monkeypatch.setattr(
+        "elman.training.time", SimpleNamespace(perf_counter=lambda: float(next(now)), monotonic=time.monotonic)
+    )
     assert list(train(tiny(), TEXT, settings=replace(FAST, steps=None)))[-1].seconds == 180
 
 

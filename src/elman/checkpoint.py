@@ -25,7 +25,7 @@ from elman.training import Sum, Training
 
 RECORDS = ("metrics.jsonl", "samples.jsonl")
 WHOLE = ("step", "epoch", "batch", "seen", "learnt", "reports", "stale", "normed")
-REAL = ("seconds", "norms")
+REAL = ("seconds", "busy", "norms")
 PERHAPS = ("best", "last")  # null where there is none yet
 _NAME = re.compile(r"carried\.\d{1,4}|optimizer\.\d{1,4}\.(step|exp_avg|exp_avg_sq)")
 

@@ -110,7 +110,7 @@ class TrainSettings:
     """Stop after that many reports without a better held-out figure."""
     keep: Literal["best", "last"] = "best"
     """Which weights a run ends with: the best on held-out text, or the last."""
-    reports: PositiveInt = 20
+    reports: PositiveInt = 10
     """Reports of a run, evenly spaced: a held-out figure and a sample each."""
     seed: NonNegativeInt = 0
     """Seed of everything random."""

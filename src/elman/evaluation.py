@@ -28,6 +28,7 @@ Protocol = Literal["carried", "reset"]
 PROTOCOLS: tuple[Protocol, ...] = ("carried", "reset")
 WARM = 128  # tokens that a stream reads before the first that it is scored on
 LONGEST = 20_000  # tokens of a stream, when the number of streams is left open
+AFFORDABLE = 2**28  # logits that a figure which need not be over a whole text may cost
 CELLS_AT_ONCE = 2**22  # logits computed at a time: 16 MB
 
 
@@ -81,6 +82,13 @@ def part_of(model: SequenceModel, text: str | Ids | Part) -> Part:
         written = vocab.decode(text)
         ids, characters, size = text, len(written), len(written.encode())
     return Part("text", ids, characters, size, int((ids == 0).sum()) if vocab.unknown else 0)
+
+
+def beginning(model: SequenceModel, text: Part | Ids, tokens: int) -> Part:
+    """The first `tokens` tokens of a text, fewer where a large vocabulary makes each costly, or all there are."""
+    most = max(1, min(tokens, AFFORDABLE // model.task.size))
+    ids = text.ids if isinstance(text, Part) else text
+    return part_of(model, text if len(ids) <= most else ids[:most])
 
 
 def evaluate(

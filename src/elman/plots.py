@@ -30,7 +30,7 @@ def perplexity_curve(axes: "Axes", metrics: Sequence[Mapping[str, Any]], bounds:
     """
     ends = []
     for key, label, colour, style in (("train", "train", TRAIN, "-"), ("held_out", "held-out", HELD_OUT, "o-")):
-        points = [(m["epoch"], m[key]) for m in metrics if m.get(key) is not None]
+        points = _points(metrics, key)
         if points:
             axes.plot(*zip(*points, strict=True), style, color=colour, label=label, markersize=4, linewidth=1.8)
             ends.append((points[-1], colour))
@@ -49,10 +49,18 @@ def perplexity_curve(axes: "Axes", metrics: Sequence[Mapping[str, Any]], bounds:
             f"{name} {value:.2f}", (0.99, value), xycoords=("axes fraction", "data"), ha="right", va="bottom",
             fontsize=8, color=BOUND,
         )  # fmt: skip
+    axes.set_xlim(left=0)
     axes.set_xlabel("epoch")
     axes.set_ylabel("perplexity")
     axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _points(metrics: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
+    """Epochs and values; training figures at the ends of epochs alone, where there are enough of them."""
+    whole = [m for m in metrics if m.get("epoch_ended")]
+    lines = whole if key == "train" and len(whole) > 3 else metrics
+    return [(m["epoch"], m[key]) for m in lines if m.get(key) is not None]
 
 
 def _nice_ticks(axes: "Axes") -> None:
@@ -75,6 +83,7 @@ def gradient_curve(axes: "Axes", metrics: Sequence[Mapping[str, Any]], clip: flo
             f"clipped above {clip:g}", (0.99, clip), xycoords=("axes fraction", "data"), ha="right", va="bottom",
             fontsize=8, color=BOUND,
         )  # fmt: skip
+    axes.set_xlim(left=0)
     axes.set_xlabel("epoch")
     axes.set_ylabel("gradient norm")
     axes.set_yscale("log")

@@ -15,7 +15,7 @@ from elman.data.corpus import Part
 from elman.disk import replace_file
 from elman.environment import device_for
 from elman.errors import DivergedError, ModelError
-from elman.evaluation import PROTOCOLS, Score, evaluate, part_of, perplexity
+from elman.evaluation import PROTOCOLS, Score, beginning, evaluate, perplexity
 from elman.models.recurrent import Recurrent
 from elman.run import Job, records
 from elman.saving import build, to_json
@@ -58,6 +58,7 @@ def _report(job: Job, model: Recurrent, checkpoint: str) -> dict[str, Any]:
         "schema_version": SCHEMA,
         "run": str(job.path),
         "checkpoint": checkpoint,
+        "kept": ", the best on held-out text" if config.keep == "best" and corpus.held_out else ", the last",
         "source": corpus.source,
         "vocabulary": len(corpus.vocab),
         "unknown_symbol": corpus.vocab.unknown,
@@ -69,7 +70,7 @@ def _report(job: Job, model: Recurrent, checkpoint: str) -> dict[str, Any]:
         "steps": t.step,
         "epochs": t.epoch + t.seen / len(corpus.train.ids),
         "seconds": t.seconds,
-        "tokens_per_second": t.learnt / t.seconds if t.seconds else None,
+        "tokens_per_second": t.learnt / t.busy if t.busy else None,
         "training_perplexity": curve[-1]["train"] if curve else None,
         "floor": floor(config, corpus.train.ids),
         "clip": config.clip,
@@ -80,15 +81,14 @@ def _report(job: Job, model: Recurrent, checkpoint: str) -> dict[str, Any]:
             bounds=(held_out or train)["baselines"],
             curve=[m["held_out"] for m in curve if m.get("held_out")],
             training_curve=[m["train"] for m in curve if m.get("train")],
+            rates=[m["lr"] for m in curve],
         ),
     }
 
 
 def _first(model: Recurrent, part: Part) -> Part:
-    """The part, or as much of a training part as is scored."""
-    if part.name != "train" or len(part.ids) <= SCORED_TRAINING_TOKENS:
-        return part
-    return part_of(model, part.ids[:SCORED_TRAINING_TOKENS])
+    """As much of the training part as is scored; the other parts are scored whole."""
+    return beginning(model, part, SCORED_TRAINING_TOKENS) if part.name == "train" else part
 
 
 def _figures(model: Recurrent, part: Part, counts: npt.NDArray[np.int64], window: int) -> list[dict[str, Any]]:

@@ -101,13 +101,15 @@ def begin(path: Path, config: Config) -> Job:
     coverage_of(config, corpus)
     with refusals("make", path):
         path.mkdir(parents=True)
-    job = Job(path, config, corpus, model, training, bounds.counts(corpus.train.ids, len(corpus.vocab)), [])
-    replace_file(path / "config.toml", to_toml(config.values() | {"sources": absolute(config.sources)}).encode())
-    replace_file(
-        path / "env.json",
-        to_json(environment() | {"device": str(model.b_q.device), "engine": model.engine.name}),
-    )
-    return job
+    return Job(path, config, corpus, model, training, bounds.counts(corpus.train.ids, len(corpus.vocab)), [])
+
+
+def _describe(job: Job) -> None:
+    """Write down the settings and the environment that the steps to come are made with."""
+    settings = job.config.values() | {"sources": absolute(job.config.sources)}
+    replace_file(job.path / "config.toml", to_toml(settings).encode())
+    place = {"device": str(job.model.b_q.device), "engine": job.model.engine.name}
+    replace_file(job.path / "env.json", to_json(environment() | place))
 
 
 def coverage_of(config: Config, corpus: Corpus) -> str:
@@ -144,7 +146,10 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
     saved = read_folder(newest)
     facts = read_facts(saved)
     config = _changed(facts.config, changes)
-    corpus = read_data(config)
+    try:
+        corpus = read_data(config)
+    except DataError as error:
+        raise DataError(f"the text that {str(path)!r} learns from: {error}") from error
     if corpus.digest != facts.corpus:
         raise DataError(
             f"the text of {', '.join(config.sources)} is not the one that {str(path)!r} learnt from (now "
@@ -153,8 +158,12 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
     model = build(saved, engine=config.engine, device=device_for(config.device))
     training = restored(saved, model, config.part(TrainSettings), facts)
     counts = bounds.counts(corpus.train.ids, len(corpus.vocab))
-    notes = [*checkpoints.skipped, *_differences(path)]
-    return Job(path, config, corpus, model, training, counts, notes, facts.records)
+    # A new budget is another measure of the same steps: what is done of it now, and how many reports that was.
+    training.reports = int(training.fraction(len(corpus.train.ids)) * config.reports + 1e-9)
+    job = Job(path, config, corpus, model, training, counts, [], facts.records)
+    done = ["this run is complete: give it a larger --epochs, --steps or --minutes to go on"] if finished(job) else []
+    job.notes += [*checkpoints.skipped, *_differences(path), *done]
+    return job
 
 
 def _changed(config: Config, changes: Mapping[str, Any]) -> Config:
@@ -239,6 +248,7 @@ def execute(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[Prog
             _truncate(job.path / name, length)
         if finished(job):
             return
+        _describe(job)
         if not job.training.step:
             save(job)
         try:
@@ -279,6 +289,7 @@ def _metrics(p: Progress, norm: float) -> dict[str, Any]:
         "epoch": round(p.epoch, 6),
         "seconds": round(p.seconds, 3),
         "report": p.report,
+        "epoch_ended": p.epoch_ended,
         "train": p.train if p.report else p.perplexity,
         "held_out": p.held_out.perplexity if p.held_out else None,
         "gradient_norm": norm,

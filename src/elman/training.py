@@ -15,12 +15,12 @@ from elman.config import DEFAULT_MINUTES, TrainSettings
 from elman.data.batches import BATCHINGS, Ids, Rows, check_length, gather
 from elman.data.corpus import Part
 from elman.errors import DivergedError
-from elman.evaluation import Score, evaluate, part_of, perplexity
+from elman.evaluation import Score, beginning, evaluate, perplexity
 from elman.models.recurrent import Recurrent
 from elman.optim import clip_gradients, optimizer_for, rate
 from elman.rng import numpy_generator, torch_generator
 
-HELD_OUT_TOKENS = 100_000  # scored at a report; the final figure is over the whole held-out part
+HELD_OUT_TOKENS = 20_000  # scored at a report; the final figure is over the whole held-out part
 REPORT_STREAMS = 64
 
 
@@ -58,6 +58,8 @@ class Training:
     """Targets done in this epoch."""
     learnt: int = 0
     """Targets done in all."""
+    busy: float = 0.0
+    """Seconds spent in steps alone, without reports and checkpoints."""
     seconds: float = 0.0
     reports: int = 0
     best: float = math.inf
@@ -106,6 +108,8 @@ class Progress:
     """Global L2 norm before clipping."""
     perplexity: float
     """Training perplexity of this epoch so far, while the weights change."""
+    rate: float
+    """Tokens a second, in steps alone, since the run began."""
     epoch_ended: bool
     report: bool
     """Whether this step ends one of the evenly spaced stretches of the run."""
@@ -146,20 +150,16 @@ def train(
     s = training.settings
     ids = text.ids if isinstance(text, Part) else text
     check_length(s.batching, len(ids), s.batch, s.window)
-    return _run(training, ids, None if held_out is None else _scored(model, held_out))
-
-
-def _scored(model: Recurrent, held_out: Part | Ids) -> Part:
-    """What of the held-out part a report scores."""
-    ids = held_out.ids if isinstance(held_out, Part) else held_out
-    return part_of(model, held_out if len(ids) <= HELD_OUT_TOKENS else ids[:HELD_OUT_TOKENS])
+    return _run(training, ids, None if held_out is None else beginning(model, held_out, HELD_OUT_TOKENS))
 
 
 def _run(training: Training, ids: Ids, held_out: Part | None) -> Iterator[Progress]:
     began = time.perf_counter() - training.seconds
     while True:
         for row, ends in _with_last(_epoch(training, len(ids))):
+            started = time.monotonic()
             cost = _learn(training, ids, row)
+            training.busy += time.monotonic() - started
             _count(training, row, cost.nats, ends=ends)
             training.seconds = time.perf_counter() - began
             progress = _measure(training, cost, len(ids), held_out, epoch_ended=ends)
@@ -267,6 +267,7 @@ def _measure(training: Training, cost: _Cost, n: int, held_out: Part | None, *, 
         lr=cost.lr,
         gradient_norm=cost.norm,
         perplexity=perplexity,
+        rate=training.learnt / max(training.busy, 1e-9),
         epoch_ended=epoch_ended,
         report=report,
         train=figure,

@@ -14,6 +14,7 @@ def verdict(
     bounds: Mapping[str, float],
     curve: Sequence[float],
     training_curve: Sequence[float],
+    rates: Sequence[float] = (),
 ) -> list[str]:
     """Sentences about a finished run, the most serious first.
 
@@ -23,12 +24,14 @@ def verdict(
         bounds: the perplexities to compare with (uniform, unigram, ...), on the held-out text if there is one.
         curve: held-out perplexity of each report.
         training_curve: training perplexity of each report.
+        rates: learning rate at each report.
     """
     found = [
+        *_diverged(training_curve),
         *_against_bounds(held_out if held_out is not None else train, bounds, held_out is not None),
         *_memorising(train, held_out),
         *_course(curve),
-        *_bounce(training_curve),
+        *_bounce(training_curve, rates),
     ]
     if held_out is None:
         found.append("No held-out text: these figures cannot tell learning from memorising.")
@@ -68,14 +71,17 @@ def _course(curve: Sequence[float]) -> list[str]:
     return []
 
 
-def _bounce(curve: Sequence[float]) -> list[str]:
-    """Training perplexity that rises late is no over-fitting (S69): the steps are too large."""
-    if len(curve) < 4 or curve[-1] < 1.02 * min(curve):
+def _diverged(curve: Sequence[float]) -> list[str]:
+    if len(curve) < 2 or curve[-1] < DIVERGED * min(curve):
         return []
-    if curve[-1] > DIVERGED * min(curve):
-        return [
-            f"Diverged: training perplexity rose from {min(curve):.2f} to {curve[-1]:.2f}; lower the learning rate."
-        ]
+    return [f"Diverged: training perplexity rose from {min(curve):.2f} to {curve[-1]:.2f}; lower the learning rate."]
+
+
+def _bounce(curve: Sequence[float], rates: Sequence[float]) -> list[str]:
+    """Training perplexity that rises late, while the steps are still large, is no over-fitting (S69)."""
+    large = not rates or rates[-1] > max(rates) / 2
+    if len(curve) < 4 or not large or not 1.02 * min(curve) < curve[-1] < DIVERGED * min(curve):
+        return []
     return [
         f"Training perplexity itself rose from {min(curve):.2f} to {curve[-1]:.2f}: "
         "the learning rate is too high for the end of the run; use a schedule or a smaller rate."

@@ -31,7 +31,7 @@ def command(
     for key, value in facts.items():
         name = key.replace("_", " ")
         if isinstance(value, dict):
-            sys.stdout.write(f"{name}:\n" + "".join(f"  {k:<16}{v}\n" for k, v in value.items()))
+            sys.stdout.write(f"{name}:\n" + "".join(f"  {k:<18}{v}\n" for k, v in value.items()))
         else:
             sys.stdout.write(f"{name:<18}{value:,}\n" if isinstance(value, int) else f"{name:<18}{value}\n")
     return 0
@@ -52,7 +52,7 @@ def _contents(sources: tuple[str, ...], level: str | None, clean: str, limit: in
 
     from elman.data.corpus import read_corpus
 
-    corpus = read_corpus(sources, level=level, clean=clean, limit=limit, min_count=1)
+    corpus = read_corpus(sources, level=level, clean=clean, limit=limit)
     counts = np.bincount(corpus.train.ids, minlength=len(corpus.vocab))
     top = np.argsort(-counts, kind="stable")[:SHOWN]
     return {

@@ -102,7 +102,7 @@ class Plain:
 
     def __init__(self, job: Job, console: Console) -> None:
         self.job, self.console = job, console
-        self.rate = Rate()
+        self.words = Line()
         self.last = time.monotonic()
 
     def begin(self) -> None:
@@ -124,14 +124,13 @@ class Plain:
         if isinstance(event, Sample):
             self.sample(event)
             return
-        self.rate.add(event)
         if event.report or time.monotonic() - self.last > PLAIN_SECONDS:
             self.last = time.monotonic()
             self.line(event)
 
     def line(self, event: Progress) -> None:
         """Where the run is."""
-        self.console.print(self.rate.words(event), markup=False, soft_wrap=True)
+        self.console.print(self.words.words(event), markup=False, soft_wrap=True)
 
     def sample(self, sample: Sample) -> None:
         """What the model writes now."""
@@ -159,7 +158,7 @@ class Live(Plain):
 
     def __init__(self, job: Job, console: Console) -> None:
         super().__init__(job, console)
-        columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
+        columns = (BarColumn(bar_width=12), TextColumn("{task.description}", markup=False))
         self.bar = Bar(*columns, console=console, transient=True, refresh_per_second=4)
         self.task = self.bar.add_task("", total=1.0)
 
@@ -170,7 +169,7 @@ class Live(Plain):
         if isinstance(event, Progress):
             if time.monotonic() - self.shown > 0.2 or event.done:
                 self.shown = time.monotonic()
-                self.bar.update(self.task, completed=event.fraction, description=self.rate.words(event))
+                self.bar.update(self.task, completed=event.fraction, description=self.words.words(event))
             if event.done:
                 self.bar.stop()
 
@@ -187,31 +186,21 @@ class Live(Plain):
         super().interrupted(path)
 
 
-class Rate:
-    """Tokens a second over the last stretch, and the last held-out figure."""
+class Line:
+    """Where a run is, in one line that fits a terminal."""
 
     def __init__(self) -> None:
-        self.tokens, self.since, self.value = 0, time.monotonic(), 0.0
         self.held_out = ""
 
-    def add(self, event: Progress) -> None:
-        """Count a step."""
-        self.tokens += event.tokens
-        passed = time.monotonic() - self.since
-        if passed > 2 or not self.value:
-            self.value = self.tokens / max(passed, 1e-9)
-        if passed > 2:
-            self.tokens, self.since = 0, time.monotonic()
+    def words(self, event: Progress) -> str:
+        """How far, how good, how fast, how long."""
         if event.held_out:
             self.held_out = f", held-out {event.held_out.perplexity:.2f}"
-
-    def words(self, event: Progress) -> str:
-        """One line: how far, how good, how fast, how long."""
         train = event.train if event.train is not None else event.perplexity
         left = event.seconds * (1 - event.fraction) / max(event.fraction, 1e-9)
         return (
-            f"{event.fraction:4.0%}  epoch {event.epoch:.1f}  perplexity: train {train:.2f}{self.held_out}  "
-            f"{self.value:,.0f} tokens/s  {left:.0f} s left"
+            f"{event.fraction:4.0%}  epoch {event.epoch:.1f}  train {train:.2f}{self.held_out}  "
+            f"{event.rate:,.0f} tokens/s  {left:.0f} s left"
         )
 
 
@@ -257,7 +246,7 @@ def _reset(report: dict[str, Any], score: dict[str, Any]) -> str:
 def _remarks(report: dict[str, Any]) -> list[str]:
     remarks = []
     if report["training_perplexity"] is not None:
-        floor = f"; no model can train below {report['floor']:.3f} by this protocol" if report["floor"] else ""
+        floor = f"; the floor of this protocol is {report['floor']:.3f}" if report["floor"] else ""
         remarks.append(f"While training: perplexity {report['training_perplexity']:.3f} in the last epoch{floor}.")
     if report["tokens_per_second"]:
         remarks.append(
@@ -265,6 +254,7 @@ def _remarks(report: dict[str, Any]) -> list[str]:
             f"{report['tokens_per_second']:,.0f} tokens/s on {report['device']}, engine {report['engine']}."
         )
     unknown = {name: scores[0]["unknown"] for name, scores in report["figures"].items() if scores[0]["unknown"]}
+    remarks.append(f"The weights are those of {report['checkpoint']}{report['kept']}.")
     fate = "unknown, scored as <unk>" if report["unknown_symbol"] else "unknown, and left out: there is no <unk>"
     remarks += [f"{count:,} {name} tokens are {fate}." for name, count in unknown.items()]
     return [*remarks, *report["verdict"]]
