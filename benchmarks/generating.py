@@ -4,6 +4,9 @@ python benchmarks/generating.py [--rounds 9] [--length 1500]
 """
 
 import argparse
+import os
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # one stream on one core; read when NumPy is imported
 
 import torch
 import torch.nn.functional as F
