@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: demo test lint types acceptance bench clean
 
 demo: $(STAMP)  ## train on the embedded text for a minute; ends with the table and a continuation
-	$(BIN)/elman train python-docs --minutes $(DEMO_MINUTES)
+	$(BIN)/elman train python-docs --minutes $(DEMO_MINUTES) $(if $(DEMO_RUN),--run $(DEMO_RUN))
 
 test: $(STAMP)  ## the test suite, on two processes
 	$(PYTEST) -n 2 --dist worksteal -m "not acceptance"
@@ -28,7 +28,7 @@ acceptance: $(STAMP)  ## published results, minutes each; needs The Time Machine
 bench: $(STAMP)  ## speed against plain PyTorch, interleaved; writes benchmarks/results/
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/generating.py
-	$(BIN)/python benchmarks/reading.py
+	$(BIN)/python benchmarks/reading.py > benchmarks/results/reading.json
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -72,3 +72,11 @@ def test_the_floor_of_the_published_experiment():
     corpus = read_corpus(("time-machine",), clean="letters", limit=10_000, held_out=0)
     assert 1.199 <= round(bounds.information_floor(corpus.train.ids, 35), 3) <= 1.200
     assert 1.014 <= bounds.information_floor(corpus.train.ids, 280) <= 1.023
+
+
+def test_the_floor_of_streams_knows_where_they_begin():
+    """Four streams that begin with four different letters have nothing to find out; alike, they cost log 4."""
+    ids = np.array([1, 5, 6, 7, 2, 6, 7, 5, 3, 7, 5, 6, 4, 5, 7, 6], np.uint8)
+    assert bounds.information_floor(ids, 3, np.array([0, 4, 8, 12])) == 1.0
+    ids[[0, 4, 8, 12]] = 1
+    assert bounds.information_floor(ids, 3, np.array([0, 4, 8, 12])) == pytest.approx(math.exp(math.log(4) / 3))

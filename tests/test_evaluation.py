@@ -1,6 +1,7 @@
 """Scores against sums in plain Python floats, token by token; the two protocols; bits of the text as it was read."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -210,3 +211,12 @@ def test_what_cannot_be_scored_is_refused():
 def test_more_streams_than_tokens_still_count_every_token_once():
     assert elman.evaluate(tiny(), "abc", streams=10).tokens == 3
     assert np.count_nonzero(surprisals(tiny(), tokens(3), streams=10)) == 3
+
+
+def test_scores_of_bytes_count_bytes_that_are_no_text():
+    """Bytes that are not UTF-8 still count one each, and no characters make no division by zero."""
+    task = elman.Text(elman.Vocab.bytes())
+    net = elman.Recurrent(task, hidden=4)
+    score = elman.evaluate(net, np.full(50, 0x80, np.uint8))
+    assert score.bytes == 50
+    assert math.isnan(replace(score, characters=0).bits_per_character)

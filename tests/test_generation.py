@@ -321,3 +321,12 @@ def test_generation_stops_before_the_stop_string():
     expected = whole[: whole.index(stop)]
     assert "".join(generate(m, "ab", 200, temperature=1, seed=2, stop=stop)) == expected
     assert generate_samples(m, "ab", 200, samples=1, temperature=1, seed=2, stop=stop) == [expected]
+
+
+def test_a_generator_leaves_its_caller_as_it_was():
+    """Gradients go on between two pieces of text, and after generators are dropped out of order."""
+    first, second = generate(model(), "a", 5), generate(model(), "b", 5)
+    next(first), next(second)
+    assert not torch.is_inference_mode_enabled()
+    first.close(), second.close()
+    assert not torch.is_inference_mode_enabled()

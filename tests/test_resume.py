@@ -314,3 +314,22 @@ def test_a_run_describes_itself(stopped, source):
 def test_an_epoch_has_the_steps_that_the_stops_above_assume(tmp_path, source):
     ends = [p.step for p in go(run.begin(tmp_path / "run", config(source))) if p.epoch_ended]
     assert abs(ends[0] - EPOCH) <= 2
+
+
+def test_reports_that_wait_for_the_end_of_an_epoch_survive_an_interruption(tmp_path, monkeypatch):
+    """15 epochs, 10 reports: one is due in the middle of the second epoch and comes at its end, resumed or not."""
+    monkeypatch.chdir(tmp_path)
+    Path("book.txt").write_text("the time traveller smiled. " * 40, encoding="utf-8")
+    settings = {"sources": ["book.txt"], "hidden": 4, "batch": 4, "window": 16, "epochs": 15, "reports": 10}
+    whole = run.begin(tmp_path / "whole", Config.resolve(("test", settings)))
+    expected = [p.step for p in run.execute(whole) if getattr(p, "report", False)]
+    per_epoch = whole.training.step // 15
+    for stop in range(1, 2 * per_epoch):
+        job = run.begin(tmp_path / f"cut{stop}", Config.resolve(("test", settings)))
+        seen = [
+            p.step
+            for p in run.execute(job, lambda job=job, stop=stop: job.training.step >= stop)
+            if getattr(p, "report", False)
+        ]
+        seen += [p.step for p in run.execute(run.resume(job.path, {})) if getattr(p, "report", False)]
+        assert seen == expected, stop

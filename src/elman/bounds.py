@@ -29,7 +29,7 @@ def unigram_nats(train: npt.NDArray[np.int64], ids: Ids) -> float:
     return float(-(counts(ids, len(train)) * np.log(p)).sum())
 
 
-def information_floor(ids: Ids, length: int) -> float:
+def information_floor(ids: Ids, length: int, places: npt.NDArray[np.int64] | None = None) -> float:
     """The perplexity of a predictor that knows the text by heart but not where a stream of `length` begins.
 
     It reads x_0, then predicts x_1 .. x_L; all that it lacks is the place, so with c(w) the number of windows
@@ -37,15 +37,17 @@ def information_floor(ids: Ids, length: int) -> float:
 
         nats per token = mean(log c(x_0) - log c(x_0 .. x_L)) / L
 
-    Whatever trains from a zero state on random windows of L tokens, or on streams of L tokens, prints no less.
-    Windows are counted by a 64-bit hash of their tokens.
+    Windows may begin anywhere, as random ones do, or only at the given `places` (of x_0), as the streams of
+    sequential batches do. No training from a zero state prints less. Windows are counted by a 64-bit hash.
     """
     length = min(length, len(ids) - 1)
     if length < 1:
         return 1.0
-    begins = ids[: len(ids) - length]
-    first = counts(begins, int(ids.max()) + 1)[begins]
-    _, place, times = np.unique(_hashes(ids, length + 1), return_inverse=True, return_counts=True)
+    begins = np.arange(len(ids) - length) if places is None else places[places < len(ids) - length]
+    if not len(begins):
+        return 1.0
+    first = counts(ids[begins], int(ids.max()) + 1)[ids[begins]]
+    _, place, times = np.unique(_hashes(ids, length + 1)[begins], return_inverse=True, return_counts=True)
     return math.exp(float(np.mean(np.log(first) - np.log(times[place]))) / length)
 
 

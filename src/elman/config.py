@@ -120,7 +120,7 @@ class TrainSettings:
 class Config(DataSettings, ModelSettings, TrainSettings):
     """Everything that `elman train` needs; `Config.resolve` builds it from its layers."""
 
-    sources: tuple[str, ...] = ("python-docs",)
+    sources: Annotated[tuple[str, ...], Field(min_length=1)] = ("python-docs",)
     """What to learn from: names of sources, files, folders, globs, or - for standard input."""
     recipe: str = "elman"
     """Named settings to start from: elman (the default), lecture, notes, notes-concise."""

@@ -56,12 +56,15 @@ class Score:
     @property
     def bits_per_character(self) -> float:
         """Bits a character of the original text."""
-        return self.nats / math.log(2) / self.characters
+        return self._bits(self.characters)
 
     @property
     def bits_per_byte(self) -> float:
         """Bits a byte of the original text in UTF-8."""
-        return self.nats / math.log(2) / self.bytes
+        return self._bits(self.bytes)
+
+    def _bits(self, units: int) -> float:
+        return self.nats / math.log(2) / units if units else math.nan
 
 
 def perplexity(nats: float, tokens: int) -> float:
@@ -80,7 +83,8 @@ def part_of(model: SequenceModel, text: str | Ids | Part) -> Part:
         ids, characters, size = vocab.encode(symbols), symbols.characters, symbols.bytes
     else:
         written = vocab.decode(text)
-        ids, characters, size = text, len(written), len(written.encode())
+        ids, characters = text, len(written)
+        size = len(ids) if vocab.level == "byte" else len(written.encode())
     return Part("text", ids, characters, size, int((ids == 0).sum()) if vocab.unknown else 0)
 
 
@@ -144,15 +148,21 @@ def costs(
         raise DataError("there is nothing to score: the text has no tokens")
     if window < 1:
         raise ConfigError(f"a window of {window} steps: it needs at least one")
-    rows = _carried(len(ids), streams, model.task.size) if protocol == "carried" else _reset(len(ids), window)
+    rows = (
+        _carried(len(ids), streams, model.task.size)
+        if protocol == "carried"
+        else _reset(len(ids), window, model.task.size)
+    )
     state: State | None = None
-    with torch.inference_mode():
-        for row in rows:
+    for row in rows:
+        # Not around the loop: a generator that yields inside the mode would leave its caller in it.
+        with torch.inference_mode():
             if row.fresh or state is None:
                 state = _warmed(model, ids, row.starts, WARM if protocol == "carried" else 0)
             inputs, targets = map(torch.from_numpy, gather(ids, row))
             logits, state = model(inputs.to(state[0].device), state)
-            yield row, model.task.surprisals(logits, targets.to(logits.device)).cpu().numpy()
+            cost = model.task.surprisals(logits, targets.to(logits.device)).cpu().numpy()
+        yield row, cost
 
 
 def _carried(n: int, streams: int, size: int) -> Iterator[Rows]:
@@ -164,11 +174,12 @@ def _carried(n: int, streams: int, size: int) -> Iterator[Rows]:
         yield Rows(np.minimum(edges[:-1] + start, stops), stops, fresh=start == 0)
 
 
-def _reset(n: int, window: int) -> Iterator[Rows]:
+def _reset(n: int, window: int, size: int) -> Iterator[Rows]:
     edges = np.minimum(np.arange(0, n + window, window), n)
     edges = edges[: -(-n // window) + 1]
-    for first in range(0, len(edges) - 1, 64):
-        chosen = edges[first : first + 65]
+    rows = max(1, min(64, CELLS_AT_ONCE // (window * size)))
+    for first in range(0, len(edges) - 1, rows):
+        chosen = edges[first : first + rows + 1]
         yield Rows(chosen[:-1], chosen[1:], fresh=True)
 
 
@@ -180,7 +191,9 @@ def _warmed(model: SequenceModel, ids: Ids, starts: npt.NDArray[np.int64], warm:
         return cold
     length = min(warm, int(starts[late].min()))
     inputs, _ = gather(ids, Rows(starts[late] - length, starts[late], fresh=True))
-    _, state = model(torch.from_numpy(inputs).to(cold[0].device), model.initial(len(late)))
+    state = model.initial(len(late))
+    for chunk in torch.from_numpy(inputs).split(max(1, CELLS_AT_ONCE // (len(late) * model.task.size)), 1):
+        _, state = model(chunk.to(cold[0].device), state)
     return tuple(_replace(old, late, new) for old, new in zip(cold, state, strict=True))
 
 

@@ -16,6 +16,7 @@ from elman.models.base import SequenceModel
 from elman.rng import numpy_generator
 from elman.task import Text
 
+LOGITS_AT_ONCE = 2**22  # of a prompt: 16 MB
 PROMPT_CHUNK = 4096  # tokens of a prompt read at a time
 COLDEST, HOTTEST = 1e-30, 1e30  # temperatures beyond these are taken for them: single precision holds no more
 NOISE_CHUNK = 256  # steps whose noise is drawn at a time,
@@ -80,17 +81,19 @@ def draw_tokens(
     if count < 0 or samples < 1:
         raise ConfigError(f"{samples} samples of {count} tokens: give at least one sample and no negative length")
     vocab = model.task.vocab
+    # Not around the loop: a generator that yields inside the mode would leave its caller in it.
     with torch.inference_mode():
         logits, state = _read(model, prompt, samples)
         step, device = model.stepper(), logits.device
-        noise = _noise(samples, model.task.size, draw, seed) if draw.temperature else None
-        for left in range(count, 0, -1):
-            scores = logits.float().numpy(force=True)
-            if vocab.unknown:
-                scores[:, 0] = -np.inf
-            tokens = draw(scores, next(noise) if noise else None)
-            yield tokens
-            if left > 1:
+    noise = _noise(samples, model.task.size, draw, seed) if draw.temperature else None
+    for left in range(count, 0, -1):
+        scores = logits.float().numpy(force=True)
+        if vocab.unknown:
+            scores[:, 0] = -np.inf
+        tokens = draw(scores, next(noise) if noise else None)
+        yield tokens
+        if left > 1:
+            with torch.inference_mode():
                 logits, state = step(torch.from_numpy(tokens).to(device), state)
 
 
@@ -98,7 +101,7 @@ def _read(model: SequenceModel, prompt: Ids, samples: int) -> tuple[torch.Tensor
     """The logits after the prompt and the state there, one row a sample (the warm-up of S50)."""
     state = model.initial(1)
     inputs = torch.from_numpy(np.concatenate(([START], prompt)).astype(np.int64))[None].to(state[0].device)
-    for chunk in inputs.split(PROMPT_CHUNK, 1):
+    for chunk in inputs.split(max(1, min(PROMPT_CHUNK, LOGITS_AT_ONCE // model.task.size)), 1):
         logits, state = model(chunk, state)
     return logits[:, -1].repeat(samples, 1), tuple(s.repeat(samples, 1) for s in state)
 

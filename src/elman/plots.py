@@ -113,6 +113,7 @@ def run_pictures(
             perplexity_curve(axes, metrics, bounds)
         else:
             gradient_curve(axes, metrics, clip)
-        axes.set_title(title, fontsize=10, loc="left")
+        # The font may lack letters of other scripts, and a $ in a name is no mathematics.
+        axes.set_title(title.encode("ascii", "replace").decode(), fontsize=10, loc="left", parse_math=False)
         figure.savefig(path)
     return paths

@@ -125,8 +125,13 @@ def floor(config: Config, ids: Ids) -> float | None:
     """The least training perplexity that the protocol allows, or None where it is not cheap to compute."""
     if len(ids) > bounds.FLOOR_LIMIT:
         return None
-    length = config.window if config.batching.endswith("random") else len(ids) // config.batch
-    return bounds.information_floor(ids, length)
+    if config.batching.endswith("random"):
+        return bounds.information_floor(ids, config.window)
+    length = len(ids) // config.batch
+    # Where the streams begin: always at the same places, or shifted by an offset of up to a window.
+    shifts = np.arange(config.window) if config.batching.startswith("reference") else np.array([-1])
+    places = (np.arange(config.batch)[:, None] * length + shifts).ravel()
+    return bounds.information_floor(ids, max(1, length - len(shifts)), places[places >= 0])
 
 
 def pictures(path: Path) -> list[Path]:

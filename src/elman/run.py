@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from elman import bounds
 from elman.checkpoint import RECORDS, read_facts, restored, training_files
-from elman.config import Config, ModelSettings, TrainSettings, to_toml
+from elman.config import BUDGETS, Config, ModelSettings, TrainSettings, to_toml
 from elman.data.batches import coverage
 from elman.data.corpus import Corpus, read_corpus
 from elman.data.sources import SOURCES
@@ -93,6 +93,8 @@ def begin(path: Path, config: Config) -> Job:
     with refusals("make", path):
         if os.path.lexists(path):
             raise ConfigError(f"{str(path)!r} exists already: choose another --run, or go on with --resume {path}")
+    if odd := [s for s in config.sources if not _is_text(s)]:
+        raise ConfigError(f"the name {odd[0]!a} is not valid text, so no file could hold it: rename the file")
     corpus = read_data(config)
     for prompt in config.prompts:
         encode_prompt(Text(corpus.vocab, config.clean), prompt)  # refused now, not at the first report
@@ -102,6 +104,11 @@ def begin(path: Path, config: Config) -> Job:
     with refusals("make", path):
         path.mkdir(parents=True)
     return Job(path, config, corpus, model, training, bounds.counts(corpus.train.ids, len(corpus.vocab)), [])
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be written down: one whose bytes are not UTF-8 cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _describe(job: Job) -> None:
@@ -158,8 +165,10 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
     model = build(saved, engine=config.engine, device=device_for(config.device))
     training = restored(saved, model, config.part(TrainSettings), facts)
     counts = bounds.counts(corpus.train.ids, len(corpus.vocab))
-    # A new budget is another measure of the same steps: what is done of it now, and how many reports that was.
-    training.reports = int(training.fraction(len(corpus.train.ids)) * config.reports + 1e-9)
+    if any(getattr(config, name) != getattr(facts.config, name) for name in BUDGETS):
+        # Another measure of the same steps: what is done of it now, how many reports that was, and new patience.
+        training.reports = int(training.fraction(len(corpus.train.ids)) * config.reports + 1e-9)
+        training.stale = 0
     job = Job(path, config, corpus, model, training, counts, [], facts.records)
     done = ["this run is complete: give it a larger --epochs, --steps or --minutes to go on"] if finished(job) else []
     job.notes += [*checkpoints.skipped, *_differences(path), *done]

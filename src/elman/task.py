@@ -36,10 +36,10 @@ class Text:
 
     @staticmethod
     def surprisals(logits: Tensor, targets: Tensor) -> Tensor:
-        """The cost of each target, (B, T) nats in float64; 0 where the target is `IGNORE`."""
-        rows = logits.double().flatten(0, 1)
+        """The cost of each target, (B, T) nats, to be added up in float64; 0 where the target is `IGNORE`."""
+        rows = logits.flatten(0, 1)
         each = F.cross_entropy(rows, targets.flatten(), ignore_index=IGNORE, reduction="none")
-        return each.view(targets.shape)
+        return each.double().view(targets.shape)
 
     @staticmethod
     def log_probabilities(logits: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def given(flags: Any) -> dict[str, Any]:
 
 def from_environment() -> dict[str, Any]:
     """Settings out of variables such as ELMAN_HIDDEN; where a setting is a list, one item a line."""
-    lists = {f.name for f in dataclasses.fields(Config) if get_origin(f.type) is tuple}
+    lists = {f.name for f in dataclasses.fields(Config) if get_origin(_strip(f.type)) is tuple}
     values = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in os.environ.items()

@@ -43,6 +43,9 @@ class Display(Protocol):
     def interrupted(self, path: Path) -> None:
         """A signal ended it; everything is saved."""
 
+    def close(self) -> None:
+        """Training is over, however it ended: leave the terminal as it was."""
+
     def end(self, report: dict[str, Any], drawn: list[Path]) -> None:
         """The result."""
 
@@ -84,6 +87,9 @@ class Lines:
                     "lr": event.lr,
                 },
             )
+
+    def close(self) -> None:
+        """Nothing to leave."""
 
     def interrupted(self, path: Path) -> None:
         """A record that it was interrupted."""
@@ -137,6 +143,9 @@ class Plain:
         text = Text.assemble("  ", (sample.prompt, "bold"), sample.text, no_wrap=True, overflow="ellipsis")
         self.console.print(Text(" ", spans=[]).join(text.split("\n")))
 
+    def close(self) -> None:
+        """Nothing to leave."""
+
     def interrupted(self, path: Path) -> None:
         """How to go on."""
         self.console.print(f"saved; go on with: elman train --resume {path}", markup=False, soft_wrap=True)
@@ -180,10 +189,9 @@ class Live(Plain):
         if event.report:
             super().line(event)
 
-    def interrupted(self, path: Path) -> None:
+    def close(self) -> None:
         """Leave the terminal as it was."""
         self.bar.stop()
-        super().interrupted(path)
 
 
 class Line:

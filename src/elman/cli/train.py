@@ -79,12 +79,16 @@ def _train(
     show = output.display(job, json=json, quiet=quiet)
     with Stop() as stop:
         show.begin()
-        for event in runs.execute(job, stop.asked):
-            show.event(event)
-        if stop.signal:
-            show.interrupted(job.path)
-            return 128 + stop.signal
-        show.end(conclude(job), output.draw_pictures(job.path))
+        try:
+            for event in runs.execute(job, stop.asked):
+                show.event(event)
+        finally:
+            show.close()
+    if stop.signal:
+        show.interrupted(job.path)
+        return 128 + stop.signal
+    # Everything is saved: a signal that comes while the result is measured may end it at once.
+    show.end(conclude(job), output.draw_pictures(job.path))
     return 0
 
 

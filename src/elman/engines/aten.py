@@ -36,7 +36,7 @@ class Aten(Engine):
         """Outputs (B, T, H) and the last state."""
         steps = inputs.transpose(0, 1)
         x = steps if inputs.is_floating_point() else one_hot(steps, weights.W_x.shape[1], weights.W_x)
-        h0 = tuple(s[None] for s in state)
+        h0 = tuple(s[None].contiguous() for s in state)  # cuDNN asks for it
         start = h0 if len(h0) > 1 else h0[0]
         outputs, *last = Aten.operators[cell.name](
             x, start, list(weights), True, 1, 0.0, torch.is_grad_enabled(), False, False
