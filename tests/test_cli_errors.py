@@ -58,7 +58,6 @@ BAD_SETTINGS: dict[str, tuple[int, tuple[str, ...]]] = {
     "--limit 0": (2, ("limit",)),
     "--limit 20": (3, ("18 tokens",)),
     "--steps 5 --epochs 2": (2, ("epochs and steps", "one of them")),
-    "--steps 5 --minutes 2": (2, ("minutes and steps", "one of them")),
     "--cell grru": (2, ("'grru'", "elman, elman-relu, gru, lstm")),
     "--engine warp": (2, ("'warp'", "auto, aten, bptt, loop")),
     "--recipe x": (2, ("'x'", "elman, lecture, notes")),

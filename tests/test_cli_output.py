@@ -129,7 +129,7 @@ def test_a_stronger_budget_replaces_a_weaker_one(tmp_path: Path, monkeypatch: py
     def budget(*arguments: object) -> set[str]:
         return {"epochs", "steps", "minutes"} & config(*arguments, folder=tmp_path).keys()
 
-    assert budget() == {"minutes"}
+    assert budget() == {"epochs", "minutes"}
     assert budget("--recipe", "notes") == {"epochs"}
     (tmp_path / "c.toml").write_text("epochs = 3\n")
     monkeypatch.setenv("ELMAN_STEPS", "7")

@@ -43,10 +43,10 @@ def test_the_first_layer_wins_and_the_recipe_gives_the_rest():
     assert config.layers == 1
 
 
-def test_without_anything_it_is_the_defaults_for_three_minutes():
+def test_without_anything_it_is_the_defaults_for_ten_epochs_or_three_minutes():
     config = Config.resolve()
-    assert config == Config(minutes=3.0)
-    assert (config.steps, config.epochs) == (None, None)
+    assert config == Config(minutes=3.0, epochs=10)
+    assert config.steps is None
 
 
 @pytest.mark.parametrize(
@@ -57,18 +57,14 @@ def test_without_anything_it_is_the_defaults_for_three_minutes():
         (({"minutes": 0.5}, {"recipe": "lecture"}), {"minutes": 0.5}),
         (({"recipe": "lecture"},), {"epochs": 500}),
         (({"steps": None}, {"epochs": 4}), {"epochs": 4}),
-        (({"steps": None},), {"minutes": 3.0}),
+        (({"steps": None},), {"epochs": 10, "minutes": 3.0}),
+        (({"steps": 5, "epochs": 2}, {"minutes": 1.0}), {"steps": 5, "epochs": 2}),
     ],
 )
-def test_one_budget_replaces_another_kind_below_it(layers, expected):
+def test_a_budget_replaces_every_budget_below_it(layers, expected):
     config = Config.resolve(*((f"layer {i}", values) for i, values in enumerate(layers)))
     budget = {k: getattr(config, k) for k in ("steps", "epochs", "minutes")}
     assert {k: v for k, v in budget.items() if v is not None} == expected
-
-
-def test_two_budgets_in_one_layer_are_refused():
-    assert refusal(("flags", {"steps": 5, "epochs": 2})) == "flags: epochs and steps are both budgets: give one of them"
-    assert refusal(("flags", {"steps": 1}), ("file", {"minutes": 1, "epochs": 2})).startswith("file: epochs and min")
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -164,7 +160,7 @@ def test_settings_cannot_be_changed_afterwards():
 def test_the_parts_together_are_the_whole():
     config = Config.resolve(("flags", {"hidden": 7, "lr": 0.5, "limit": 99}))
     assert config.part(ModelSettings) == ModelSettings(hidden=7)
-    assert config.part(TrainSettings) == TrainSettings(lr=0.5, minutes=3.0)
+    assert config.part(TrainSettings) == TrainSettings(lr=0.5, epochs=10, minutes=3.0)
     assert config.part(DataSettings) == DataSettings(limit=99)
 
 

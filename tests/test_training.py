@@ -1,5 +1,6 @@
 """Training equals a plain PyTorch loop, keeps to its budget, and stops where a number is not finite."""
 
+import itertools
 import math
 import time
 from dataclasses import replace
@@ -228,12 +229,37 @@ def test_a_budget_of_minutes_by_the_clock(monkeypatch):
     assert sum(p.report for p in done) == 5
 
 
-def test_without_a_budget_it_is_three_minutes(monkeypatch):
-    now = iter(range(0, 10**6, 10))
+@pytest.mark.parametrize(("second", "epochs", "seconds"), [(1e-6, 10, None), (10.0, None, 180)])
+def test_without_a_budget_it_is_ten_epochs_or_three_minutes(monkeypatch, second, epochs, seconds):
+    now = itertools.count(0.0, second)
     monkeypatch.setattr(
-        "elman.training.time", SimpleNamespace(perf_counter=lambda: float(next(now)), monotonic=time.monotonic)
+        "elman.training.time", SimpleNamespace(perf_counter=lambda: next(now), monotonic=time.monotonic)
     )
-    assert list(train(tiny(), TEXT, settings=replace(FAST, steps=None)))[-1].seconds == 180
+    last = list(train(tiny(), TEXT, settings=replace(FAST, steps=None)))[-1]
+    assert last.epoch == epochs if epochs else last.seconds == seconds
+    assert last.done
+    assert last.report
+
+
+@pytest.mark.parametrize(("steps", "epochs", "done"), [(7, 50, 7), (500, 2, 20)])
+def test_of_several_budgets_the_first_to_be_spent_ends_the_run(steps, epochs, done):
+    last = list(train(tiny(), TEXT, settings=replace(FAST, steps=steps, epochs=epochs, batching="random")))[-1]
+    assert last.step == pytest.approx(done, abs=2)
+    assert last.fraction == 1.0
+    assert last.report
+
+
+@pytest.mark.parametrize("budget", [{"steps": 1}, {"epochs": 1}, {"minutes": 1e-9}])
+def test_no_step_is_lost_to_a_rate_of_zero(budget):
+    done = list(train(tiny(), TEXT, settings=replace(FAST, **{"steps": None} | budget, schedule="one-cycle", lr=0.5)))
+    assert all(p.lr > 0 for p in done)
+
+
+def test_the_rate_is_that_of_the_middle_of_a_step():
+    settings = replace(FAST, steps=4, schedule="one-cycle", warmup=0.5, final_lr=0.0, lr=1.0)
+    rates = [p.lr for p in train(tiny(), TEXT, settings=settings)]
+    fall = [(1 + math.cos(math.pi * x)) / 2 for x in (0.25, 0.75)]
+    assert rates == pytest.approx([0.25, 0.75, *fall])
 
 
 def test_reports_are_evenly_spaced():

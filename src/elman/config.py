@@ -25,7 +25,8 @@ from pydantic.dataclasses import dataclass
 
 from elman.errors import ConfigError
 
-DEFAULT_MINUTES = 3.0
+DEFAULT_BUDGET: dict[str, Any] = {"epochs": 10, "minutes": 3.0}
+"""Where no budget is given. More epochs over-fit texts from 20 kB to a book; more text is bounded by the clock."""
 _S = TypeVar("_S")
 _STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
@@ -101,11 +102,11 @@ class TrainSettings:
     clip: NonNegativeFloat = 1.0
     """Largest global L2 norm of the gradient; 0 does not clip."""
     epochs: PositiveInt | None = None
-    """Budget: passes over the training text."""
+    """Budget: passes over the training text; of several budgets the first to be spent ends the run."""
     steps: PositiveInt | None = None
     """Budget: training steps."""
     minutes: Annotated[float | None, Field(gt=0)] = None
-    """Budget: minutes of wall time, the default (3); the schedule follows the clock."""
+    """Budget: minutes of wall time; the schedule follows the clock. None given: 10 epochs, at most 3 minutes."""
     patience: PositiveInt | None = None
     """Stop after that many reports without a better held-out figure."""
     keep: Literal["best", "last"] = "best"
@@ -136,7 +137,7 @@ class Config(DataSettings, ModelSettings, TrainSettings):
         """The configuration from named layers of settings, the strongest first.
 
         Raises:
-            ConfigError: an unknown setting, a value out of range, or more than one budget; it names the layer.
+            ConfigError: an unknown setting, or a value out of range; it names the layer.
         """
         recipe = next((values["recipe"] for _, values in layers if "recipe" in values), "elman")
         if recipe not in RECIPES:
@@ -144,15 +145,12 @@ class Config(DataSettings, ModelSettings, TrainSettings):
         merged: dict[str, Any] = {}
         origin: dict[str, str] = {}
         for name, values in reversed([*layers, (f"recipe {recipe}", RECIPES[recipe])]):
-            budget = BUDGETS & {k for k, v in values.items() if v is not None}
-            if len(budget) > 1:
-                raise ConfigError(f"{name}: {' and '.join(sorted(budget))} are both budgets: give one of them")
-            if budget:
+            if any(values.get(k) is not None for k in BUDGETS):  # a budget replaces all of the weaker layers
                 merged = {k: v for k, v in merged.items() if k not in BUDGETS}
             merged |= values
             origin |= dict.fromkeys(values, name)
-        if not BUDGETS & {k for k, v in merged.items() if v is not None}:
-            merged["minutes"] = DEFAULT_MINUTES
+        if all(merged.get(k) is None for k in BUDGETS):
+            merged |= DEFAULT_BUDGET
         return _validated(cls, merged, origin)
 
     def part(self, kind: type[_S]) -> _S:
@@ -164,7 +162,7 @@ class Config(DataSettings, ModelSettings, TrainSettings):
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items() if v is not None}
 
 
-BUDGETS = {"epochs", "steps", "minutes"}
+BUDGETS = ("epochs", "steps", "minutes")
 _BOOK: dict[str, Any] = {
     "sources": ("time-machine",),
     "limit": 30_000,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from elman.cells import State
-from elman.config import DEFAULT_MINUTES, TrainSettings
+from elman.config import BUDGETS, DEFAULT_BUDGET, TrainSettings
 from elman.data.batches import BATCHINGS, Ids, Rows, check_length, gather
 from elman.data.corpus import Part
 from elman.errors import DivergedError
@@ -77,17 +77,20 @@ class Training:
 
     @classmethod
     def begin(cls, model: Recurrent, settings: TrainSettings) -> "Training":
-        """The state before the first step."""
+        """The state before the first step; without any budget in the settings the default one is theirs."""
+        if all(getattr(settings, name) is None for name in BUDGETS):
+            settings = replace(settings, **DEFAULT_BUDGET)
         return cls(model, optimizer_for(model, settings), settings)
 
-    def fraction(self, tokens: int) -> float:
-        """How much of the budget is spent, 0 to 1, where an epoch has `tokens` tokens."""
+    def fraction(self, tokens: int, *, steps: float = 0, targets: float = 0, seconds: float = 0) -> float:
+        """How much of the budget is spent, 0 to 1, where an epoch has `tokens` tokens; or will be, so much later."""
         s = self.settings
-        if s.steps:
-            return min(1.0, self.step / s.steps)
-        if s.epochs:
-            return min(1.0, (self.epoch + self.seen / tokens) / s.epochs)
-        return min(1.0, self.seconds / 60 / (s.minutes or DEFAULT_MINUTES))
+        spent = (
+            (self.step + steps) / (s.steps or math.inf),
+            (self.epoch + (self.seen + targets) / tokens) / (s.epochs or math.inf),
+            (self.seconds + seconds) / 60 / (s.minutes or math.inf),
+        )
+        return min(1.0, max(spent))
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ def _run(training: Training, ids: Ids, held_out: Part | None) -> Iterator[Progre
     while True:
         for row, ends in _with_last(_epoch(training, len(ids))):
             started = time.monotonic()
-            cost = _learn(training, ids, row)
+            cost = _learn(training, ids, row, started)
             training.busy += time.monotonic() - started
             _count(training, row, cost.nats, ends=ends)
             training.seconds = time.perf_counter() - began
@@ -191,8 +194,11 @@ class _Cost(NamedTuple):
     norm: float
 
 
-def _learn(training: Training, ids: Ids, row: Rows) -> _Cost:
-    """One step: forward, backward through the window, clip, update; the state goes on without its graph."""
+def _learn(training: Training, ids: Ids, row: Rows, started: float) -> _Cost:
+    """One step: forward, backward through the window, clip, update; the state goes on without its graph.
+
+    The learning rate is that of the middle of the step, so that neither the first nor the last is lost to a zero.
+    """
     model, s = training.model, training.settings
     device = model.b_q.device
     inputs, targets = (torch.from_numpy(a).to(device) for a in gather(ids, row))
@@ -205,7 +211,8 @@ def _learn(training: Training, ids: Ids, row: Rows) -> _Cost:
     cost = float(nats.detach())
     _check(cost, row.targets, training.step + 1)
     norm = _clipped(training)
-    lr = rate(s, training.fraction(len(ids)))
+    elapsed = time.monotonic() - started
+    lr = rate(s, training.fraction(len(ids), steps=0.5, targets=row.targets / 2, seconds=elapsed / 2))
     for group in training.optimizer.param_groups:
         group["lr"] = lr
     training.optimizer.step()
@@ -282,7 +289,8 @@ def _report_is_due(training: Training, fraction: float, *, epoch_ended: bool) ->
     """Evenly spaced over the run; at the ends of epochs where a budget of epochs has enough of them."""
     s = training.settings
     due = int(fraction * s.reports + 1e-9)
-    if s.epochs and s.epochs >= s.reports and not epoch_ended:
+    epochs_alone = s.steps is None and s.minutes is None
+    if epochs_alone and s.epochs and s.epochs >= s.reports and not epoch_ended:
         return False
     if due <= training.reports:
         return False

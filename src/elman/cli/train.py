@@ -13,7 +13,7 @@ from elman.config import Config, to_toml
 from elman.errors import ConfigError
 
 EXAMPLES = """Examples:
-  elman train                                   # the embedded text, 3 minutes
+  elman train                                   # the embedded text, at most 3 minutes
   elman train book.txt --minutes 10 --run runs/book
   elman train time-machine --recipe lecture     # the lecture's network
   elman train --resume runs/book --minutes 20   # go on

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from elman.data.names import no_such
+from elman.names import no_such
 from elman.errors import ConfigError
 
 Pieces = Iterable[str]

@@ -14,7 +14,7 @@ from itertools import accumulate, pairwise
 from typing import Final, TypeVar
 
 from elman.data.clean import cleaning
-from elman.data.names import printable
+from elman.names import printable
 from elman.data.read import Errors
 from elman.data.sources import Source, resolve
 from elman.data.symbols import Level, Symbols, check_level

@@ -18,7 +18,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Literal, TextIO, TypeVar
 
-from elman.data.names import printable
+from elman.names import printable
 from elman.errors import ConfigError, DataError, StorageError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from elman.data.names import no_such
+from elman.names import no_such
 from elman.errors import ConfigError, DataError
 
 Level = Literal["char", "word", "byte"]

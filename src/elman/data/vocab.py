@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elman.data.decoding import REPLACEMENT, UNKNOWN, Stream
-from elman.data.names import printable
+from elman.names import printable
 from elman.data.symbols import (
     BLOCK,
     BYTE_NAMES,

@@ -5,7 +5,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from elman.data.names import no_such
+from elman.names import no_such
 from elman.data.read import Errors
 from elman.data.sources import human_numbers, python_docs, time_machine
 from elman.data.sources.base import Source

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from elman.data.names import printable
+from elman.names import printable
 from elman.data.sources.base import Source
 from elman.disk import replace_file
 from elman.errors import DataError, StorageError
