@@ -14,7 +14,7 @@ ROOT = Path(elman.__file__).parent
 
 # Each line may import what stands above it, and of its own line. What is imported for types alone does not count.
 LAYERS = [
-    {"errors"},
+    {"errors", "names"},
     {"disk", "tensors"},
     {"store"},
     {"data", "rng", "config"},

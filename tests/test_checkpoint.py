@@ -1,14 +1,18 @@
 """A forged checkpoint is refused; going on touches nothing before the run is ours."""
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
+from elman.cli.output import print_report
 from elman.config import Config
 from elman.disk import RunLock
 from elman.errors import ConfigError, ModelError
+from elman.report import conclude
 from elman.run import begin, execute, prompts, resume
 from elman.store import read_folder, write_folder
 
@@ -54,6 +58,7 @@ def test_the_forger_of_these_tests_makes_checkpoints_that_load(run):
         lambda f: {**f, "counters": {**f["counters"], "best": "low"}},
         lambda f: {**f, "counters": {}},
         lambda f: {**f, "records": {"metrics.jsonl": 0}},
+        lambda f: {**f, "counters": {**f["counters"], "batch": 10**6}},
         lambda f: {**f, "config": {**f["config"], "hidden": -3}},
         lambda f: {**f, "config": {"no such": 1}},
         lambda f: {k: v for k, v in f.items() if k != "corpus"},
@@ -74,6 +79,8 @@ def test_forged_facts_are_refused(run, change):
         lambda t: {**t, "model.weights": torch.zeros(1)},
         lambda t: {**t, "carried.0": torch.zeros(4, 5)},
         lambda t: {**t, "carried.1": torch.zeros(4, 4)},
+        lambda t: {**t, "carried.0": torch.zeros(3, 4)},
+        lambda t: {**t, "carried.0": torch.zeros(())},
         lambda t: {**t, "carried.0": torch.full((4, 4), torch.nan)},
     ],
 )
@@ -130,6 +137,19 @@ def test_a_larger_budget_is_reported_and_measured_to_its_end(run):
     assert [p.step for p in reports] == [8]
     assert reports[0].held_out is not None
     assert "steps = 8" in (run.path / "config.toml").read_text(encoding="utf-8")
+
+
+def test_a_long_held_out_part_is_scored_as_far_as_is_affordable_and_the_report_says_so(run, monkeypatch):
+    whole = conclude(run)
+    assert whole["scored_whole"] == {"train": True, "held-out": True}
+    monkeypatch.setattr("elman.report.SCORED_TOKENS", 50)
+    report = conclude(run)
+    assert report["scored_whole"] == {"train": True, "held-out": False}
+    assert [score["tokens"] for score in report["figures"]["held-out"]] == [50, 50]
+    assert report["figures"]["held-out"][0]["nats"] < whole["figures"]["held-out"][0]["nats"]
+    console = Console(file=io.StringIO(), width=200)
+    print_report(console, report)
+    assert "Scored: the first 50 held-out tokens; elman evaluate scores them all." in console.file.getvalue()
 
 
 def test_a_run_that_is_complete_says_so(run):

@@ -115,7 +115,7 @@ def test_two_interrupts_stop_in_the_middle_of_a_step(tmp_path: Path) -> None:
         pass
     process.send_signal(signal.SIGINT)
     code, records, err = rest_of(process)
-    assert (code, records, err) == (130, [], "")
+    assert (code, records, err) == (130, [], "elman: interrupted\n")
     assert not list((tmp_path / "r" / "checkpoints").glob("step-*1"))
 
 
@@ -151,7 +151,7 @@ def test_an_interrupt_before_the_training_is_130(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("elman.data.corpus.read_corpus", interrupted)
     done = elman("data", "python-docs")
-    assert (done.code, done.out, done.err) == (130, "", "")
+    assert (done.code, done.out, done.err) == (130, "", "elman: interrupted\n")
 
 
 def test_a_run_that_another_process_trains_is_refused(home: Path, tmp_path: Path) -> None:

@@ -52,6 +52,9 @@ def test_carried_equals_the_sum_by_hand(model, n):
     assert score.perplexity == pytest.approx(math.exp(sum(expected) / n), rel=1e-12)
     assert surprisals(model, ids) == pytest.approx(expected, rel=1e-10)
     assert (score.protocol, score.tokens, score.streams, score.window) == ("carried", n, 1, None)
+    each = np.zeros(n)
+    assert elman.evaluate(model, ids, per_token=each) == score
+    assert each == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize(("n", "window"), [(1, 5), (30, 5), (31, 5), (34, 5), (400, 3), (50, 64), (20, 1)])

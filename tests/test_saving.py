@@ -202,6 +202,9 @@ def test_a_vocabulary_of_another_size_is_refused(tmp_path):
 
 
 def test_nothing_there_is_refused(tmp_path):
+    (tmp_path / "runs" / "b" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(ModelError, match=r"runs' is no run, but holds some: give one of b"):
+        elman.load(tmp_path / "runs")
     with pytest.raises(ModelError, match="no run or model"):
         elman.load(tmp_path / "m")
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)

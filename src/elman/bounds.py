@@ -7,12 +7,16 @@ import numpy.typing as npt
 
 from elman.data.batches import Ids
 
+BLOCK = 2**20
 FLOOR_LIMIT = 2_000_000  # tokens up to which the floor takes a second or so
 
 
 def counts(ids: Ids, size: int) -> npt.NDArray[np.int64]:
     """How often each of `size` tokens occurs."""
-    return np.bincount(ids, minlength=size)
+    total = np.zeros(size, np.int64)
+    for start in range(0, len(ids), BLOCK):  # bincount widens what it counts to 8 bytes a token
+        total += np.bincount(ids[start : start + BLOCK], minlength=size)
+    return total
 
 
 def uniform_nats(tokens: int, size: int) -> float:

@@ -98,7 +98,7 @@ def restored(saved: Saved, model: Recurrent, settings: TrainSettings, facts: Fac
         kind, number, *rest = name.split(".")
         if kind == "optimizer":
             _restore_moment(training, parameters, int(number), rest[0], t, saved.path)
-    training.carried = _carried(tensors, model, saved.path)
+    training.carried = _carried(tensors, model, settings, saved.path)
     for name, value in facts.counters.items():
         if name != "tally":
             setattr(training, name, value)
@@ -119,10 +119,14 @@ def _restore_moment(
     training.optimizer.state[p][key] = value if key == "step" else torch.empty_like(p).copy_(value)
 
 
-def _carried(tensors: Mapping[str, Tensor], model: Recurrent, where: Path) -> tuple[Tensor, ...]:
+def _carried(
+    tensors: Mapping[str, Tensor], model: Recurrent, settings: TrainSettings, where: Path
+) -> tuple[Tensor, ...]:
     numbers = sorted(int(name.split(".")[1]) for name in tensors if name.startswith("carried."))
     carried = tuple(tensors[f"carried.{i}"].to(model.b_q.device) for i in numbers)
-    if carried and [s.shape for s in carried] != [s.shape for s in model.initial(len(carried[0]))]:
+    # Random windows begin afresh: whatever they left is never read.
+    rows = len(carried[0]) if carried and carried[0].dim() and settings.batching.endswith("random") else settings.batch
+    if carried and [s.shape for s in carried] != [s.shape for s in model.initial(rows)]:
         raise _foreign(where, "the carried state does not fit the model")
     return carried
 

@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from elman.errors import ConfigError
+from elman.names import no_such
 
 DEFAULT_BUDGET: dict[str, Any] = {"epochs": 10, "minutes": 3.0}
 """Where no budget is given. More epochs over-fit texts from 20 kB to a book; more text is bounded by the clock."""
@@ -141,7 +142,7 @@ class Config(DataSettings, ModelSettings, TrainSettings):
         """
         recipe = next((values["recipe"] for _, values in layers if "recipe" in values), "elman")
         if recipe not in RECIPES:
-            raise ConfigError(f"there is no recipe {recipe!r}: choose {', '.join(RECIPES)}")
+            raise ConfigError(no_such("recipe", recipe, RECIPES))
         merged: dict[str, Any] = {}
         origin: dict[str, str] = {}
         for name, values in reversed([*layers, (f"recipe {recipe}", RECIPES[recipe])]):
@@ -217,8 +218,13 @@ def _validated(cls: type[Config], values: Mapping[str, Any], origin: Mapping[str
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else "configuration"
-        message = f"{origin.get(key, 'configuration')}: {key} = {first['input']!r}: {first['msg']}"
-        raise ConfigError(message) from error
+        raise ConfigError(_refusal(origin.get(key, "configuration"), key, first["input"], first["msg"])) from error
+
+
+def _refusal(origin: str, key: str, value: object, why: str) -> str:
+    """The setting as its user wrote it, and what it must be."""
+    written = f"--{key.replace('_', '-')} {value}" if origin == "command line" else f"{origin}: {key} = {value!r}"
+    return f"{written}: {why.replace('Input should be', 'it must be')}"
 
 
 def to_toml(values: Mapping[str, Any]) -> str:

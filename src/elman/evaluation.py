@@ -88,9 +88,9 @@ def part_of(model: SequenceModel, text: str | Ids | Part) -> Part:
     return Part("text", ids, characters, size, int((ids == 0).sum()) if vocab.unknown else 0)
 
 
-def beginning(model: SequenceModel, text: Part | Ids, tokens: int) -> Part:
-    """The first `tokens` tokens of a text, fewer where a large vocabulary makes each costly, or all there are."""
-    most = max(1, min(tokens, AFFORDABLE // model.task.size))
+def beginning(model: SequenceModel, text: Part | Ids, tokens: int, logits: int = AFFORDABLE) -> Part:
+    """The first `tokens` tokens of a text, fewer where they would cost more than `logits`, or all there are."""
+    most = max(1, min(tokens, logits // model.task.size))
     ids = text.ids if isinstance(text, Part) else text
     return part_of(model, text if len(ids) <= most else ids[:most])
 
@@ -102,6 +102,7 @@ def evaluate(
     protocol: Protocol = "carried",
     window: int = 32,
     streams: int | None = None,
+    per_token: npt.NDArray[np.float64] | None = None,
 ) -> Score:
     """The cost of every token of `text`, the first included.
 
@@ -112,6 +113,7 @@ def evaluate(
         window: steps between resets; unused when the state is carried.
         streams: carried: cut the text into that many streams, scored side by side, each warmed on the 128
             tokens before it. Left open: one stream a 20,000 tokens, so that short texts are scored exactly.
+        per_token: filled with the nats of each token, (N,), -log P(token | what the protocol lets it see).
 
     Raises:
         ConfigError: an unknown protocol or a window under 1.
@@ -119,7 +121,11 @@ def evaluate(
     """
     part = part_of(model, text)
     runs = streams or max(1, min(256, len(part.ids) // LONGEST))
-    nats = sum(float(cost.sum()) for _, cost in costs(model, part.ids, protocol, window, runs))
+    nats = 0.0
+    for rows, cost in costs(model, part.ids, protocol, window, runs):
+        nats += float(cost.sum())
+        if per_token is not None:
+            _spread(rows, cost, per_token)
     counted = (len(part.ids), nats, part.characters, part.bytes, part.unknown)
     if protocol == "reset":
         return Score(protocol, *counted, streams=-(-len(part.ids) // window), window=window)
@@ -132,10 +138,15 @@ def surprisals(
     """The cost of each token in nats, (N,): -log P(token | what the protocol lets it see)."""
     each = np.zeros(len(ids))
     for rows, cost in costs(model, ids, protocol, window, streams):
-        at = rows.starts[:, None] + np.arange(cost.shape[1])
-        real = at < rows.stops[:, None]
-        each[at[real]] = cost[real]
+        _spread(rows, cost, each)
     return each
+
+
+def _spread(rows: Rows, cost: npt.NDArray[np.float64], each: npt.NDArray[np.float64]) -> None:
+    """Write the cost of each target, (B, T), where it stands in the text, (N,)."""
+    at = rows.starts[:, None] + np.arange(cost.shape[1])
+    real = at < rows.stops[:, None]
+    each[at[real]] = cost[real]
 
 
 def costs(

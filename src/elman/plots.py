@@ -36,23 +36,43 @@ def perplexity_curve(axes: "Axes", metrics: Sequence[Mapping[str, Any]], bounds:
             ends.append((points[-1], colour))
     highest = max((value for (_, value), _ in ends), default=0)
     for (x, value), colour in ends:  # the higher figure above its line, the lower below: they never overlap
-        side, away = ("bottom", 4) if value == highest else ("top", -4)
-        axes.annotate(
-            f"{value:.2f}", (x, value), (0, away), textcoords="offset points", color=colour, ha="right", va=side,
-            fontsize=9,
-        )  # fmt: skip
+        _figure(axes, (x, value), colour, above=value == highest)
+    held_out = _points(metrics, "held_out")
+    best = min(held_out, key=lambda point: point[1], default=None)
+    if best is not None and best != held_out[-1]:
+        axes.plot(*best, "o", color=HELD_OUT, markersize=9, fillstyle="none")
+        _figure(axes, best, HELD_OUT, above=False, ha="center", text=f"best {best[1]:.2f}")
+    for name, value in bounds.items():
+        _limit(axes, value, f"{name} {value:.2f}")
+    _against_epochs(axes, "perplexity")
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)
+
+
+def _figure(
+    axes: "Axes", at: tuple[float, float], colour: str, *, above: bool, ha: str = "right", text: str | None = None
+) -> None:
+    """A number beside its point."""
+    side, away = ("bottom", 4) if above else ("top", -6)
+    axes.annotate(
+        text or f"{at[1]:.2f}", at, (0, away), textcoords="offset points", color=colour, ha=ha, va=side, fontsize=9
+    )
+
+
+def _limit(axes: "Axes", value: float, text: str) -> None:
+    """A labelled dotted line across."""
+    axes.axhline(value, color=BOUND, linestyle=":", linewidth=1)
+    axes.annotate(
+        text, (0.99, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8, color=BOUND
+    )
+
+
+def _against_epochs(axes: "Axes", what: str) -> None:
+    """Log scale with plain numbers, epochs below."""
     axes.set_yscale("log")
     _nice_ticks(axes)
-    for name, value in bounds.items():
-        axes.axhline(value, color=BOUND, linestyle=":", linewidth=1)
-        axes.annotate(
-            f"{name} {value:.2f}", (0.99, value), xycoords=("axes fraction", "data"), ha="right", va="bottom",
-            fontsize=8, color=BOUND,
-        )  # fmt: skip
     axes.set_xlim(left=0)
     axes.set_xlabel("epoch")
-    axes.set_ylabel("perplexity")
-    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)
+    axes.set_ylabel(what)
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -67,7 +87,9 @@ def _nice_ticks(axes: "Axes") -> None:
     """Plain numbers 1, 2, 5, 10, ... instead of powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axes.get_ylim()
+    fine = (1, 1.5, 2, 3, 4, 5, 7) if high < 20 * low else (1, 2, 5)
+    axes.yaxis.set_major_locator(LogLocator(subs=fine))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
@@ -78,17 +100,8 @@ def gradient_curve(axes: "Axes", metrics: Sequence[Mapping[str, Any]], clip: flo
     if points:
         axes.plot(*zip(*points, strict=True), color=TRAIN, linewidth=1.5)
     if clip:
-        axes.axhline(clip, color=BOUND, linestyle=":", linewidth=1)
-        axes.annotate(
-            f"clipped above {clip:g}", (0.99, clip), xycoords=("axes fraction", "data"), ha="right", va="bottom",
-            fontsize=8, color=BOUND,
-        )  # fmt: skip
-    axes.set_xlim(left=0)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("gradient norm")
-    axes.set_yscale("log")
-    _nice_ticks(axes)
-    axes.spines[["top", "right"]].set_visible(False)
+        _limit(axes, clip, f"clipped above {clip:g}")
+    _against_epochs(axes, "gradient norm")
 
 
 def run_pictures(

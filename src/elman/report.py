@@ -22,7 +22,8 @@ from elman.saving import build, to_json
 from elman.store import read_folder
 from elman.verdict import verdict
 
-SCORED_TRAINING_TOKENS = 200_000  # of the training text; the held-out text is scored whole
+SCORED_TRAINING_TOKENS = 200_000  # of the training text
+SCORED_TOKENS, SCORED_LOGITS = 2_000_000, 2**33  # of the other parts: a minute or two; `elman evaluate` scores all
 SCHEMA = 1
 
 
@@ -50,7 +51,8 @@ def conclude(job: Job) -> dict[str, Any]:
 
 def _report(job: Job, model: Recurrent, checkpoint: str) -> dict[str, Any]:
     corpus, config, t = job.corpus, job.config, job.training
-    figures = {part.name: _figures(model, _first(model, part), job.counts, config.window) for part in corpus.parts}
+    scored = {part.name: _first(model, part) for part in corpus.parts}
+    figures = {name: _figures(model, part, job.counts, config.window) for name, part in scored.items()}
     curve = [m for m in records(job.path / "metrics.jsonl") if m.get("report")]
     train = figures[corpus.train.name][0]
     held_out = figures[corpus.held_out.name][0] if corpus.held_out else None
@@ -75,6 +77,7 @@ def _report(job: Job, model: Recurrent, checkpoint: str) -> dict[str, Any]:
         "floor": floor(config, corpus.train.ids),
         "clip": config.clip,
         "figures": figures,
+        "scored_whole": {part.name: len(scored[part.name].ids) == len(part.ids) for part in corpus.parts},
         "verdict": verdict(
             train=train["perplexity"],
             held_out=held_out["perplexity"] if held_out else None,
@@ -87,8 +90,10 @@ def _report(job: Job, model: Recurrent, checkpoint: str) -> dict[str, Any]:
 
 
 def _first(model: Recurrent, part: Part) -> Part:
-    """As much of the training part as is scored; the other parts are scored whole."""
-    return beginning(model, part, SCORED_TRAINING_TOKENS) if part.name == "train" else part
+    """As much of a part as is scored at the end of a run."""
+    if part.name == "train":
+        return beginning(model, part, SCORED_TRAINING_TOKENS)
+    return beginning(model, part, SCORED_TOKENS, SCORED_LOGITS)
 
 
 def _figures(model: Recurrent, part: Part, counts: npt.NDArray[np.int64], window: int) -> list[dict[str, Any]]:

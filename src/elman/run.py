@@ -23,7 +23,7 @@ import numpy.typing as npt
 from elman import bounds
 from elman.checkpoint import RECORDS, read_facts, restored, training_files
 from elman.config import BUDGETS, Config, ModelSettings, TrainSettings, to_toml
-from elman.data.batches import coverage
+from elman.data.batches import Coverage, coverage
 from elman.data.corpus import Corpus, read_corpus
 from elman.data.sources import SOURCES
 from elman.disk import RunLock, refusals, replace_file
@@ -52,6 +52,8 @@ class Job:
     model: Recurrent
     training: Training
     counts: npt.NDArray[np.int64]
+    coverage: Coverage
+    """What an epoch trains on."""
     notes: list[str]
     """What the user should know about how it began."""
     recorded: Mapping[str, int] = field(default_factory=dict)
@@ -100,10 +102,10 @@ def begin(path: Path, config: Config) -> Job:
         encode_prompt(Text(corpus.vocab, config.clean), prompt)  # refused now, not at the first report
     model = _new_model(config, corpus)
     training = Training.begin(model, config.part(TrainSettings))
-    coverage_of(config, corpus)
+    covered, counts = coverage_of(config, corpus), bounds.counts(corpus.train.ids, len(corpus.vocab))
     with refusals("make", path):
         path.mkdir(parents=True)
-    return Job(path, config, corpus, model, training, bounds.counts(corpus.train.ids, len(corpus.vocab)), [])
+    return Job(path, config, corpus, model, training, counts, covered, [])
 
 
 def _is_text(name: str) -> bool:
@@ -119,10 +121,10 @@ def _describe(job: Job) -> None:
     replace_file(job.path / "env.json", to_json(environment() | place))
 
 
-def coverage_of(config: Config, corpus: Corpus) -> str:
-    """What an epoch trains on, in words."""
-    rng = numpy_generator(config.seed, "order of an epoch", 0)
-    return str(coverage(config.batching, len(corpus.train.ids), config.batch, config.window, rng))
+def coverage_of(config: Config, corpus: Corpus, epoch: int = 0) -> Coverage:
+    """What an epoch trains on."""
+    rng = numpy_generator(config.seed, "order of an epoch", epoch)
+    return coverage(config.batching, len(corpus.train.ids), config.batch, config.window, rng)
 
 
 def _new_model(config: Config, corpus: Corpus) -> Recurrent:
@@ -164,12 +166,17 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
         )
     model = build(saved, engine=config.engine, device=device_for(config.device))
     training = restored(saved, model, config.part(TrainSettings), facts)
+    covered = coverage_of(config, corpus, training.epoch)
+    if not training.batch < covered.batches:
+        raise ModelError(
+            f"{newest} cannot be resumed: an epoch has {covered.batches:,} batches, not {training.batch:,}"
+        )
     counts = bounds.counts(corpus.train.ids, len(corpus.vocab))
     if any(getattr(config, name) != getattr(facts.config, name) for name in BUDGETS):
         # Another measure of the same steps: what is done of it now, how many reports that was, and new patience.
         training.reports = int(training.fraction(len(corpus.train.ids)) * config.reports + 1e-9)
         training.stale = 0
-    job = Job(path, config, corpus, model, training, counts, [], facts.records)
+    job = Job(path, config, corpus, model, training, counts, covered, [], facts.records)
     done = ["this run is complete: give it a larger --epochs, --steps or --minutes to go on"] if finished(job) else []
     job.notes += [*checkpoints.skipped, *_differences(path), *done]
     return job

@@ -26,7 +26,7 @@ from elman.data.clean import cleaning
 from elman.data.vocab import Vocab
 from elman.errors import ConfigError, ModelError
 from elman.models.recurrent import Recurrent
-from elman.store import Checkpoints, Saved, read_folder, write_folder
+from elman.store import MANIFEST, Checkpoints, Saved, read_folder, write_folder
 from elman.task import Text
 
 Files = dict[str, bytes | Mapping[str, npt.NDArray[Any] | Tensor]]
@@ -105,9 +105,12 @@ def find(path: Path) -> Path:
         if found is None:
             raise ModelError(f"the run {str(path)!r} has no checkpoint yet: let it train longer, or --resume it")
         return found
-    if not path.exists():
-        raise ModelError(f"there is no run or model at {str(path)!r}: give the folder that elman train made")
-    return path
+    if (path / MANIFEST).exists() or (path / MODEL_FILES[0]).exists():
+        return path
+    runs = sorted(p.parent.name for p in path.glob("*/checkpoints")) if path.is_dir() else []
+    if runs:
+        raise ModelError(f"{str(path)!r} is no run, but holds some: give one of {', '.join(runs[:10])}")
+    raise ModelError(f"there is no run or model at {str(path)!r}: give the folder that elman train made")
 
 
 def build(saved: Saved, *, engine: str, device: str) -> Recurrent:

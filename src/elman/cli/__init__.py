@@ -30,7 +30,7 @@ class _Dash(str):
 def run(arguments: list[str]) -> int:
     """Run the command line; its exit code."""
     debug = "--debug" in arguments or bool(os.environ.get("ELMAN_DEBUG"))
-    from cyclopts import CycloptsError
+    from cyclopts import CycloptsError, UnusedCliTokensError
 
     from elman.cli.app import app
 
@@ -46,9 +46,10 @@ def run(arguments: list[str]) -> int:
         _abandon_output()  # whoever read it has gone, as `head` does
         return 0
     except KeyboardInterrupt as error:
-        return 128 + (error.args[0] if error.args else signal.SIGINT)
+        return _say("interrupted", 128 + (error.args[0] if error.args else signal.SIGINT))
     except CycloptsError as error:
-        return _say(str(error).strip(), 2)
+        quotes = " (put a text with spaces in quotes)" if isinstance(error, UnusedCliTokensError) else ""
+        return _say(str(error).strip() + quotes, 2)
     except ElmanError as error:
         if debug:
             raise

@@ -50,10 +50,11 @@ def _inventory() -> dict[str, Any]:
 def _contents(sources: tuple[str, ...], level: str | None, clean: str, limit: int | None) -> dict[str, Any]:
     import numpy as np
 
+    from elman.bounds import counts as counted
     from elman.data.corpus import read_corpus
 
     corpus = read_corpus(sources, level=level, clean=clean, limit=limit)
-    counts = np.bincount(corpus.train.ids, minlength=len(corpus.vocab))
+    counts = counted(corpus.train.ids, len(corpus.vocab))
     top = np.argsort(-counts, kind="stable")[:SHOWN]
     return {
         "source": corpus.source,

@@ -11,8 +11,10 @@ from elman.cli.flags import help_of, number
 from elman.errors import ConfigError, DataError, ElmanError, StorageError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from elman.data.corpus import Part
-    from elman.evaluation import Score
     from elman.models.recurrent import Recurrent
 
 EXAMPLES = """Examples:
@@ -51,8 +53,10 @@ def command(
     json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
 ) -> int:
     """Score a text with a saved model: perplexity and bits, beside uniform and unigram."""
+    import numpy as np
+
     from elman.environment import device_for
-    from elman.evaluation import evaluate
+    from elman.evaluation import AFFORDABLE, evaluate
     from elman.report import described
     from elman.saving import find, finite, load, load_counts
     from elman.store import read_folder
@@ -61,7 +65,10 @@ def command(
         raise ConfigError(f"{str(per_token)!r} exists already: choose another --per-token file")
     model = load(run, engine=engine, device=device_for(device))
     part = _part(run, model, sources, limit=limit, drop_unknown=drop_unknown)
-    score = evaluate(model, part, protocol=protocol, window=window)
+    if len(part.ids) * model.task.size > AFFORDABLE:
+        sys.stderr.write(f"scoring {len(part.ids):,} tokens\n")
+    nats = None if per_token is None else np.zeros(len(part.ids))
+    score = evaluate(model, part, protocol=protocol, window=window, per_token=nats)
     counts = load_counts(read_folder(find(run), names=["counts.safetensors"]), model.task.size)
     figures = {
         "schema_version": 1,
@@ -69,8 +76,8 @@ def command(
         "text": part.name,
         **described(score, counts, part.ids),
     }
-    if per_token is not None:
-        _write_tokens(per_token, model, part, score)
+    if per_token is not None and nats is not None:
+        _write_tokens(per_token, model, part, nats)
     if json:
         print(json_module.dumps(finite(figures), ensure_ascii=False))
     else:
@@ -103,19 +110,14 @@ def _part(run: Path, model: "Recurrent", sources: tuple[str, ...], *, limit: int
     return corpus.held_out if limit is None else part_of(model, corpus.held_out.ids[:limit])
 
 
-def _write_tokens(path: Path, model: "Recurrent", part: "Part", score: "Score") -> None:
+def _write_tokens(path: Path, model: "Recurrent", part: "Part", nats: "npt.NDArray[np.float64]") -> None:
     """The cost of each token as it was scored: the nats of the file add up to those of the score."""
-    from elman.evaluation import surprisals
-
-    # Where the state is carried no window is used, whatever its length.
-    how = {"protocol": score.protocol, "window": score.window or 1}
-    nats = surprisals(model, part.ids, **how, streams=score.streams)  # type: ignore[arg-type]  # a dict of both
-    tokens = model.task.vocab.to_tokens(part.ids)
+    names = [json_module.dumps(token, ensure_ascii=False) for token in model.task.vocab.idx_to_token]
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write("token\tnats\n")
-            for token, cost in zip(tokens, nats.tolist(), strict=True):
-                file.write(f"{json_module.dumps(token, ensure_ascii=False)}\t{cost:.6f}\n")
+            for token, cost in zip(part.ids, nats, strict=True):
+                file.write(f"{names[token]}\t{cost:.6f}\n")
     except OSError as error:
         raise StorageError(f"{str(path)!r} cannot be written: {error.strerror}") from error
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from elman.errors import ConfigError
 from elman.generation import generate
 from elman.report import pictures
-from elman.run import Job, Sample, coverage_of, prompts
+from elman.run import Job, Sample, prompts
 from elman.saving import finite, load
 from elman.training import Progress
 
@@ -45,6 +45,9 @@ class Display(Protocol):
 
     def close(self) -> None:
         """Training is over, however it ended: leave the terminal as it was."""
+
+    def scoring(self) -> None:
+        """The result is about to be measured, which may take a while."""
 
     def end(self, report: dict[str, Any], drawn: list[Path]) -> None:
         """The result."""
@@ -90,6 +93,9 @@ class Lines:
 
     def close(self) -> None:
         """Nothing to leave."""
+
+    def scoring(self) -> None:
+        """No record."""
 
     def interrupted(self, path: Path) -> None:
         """A record that it was interrupted."""
@@ -145,6 +151,10 @@ class Plain:
 
     def close(self) -> None:
         """Nothing to leave."""
+
+    def scoring(self) -> None:
+        """That it is done, and what is left to wait for."""
+        self.console.print("trained and saved; scoring by two protocols", markup=False)
 
     def interrupted(self, path: Path) -> None:
         """How to go on."""
@@ -225,7 +235,7 @@ def _facts(job: Job) -> dict[str, Any]:
         "parameters": model.parameter_count(),
         "engine": model.engine.name,
         "device": str(model.b_q.device),
-        "coverage": coverage_of(job.config, corpus),
+        "coverage": str(job.coverage),
     }
 
 
@@ -261,6 +271,11 @@ def _remarks(report: dict[str, Any]) -> list[str]:
             f"{report['steps']:,} steps, {report['epochs']:.1f} epochs, {report['seconds']:.0f} s: "
             f"{report['tokens_per_second']:,.0f} tokens/s on {report['device']}, engine {report['engine']}."
         )
+    remarks += [
+        f"Scored: the first {report['figures'][name][0]['tokens']:,} {name} tokens; elman evaluate scores them all."
+        for name, whole in report["scored_whole"].items()
+        if not whole and name != "train"
+    ]
     unknown = {name: scores[0]["unknown"] for name, scores in report["figures"].items() if scores[0]["unknown"]}
     remarks.append(f"The weights are those of {report['checkpoint']}{report['kept']}.")
     fate = "unknown, scored as <unk>" if report["unknown_symbol"] else "unknown, and left out: there is no <unk>"

@@ -88,6 +88,7 @@ def _train(
         show.interrupted(job.path)
         return 128 + stop.signal
     # Everything is saved: a signal that comes while the result is measured may end it at once.
+    show.scoring()
     show.end(conclude(job), output.draw_pictures(job.path))
     return 0
 

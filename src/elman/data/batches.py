@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elman.errors import ConfigError, DataError
+from elman.names import no_such
 
 Ids = npt.NDArray[np.unsignedinteger]
 Integers = npt.NDArray[np.int64]
@@ -75,7 +76,9 @@ def random(n: int, batch: int, window: int, rng: np.random.Generator) -> Iterato
     """
     edges = np.unique(np.arange(int(rng.integers(window)) - window, n + window, window).clip(0, n))
     order = rng.permutation(len(edges) - 1)
-    for chosen in np.array_split(order, -(-len(order) // batch)):
+    batches = -(-len(order) // batch)
+    for i in range(batches):
+        chosen = order[len(order) * i // batches : len(order) * (i + 1) // batches]
         yield Rows(edges[chosen], edges[chosen + 1], fresh=True)
 
 
@@ -135,7 +138,7 @@ def check_length(name: str, n: int, batch: int, window: int) -> None:
         DataError: the text is shorter than one batch.
     """
     if name not in BATCHINGS:
-        raise ConfigError(f"there is no batching {name!r}: choose {', '.join(BATCHINGS)}")
+        raise ConfigError(no_such("batching", name, BATCHINGS))
     need = batch * window + (window if name.startswith("reference") else 0)
     if n < need:
         raise DataError(

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from elman.names import no_such
 from elman.errors import ConfigError
+from elman.names import no_such
 
 Pieces = Iterable[str]
 

@@ -14,12 +14,12 @@ from itertools import accumulate, pairwise
 from typing import Final, TypeVar
 
 from elman.data.clean import cleaning
-from elman.names import printable
 from elman.data.read import Errors
 from elman.data.sources import Source, resolve
 from elman.data.symbols import Level, Symbols, check_level
 from elman.data.vocab import Ids, Vocab
 from elman.errors import ConfigError, DataError
+from elman.names import printable
 
 HELD_OUT: Final = 0.1
 """The share of a text that is held out where the user says nothing and the source has no split of its own."""
@@ -178,7 +178,7 @@ def _parted(symbols: Symbols, held_out: float, test: float) -> dict[str, Symbols
         told = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
         raise DataError(
             f"the text has {len(symbols):,} tokens, which cannot be split into {told}: "
-            "give more text, or hold out less (0 holds out nothing)"
+            "give more text, or set held_out lower in the configuration (0 holds out nothing)"
         )
     edges = [0, *accumulate(sizes.values())]
     return {name: symbols[start:stop] for name, (start, stop) in zip(sizes, pairwise(edges), strict=True)}

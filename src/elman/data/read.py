@@ -18,8 +18,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Literal, TextIO, TypeVar
 
-from elman.names import printable
 from elman.errors import ConfigError, DataError, StorageError
+from elman.names import printable
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -114,7 +114,11 @@ def _expanded(path: Path) -> list[Path]:
         raise StorageError(f"{_name(path)}: no permission to read it") from error
     except (OSError, ValueError) as error:
         return _matches(path, error)
-    return _below(path) if stat.S_ISDIR(mode) else [path]
+    if stat.S_ISDIR(mode):
+        return _below(path)
+    if stat.S_ISBLK(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode):
+        raise DataError(f"{_name(path)}: a device and no file: give a text, or - for standard input")
+    return [path]
 
 
 def _matches(path: Path, error: Exception) -> list[Path]:

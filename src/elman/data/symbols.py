@@ -20,8 +20,8 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from elman.names import no_such
 from elman.errors import ConfigError, DataError
+from elman.names import no_such
 
 Level = Literal["char", "word", "byte"]
 LEVELS: Final[tuple[Level, ...]] = get_args(Level)

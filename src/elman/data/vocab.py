@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from elman.data.decoding import REPLACEMENT, UNKNOWN, Stream
-from elman.names import printable
 from elman.data.symbols import (
     BLOCK,
     BYTE_NAMES,
@@ -32,6 +31,7 @@ from elman.data.symbols import (
 )
 from elman.disk import replace_file
 from elman.errors import ConfigError, DataError, ModelError, StorageError
+from elman.names import printable
 from elman.tensors import JSON_LIMIT, damaged, strict_json
 
 Ids = Codes

@@ -8,6 +8,7 @@ import torch
 from elman.cells import Cell
 from elman.engines.base import ENGINES, Engine, Weights
 from elman.errors import ConfigError
+from elman.names import no_such
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
@@ -37,7 +38,7 @@ def choose(
         order = ("bptt", "aten", "loop") if lookup_wins else ("aten", "bptt", "loop")
         return next(e for e in map(ENGINES.__getitem__, order) if e.supports(cell, device, dtype))
     if name not in ENGINES:
-        raise ConfigError(f"there is no engine {name!r}: choose auto, {', '.join(sorted(ENGINES))}")
+        raise ConfigError(no_such("engine", name, ["auto", *sorted(ENGINES)]))
     if not ENGINES[name].supports(cell, device, dtype):
         raise ConfigError(f"engine {name!r} cannot run cell {cell.name!r} on {device.type} in {dtype}: use loop")
     return ENGINES[name]

@@ -12,6 +12,7 @@ from elman.engines import Engine, Weights, choose
 from elman.errors import ConfigError
 from elman.models.base import Step
 from elman.models.initial import INITS
+from elman.names import no_such
 from elman.rng import torch_generator
 from elman.task import Text
 
@@ -196,9 +197,9 @@ class Recurrent(nn.Module):
 
 def _check(size: int, cell: str, widths: list[int], embedding: int, dropout: float, *, tied: bool, init: str) -> None:
     if cell not in CELLS:
-        raise ConfigError(f"there is no cell {cell!r}: choose {', '.join(sorted(CELLS))}")
+        raise ConfigError(no_such("cell", cell, sorted(CELLS)))
     if init not in INITS:
-        raise ConfigError(f"there is no init {init!r}: choose {', '.join(sorted(INITS))}")
+        raise ConfigError(no_such("init", init, sorted(INITS)))
     if not widths or min(widths) < 1 or embedding < 0:
         raise ConfigError(f"hidden {widths} and embedding {embedding}: a layer needs at least one unit")
     if not 0 <= dropout < 1:
