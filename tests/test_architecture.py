@@ -18,7 +18,7 @@ LAYERS = [
     {"disk", "tensors"},
     {"store"},
     {"data", "rng", "config"},
-    {"cells", "task", "bounds", "verdict", "plots", "environment"},
+    {"cells", "task", "bounds", "counts", "smoothing", "verdict", "plots", "environment"},
     {"engines"},
     {"models"},
     {"optim", "evaluation", "generation", "saving"},

@@ -1,0 +1,151 @@
+"""The n-gram model: it remembers n-1 tokens and knows what followed them in the training text."""
+
+import math
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from elman.cells import State
+from elman.counts import UNREAD, Counts, Whole
+from elman.data.batches import START, Ids
+from elman.errors import ConfigError
+from elman.models.base import Step
+from elman.names import no_such
+from elman.smoothing import SMOOTHINGS, Real, Smoothed
+from elman.task import Text
+
+HIGHEST = 8  # the longest n-grams that are tried where no order is given
+LARGE = 20_000_000  # tokens from which on
+HIGHEST_LARGE = 5  # is as far as it goes
+
+
+class NGram:
+    """What followed the last n-1 tokens in the training text, smoothed (`elman.smoothing`).
+
+    Its state is those tokens, (B, n-1), -1 where nothing was read yet. Prediction is a vector of log-probabilities.
+
+    Args:
+        task: the symbols to read and predict.
+        counts: the n-grams of the training text; their length is the order.
+        smoothing: `kneser-ney` (modified, interpolated), `laplace` (the lecture's formulas, literally),
+            `laplace-recursive`, `witten-bell`.
+        eps: the strength of the two Laplace smoothings.
+
+    Raises:
+        ConfigError: an unknown smoothing, a negative eps.
+
+    Example:
+        >>> import elman
+        >>> vocab = elman.Vocab.chars("abracadabra")
+        >>> model = NGram.count(elman.Text(vocab), vocab.encode("abracadabra"), order=2)
+        >>> logits, _ = model(torch.tensor([[vocab["b"]]]), model.initial(1))
+        >>> vocab.to_tokens(int(logits[0, 0].argmax()))
+        'r'
+    """
+
+    def __init__(self, task: Text, counts: Counts, *, smoothing: str = "kneser-ney", eps: float = 1.0) -> None:
+        if smoothing not in SMOOTHINGS:
+            raise ConfigError(no_such("smoothing", smoothing, SMOOTHINGS))
+        self.task, self.counts, self.smoothing, self.eps = task, counts, smoothing, eps
+        self.smoothed: Smoothed = SMOOTHINGS[smoothing](counts, eps)
+
+    @classmethod
+    def count(
+        cls, task: Text, ids: Ids, *, order: int | None = None, smoothing: str = "kneser-ney", eps: float = 1.0
+    ) -> "NGram":
+        """The model of a training text; without an order the one that predicts the end of that text best.
+
+        Raises:
+            ConfigError: an order or smoothing that cannot be.
+            DataError: the text is shorter than the order.
+        """
+        order = best_order(task, ids, smoothing=smoothing, eps=eps) if order is None else order
+        return cls(task, Counts.of(ids, task.size, order), smoothing=smoothing, eps=eps)
+
+    @property
+    def order(self) -> int:
+        """n: the tokens of the longest n-grams, one more than are remembered."""
+        return self.counts.order
+
+    def initial(self, batch: int) -> State:
+        """Nothing read: (batch, n-1) of -1."""
+        return (torch.full((batch, self.order - 1), -1, dtype=torch.int64),)
+
+    def __call__(self, inputs: Tensor, state: State, noise: Generator | None = None) -> tuple[Tensor, State]:  # noqa: ARG002 - the protocol's
+        """Log-probabilities (B, T, V) of the token after each of inputs (B, T), and the tokens remembered then."""
+        read = torch.cat((state[0], inputs), 1).numpy(force=True)
+        contexts = [c[:, self.order - 1 :].ravel() for c in self.counts.contexts(read)]
+        p = self._probabilities(contexts).reshape(*inputs.shape, -1)
+        with np.errstate(divide="ignore"):
+            return torch.from_numpy(np.log(p)), (torch.from_numpy(read[:, inputs.shape[1] :]),)
+
+    def _probabilities(self, contexts: list[Whole]) -> Real:
+        """Every token's probability, (N, V), in N places where `contexts` of 0 to n-1 tokens end."""
+        p = np.broadcast_to(self._unigram, (len(contexts[0]), self.task.size)).copy()
+        for n, (context, level) in enumerate(zip(contexts[1:], self.smoothed.levels[1:], strict=True), 1):
+            keys, edges = self.counts.keys[n], self.counts.first_children[n]
+            if self.smoothed.to_unigram:
+                p[context != UNREAD] = self._unigram
+            rows = np.flatnonzero(context >= 0)
+            at = context[rows]
+            p[rows] *= level.rest[at, None]
+            lengths = edges[at + 1] - edges[at]
+            entries = np.repeat(edges[at] - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+            p[np.repeat(rows, lengths), keys[entries] % self.task.size] += level.share[entries]
+        return p
+
+    @cached_property
+    def _unigram(self) -> Real:
+        level = self.smoothed.levels[0]
+        p: Real = level.share + level.rest[0] / self.task.size
+        return p
+
+    def costs(self, ids: Ids) -> Real:
+        """The nats of each token of a text, (N,), read as one stream: what the protocol gives, but for one token each.
+
+        Infinite where a probability is 0.
+        """
+        read = np.concatenate((np.full(self.order - 1, -1), [START], ids[:-1].astype(np.int64)))
+        contexts = [c[self.order - 1 :] for c in self.counts.contexts(read)]
+        p = unigram = self._unigram[ids]
+        for n, (context, level) in enumerate(zip(contexts[1:], self.smoothed.levels[1:], strict=True), 2):
+            at = self.counts.find(n, context, ids)
+            shorter = np.where(context == UNREAD, p, unigram) if self.smoothed.to_unigram else p
+            rest = np.where(context >= 0, level.rest[context], 1.0)
+            p = np.where(at >= 0, level.share[at], 0.0) + rest * shorter
+        with np.errstate(divide="ignore"):
+            return -np.log(p)
+
+    def stepper(self) -> Step:
+        """The same one token at a time."""
+
+        def one_step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
+            logits, state = self(tokens[:, None], state)
+            return logits[:, 0], state
+
+        return one_step
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments that build this model again, but for the counts."""
+        return {"order": self.order, "smoothing": self.smoothing, "eps": self.eps}
+
+    def parameter_count(self) -> int:
+        """How many n-grams it holds a count of."""
+        return sum(int((times > 0).sum()) for times in self.counts.times)
+
+
+def best_order(task: Text, ids: Ids, *, smoothing: str = "kneser-ney", eps: float = 1.0) -> int:
+    """The order that predicts the last tenth of a training text best after the rest of it."""
+    cut = len(ids) - len(ids) // 10
+    highest = min(HIGHEST_LARGE if len(ids) > LARGE else HIGHEST, cut)
+    if not 0 < cut < len(ids):
+        return min(highest, 2) or 1
+    counts = Counts.of(ids[:cut], task.size, highest)
+    each = {
+        n: float(NGram(task, counts.upto(n), smoothing=smoothing, eps=eps).costs(ids[cut:]).sum())
+        for n in range(1, highest + 1)
+    }
+    return min(each, key=lambda n: (each[n] if math.isfinite(each[n]) else math.inf, n))
