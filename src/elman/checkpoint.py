@@ -18,7 +18,7 @@ from torch import Tensor
 
 from elman.config import Config, TrainSettings
 from elman.errors import ConfigError, ModelError
-from elman.models.recurrent import Recurrent
+from elman.models.base import Network
 from elman.saving import Files, check_finite, to_json
 from elman.store import Saved
 from elman.training import Sum, Training
@@ -82,7 +82,7 @@ def read_facts(saved: Saved) -> Facts:
         raise _foreign(saved.path, f"training.json says nothing useful of {error}") from error
 
 
-def restored(saved: Saved, model: Recurrent, settings: TrainSettings, facts: Facts) -> Training:
+def restored(saved: Saved, model: Network, settings: TrainSettings, facts: Facts) -> Training:
     """The training state of a checkpoint, for a model that was loaded from it.
 
     Raises:
@@ -119,15 +119,18 @@ def _restore_moment(
     training.optimizer.state[p][key] = value if key == "step" else torch.empty_like(p).copy_(value)
 
 
-def _carried(
-    tensors: Mapping[str, Tensor], model: Recurrent, settings: TrainSettings, where: Path
-) -> tuple[Tensor, ...]:
+def _carried(tensors: Mapping[str, Tensor], model: Network, settings: TrainSettings, where: Path) -> tuple[Tensor, ...]:
     numbers = sorted(int(name.split(".")[1]) for name in tensors if name.startswith("carried."))
-    carried = tuple(tensors[f"carried.{i}"].to(model.b_q.device) for i in numbers)
+    carried = tuple(tensors[f"carried.{i}"].to(model.device) for i in numbers)
     # Random windows begin afresh: whatever they left is never read.
     rows = len(carried[0]) if carried and carried[0].dim() and settings.batching.endswith("random") else settings.batch
     if carried and [s.shape for s in carried] != [s.shape for s in model.initial(rows)]:
         raise _foreign(where, "the carried state does not fit the model")
+    tokens = [s for s in carried if not s.is_floating_point() and s.numel()]
+    if [s.dtype for s in carried] != [s.dtype for s in model.initial(1)][: len(carried)] or any(
+        not 0 <= int(s.min()) <= int(s.max()) <= model.task.size for s in tokens
+    ):
+        raise _foreign(where, "the carried state is not one that the model has")
     return carried
 
 

@@ -59,13 +59,17 @@ class ModelSettings:
     """The network."""
 
     cell: str = "gru"
-    """Recurrent cell: elman, elman-relu, gru or lstm."""
+    """Recurrent cell: elman, elman-relu, gru, lstm; or mlp, a network that sees a window of tokens and has no state."""
     hidden: Annotated[PositiveInt, Field(le=65536)] = 256
     """Hidden units of a layer."""
     layers: Annotated[PositiveInt, Field(le=64)] = 1
     """Recurrent layers."""
     embedding: Annotated[NonNegativeInt, Field(le=65536)] = 0
     """Width of a learnt input vector a token; 0 is one-hot, a row look-up."""
+    context: Annotated[PositiveInt, Field(le=65536)] = 5
+    """mlp: how many tokens it sees."""
+    bag: bool = False
+    """mlp: add the tokens' vectors up, whatever their order, instead of laying them side by side."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of each layer's outputs that training silences."""
     tied: bool = False

@@ -16,9 +16,9 @@ from elman.disk import replace_file
 from elman.environment import device_for
 from elman.errors import DivergedError, ModelError
 from elman.evaluation import PROTOCOLS, Score, beginning, evaluate, perplexity
-from elman.models.recurrent import Recurrent
+from elman.models.base import Network
 from elman.run import Job, records
-from elman.saving import build, to_json
+from elman.saving import build_network, to_json
 from elman.store import read_folder
 from elman.verdict import verdict
 
@@ -38,7 +38,7 @@ def conclude(job: Job) -> dict[str, Any]:
     chosen = (checkpoints.best() if job.config.keep == "best" else None) or checkpoints.latest()
     if chosen is None:
         raise ModelError(f"the run {str(job.path)!r} has no checkpoint: let it train longer")
-    model = build(read_folder(chosen), engine=job.config.engine, device=device_for(job.config.device))
+    model = build_network(read_folder(chosen), engine=job.config.engine, device=device_for(job.config.device))
     report = _report(job, model, chosen.name)
     if any(math.isinf(score["perplexity"]) for scores in report["figures"].values() for score in scores):
         raise DivergedError(
@@ -49,7 +49,7 @@ def conclude(job: Job) -> dict[str, Any]:
     return report
 
 
-def _report(job: Job, model: Recurrent, checkpoint: str) -> dict[str, Any]:
+def _report(job: Job, model: Network, checkpoint: str) -> dict[str, Any]:
     corpus, config, t = job.corpus, job.config, job.training
     scored = {part.name: _first(model, part) for part in corpus.parts}
     figures = {name: _figures(model, part, job.counts, config.window) for name, part in scored.items()}
@@ -64,11 +64,11 @@ def _report(job: Job, model: Recurrent, checkpoint: str) -> dict[str, Any]:
         "source": corpus.source,
         "vocabulary": len(corpus.vocab),
         "unknown_symbol": corpus.vocab.unknown,
-        "cell": model.cell.name,
+        "cell": model.name,
         "hidden": model.widths,
         "parameters": model.parameter_count(),
-        "engine": model.engine.name,
-        "device": str(model.b_q.device),
+        "engine": model.engine_name,
+        "device": str(model.device),
         "steps": t.step,
         "epochs": t.epoch + t.seen / len(corpus.train.ids),
         "seconds": t.seconds,
@@ -89,14 +89,14 @@ def _report(job: Job, model: Recurrent, checkpoint: str) -> dict[str, Any]:
     }
 
 
-def _first(model: Recurrent, part: Part) -> Part:
+def _first(model: Network, part: Part) -> Part:
     """As much of a part as is scored at the end of a run."""
     if part.name == "train":
         return beginning(model, part, SCORED_TRAINING_TOKENS)
     return beginning(model, part, SCORED_TOKENS, SCORED_LOGITS)
 
 
-def _figures(model: Recurrent, part: Part, counts: npt.NDArray[np.int64], window: int) -> list[dict[str, Any]]:
+def _figures(model: Network, part: Part, counts: npt.NDArray[np.int64], window: int) -> list[dict[str, Any]]:
     return [
         described(evaluate(model, part, protocol=protocol, window=window), counts, part.ids) for protocol in PROTOCOLS
     ]

@@ -13,7 +13,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,10 @@ from elman.disk import RunLock, refusals, replace_file
 from elman.environment import device_for, environment
 from elman.errors import ConfigError, DataError, DivergedError, ModelError
 from elman.generation import encode_prompt, generate
-from elman.models.recurrent import Recurrent
+from elman.models.base import Network
+from elman.models.build import network
 from elman.rng import numpy_generator
-from elman.saving import build, finite, model_files, to_json
+from elman.saving import build_network, finite, model_files, to_json
 from elman.store import Checkpoints, read_folder
 from elman.task import Text
 from elman.training import Progress, Training, train
@@ -49,7 +50,7 @@ class Job:
     path: Path
     config: Config
     corpus: Corpus
-    model: Recurrent
+    model: Network
     training: Training
     counts: npt.NDArray[np.int64]
     coverage: Coverage
@@ -117,7 +118,7 @@ def _describe(job: Job) -> None:
     """Write down the settings and the environment that the steps to come are made with."""
     settings = job.config.values() | {"sources": absolute(job.config.sources)}
     replace_file(job.path / "config.toml", to_toml(settings).encode())
-    place = {"device": str(job.model.b_q.device), "engine": job.model.engine.name}
+    place = {"device": str(job.model.device), "engine": job.model.engine_name}
     replace_file(job.path / "env.json", to_json(environment() | place))
 
 
@@ -127,10 +128,10 @@ def coverage_of(config: Config, corpus: Corpus, epoch: int = 0) -> Coverage:
     return coverage(config.batching, len(corpus.train.ids), config.batch, config.window, rng)
 
 
-def _new_model(config: Config, corpus: Corpus) -> Recurrent:
-    settings = asdict(config.part(ModelSettings))
-    model = Recurrent(Text(corpus.vocab, config.clean), seed=config.seed, **settings).to(device_for(config.device))
-    model.engine  # noqa: B018 - an engine that cannot run this is refused before a folder is made
+def _new_model(config: Config, corpus: Corpus) -> Network:
+    model = network(Text(corpus.vocab, config.clean), config.part(ModelSettings), seed=config.seed)
+    model.to(device_for(config.device))
+    model.engine_name  # noqa: B018 - an engine that cannot run this is refused before a folder is made
     return model
 
 
@@ -164,7 +165,7 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
             f"the text of {', '.join(config.sources)} is not the one that {str(path)!r} learnt from (now "
             f"{len(corpus.train.ids):,} training tokens, {len(corpus.vocab)} symbols): restore it, or begin a new run"
         )
-    model = build(saved, engine=config.engine, device=device_for(config.device))
+    model = build_network(saved, engine=config.engine, device=device_for(config.device))
     training = restored(saved, model, config.part(TrainSettings), facts)
     covered = coverage_of(config, corpus, training.epoch)
     if not training.batch < covered.batches:

@@ -2,16 +2,17 @@
 
     model.json           kind and settings
     vocab.json           the vocabulary
-    model.safetensors    the weights
+    model.safetensors    the weights, or the counts
     counts.safetensors   how often each token occurs in the training text: the unigram to compare with
 
 The folder is written whole or not at all, with a SHA-256 for every file (`elman.store`), and loading it never runs
 code from it: sizes are checked against the settings before anything is allocated.
 """
 
+import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,13 @@ from pydantic import ConfigDict, Field, PositiveInt, ValidationError
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
+from elman.counts import checked
 from elman.data.clean import cleaning
 from elman.data.vocab import Vocab
 from elman.errors import ConfigError, ModelError
+from elman.models.base import Network, SequenceModel
+from elman.models.mlp import MLP
+from elman.models.ngram import NGram
 from elman.models.recurrent import Recurrent
 from elman.store import MANIFEST, Checkpoints, Saved, read_folder, write_folder
 from elman.task import Text
@@ -34,13 +39,13 @@ MODEL_FILES = ("model.json", "vocab.json", "model.safetensors", "counts.safetens
 FORMAT = 1
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
-class Description:
-    """The contents of model.json; what it says is validated before a single weight is made."""
+_STRICT = ConfigDict(extra="forbid", strict=True)
 
-    format: int
-    model: str
-    clean: str
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class RecurrentFacts:
+    """What model.json says of a recurrent network, validated before a single weight is made."""
+
     cell: str
     hidden: list[PositiveInt] = Field(min_length=1, max_length=64)
     embedding: int = Field(ge=0)
@@ -49,14 +54,62 @@ class Description:
     learn_initial: bool
     init: str
 
+    def restored(self, saved: Saved, task: Text, engine: str) -> SequenceModel:
+        """The network with its weights."""
+        return _with_weights(lambda: Recurrent(task, **vars_of(self), engine=engine, seed=None), saved)
 
-def model_files(model: Recurrent, counts: npt.NDArray[np.int64]) -> Files:
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class MLPFacts:
+    """What it says of a windowed network."""
+
+    hidden: PositiveInt
+    context: PositiveInt
+    embedding: int = Field(ge=0)
+    bag: bool
+    dropout: float = Field(ge=0, lt=1)
+
+    def restored(self, saved: Saved, task: Text, engine: str) -> SequenceModel:  # noqa: ARG002 - it has one engine
+        """The network with its weights."""
+        return _with_weights(lambda: MLP(task, **vars_of(self), seed=None), saved)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class NGramFacts:
+    """What it says of an n-gram model."""
+
+    order: PositiveInt = Field(le=1000)
+    smoothing: str
+    eps: float = Field(ge=0)
+
+    def restored(self, saved: Saved, task: Text, engine: str) -> SequenceModel:  # noqa: ARG002 - it has none
+        """The counts, checked, and smoothed anew."""
+        tensors = saved.tensors("model.safetensors", None)
+        names = [f"{what}.{n}" for n in range(1, self.order + 1) for what in ("keys", "times")]
+        if sorted(names) != sorted(tensors) or any(t.dtype != torch.int64 or t.dim() != 1 for t in tensors.values()):
+            raise ModelError(f"{saved.path}: model.safetensors does not hold the counts of a {self.order}-gram")
+        arrays = [tensors[name].numpy() for name in names]
+        try:
+            counts = checked(task.size, arrays[::2], arrays[1::2])
+        except ValueError as error:
+            raise ModelError(f"{saved.path}: model.safetensors holds no counts of n-grams: {error}") from error
+        return NGram(task, counts, smoothing=self.smoothing, eps=self.eps)
+
+
+KINDS: dict[str, type[RecurrentFacts | MLPFacts | NGramFacts]] = {
+    Recurrent.kind: RecurrentFacts,
+    MLP.kind: MLPFacts,
+    NGram.kind: NGramFacts,
+}
+
+
+def model_files(model: SequenceModel, counts: npt.NDArray[np.int64]) -> Files:
     """The files of a model and of the token counts of its training text."""
-    description = {"format": FORMAT, "model": "recurrent", "clean": model.task.clean, **model.settings()}
+    description = {"format": FORMAT, "model": model.kind, "clean": model.task.clean, **model.settings()}
     return {
         "model.json": to_json(description),
         "vocab.json": model.task.vocab.to_json().encode(),
-        "model.safetensors": dict(model.state_dict()),
+        "model.safetensors": model.tensors(),
         "counts.safetensors": {"unigram": counts},
     }
 
@@ -71,7 +124,7 @@ def to_json(value: Any) -> bytes:
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def save(model: Recurrent, path: str | Path, counts: npt.NDArray[np.int64] | None = None) -> None:
+def save(model: SequenceModel, path: str | Path, counts: npt.NDArray[np.int64] | None = None) -> None:
     """Write `model` as the new folder `path`; `counts` are those of the training tokens, (V,).
 
     Raises:
@@ -83,7 +136,7 @@ def save(model: Recurrent, path: str | Path, counts: npt.NDArray[np.int64] | Non
     write_folder(Path(path), model_files(model, counts))
 
 
-def load(path: str | Path, *, engine: str = "auto", device: str = "cpu") -> Recurrent:
+def load(path: str | Path, *, engine: str = "auto", device: str = "cpu") -> SequenceModel:
     """The model in a saved folder, in a checkpoint, or in a run (its best weights, or its newest).
 
     Raises:
@@ -113,36 +166,59 @@ def find(path: Path) -> Path:
     raise ModelError(f"there is no run or model at {str(path)!r}: give the folder that elman train made")
 
 
-def build(saved: Saved, *, engine: str, device: str) -> Recurrent:
-    """The model of a saved folder that was already verified."""
+def build(saved: Saved, *, engine: str, device: str) -> SequenceModel:
+    """The model of a saved folder that was already verified.
+
+    Raises:
+        ModelError: it does not describe a model of this elman, or its numbers do not fit the description.
+        ConfigError: an engine that cannot run it there.
+    """
     vocab = Vocab.from_json(saved.text("vocab.json"))
     try:
-        d = Description(**saved.json("model.json"))
-        if (d.format, d.model) != (FORMAT, "recurrent"):
-            raise ConfigError(f"format {d.format}, model {d.model!r}; this elman reads format {FORMAT}, 'recurrent'")
-        arguments: dict[str, Any] = {
-            "cell": d.cell,
-            "hidden": d.hidden,
-            "embedding": d.embedding,
-            "dropout": d.dropout,
-            "tied": d.tied,
-            "learn_initial": d.learn_initial,
-            "init": d.init,
-            "engine": engine,
-            "seed": None,
-        }
-        with torch.device("meta"):
-            shapes = Recurrent(Text(vocab, cleaning(d.clean).name), **arguments).state_dict()
-    except (ValidationError, ConfigError, TypeError) as error:
+        values = dict(saved.json("model.json"))
+        version, kind, clean = (values.pop(name) for name in ("format", "model", "clean"))
+        if version != FORMAT or kind not in KINDS:
+            raise ConfigError(
+                f"format {version!r:.20}, model {kind!r:.40}; this elman reads {FORMAT}, {', '.join(KINDS)}"
+            )
+        facts = KINDS[kind](**values)
+        task = Text(vocab, cleaning(clean).name)
+        model = facts.restored(saved, task, engine)
+    except (ValidationError, ConfigError, TypeError, KeyError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise ModelError(f"{saved.path}: model.json does not describe a model of this elman: {reason}") from error
+    if isinstance(model, Network):
+        model.to(device)
+        model.engine_name  # noqa: B018 - an engine that cannot run this is refused now, not at the first step
+    return model
+
+
+def build_network(saved: Saved, *, engine: str, device: str) -> Network:
+    """The same, where only a network will do: to go on training it.
+
+    Raises:
+        ModelError: it is something else.
+    """
+    model = build(saved, engine=engine, device=device)
+    if not isinstance(model, Network):
+        raise ModelError(f"{saved.path} holds a {model.kind} model, which is counted and not trained: count it again")
+    return model
+
+
+def vars_of(facts: object) -> dict[str, Any]:
+    """The fields of a dataclass by name."""
+    return {f.name: getattr(facts, f.name) for f in dataclasses.fields(facts)}  # type: ignore[arg-type]  # a dataclass
+
+
+def _with_weights(make: Callable[[], Network], saved: Saved) -> Network:
+    """A network with the weights that were saved; their sizes are checked before anything is allocated."""
+    with torch.device("meta"):
+        shapes = make().state_dict()
     expected = {name: (tuple(t.shape), t.dtype) for name, t in shapes.items()}
     weights = saved.tensors("model.safetensors", expected)
     check_finite(weights, saved.path)
-    model = Recurrent(Text(vocab, d.clean), **arguments)
+    model = make()
     model.load_state_dict(weights)
-    model.to(device)
-    model.engine  # noqa: B018 - an engine that cannot run this is refused now, not at the first step
     return model
 
 

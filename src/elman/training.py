@@ -16,7 +16,7 @@ from elman.data.batches import BATCHINGS, Ids, Rows, check_length, gather
 from elman.data.corpus import Part
 from elman.errors import DivergedError
 from elman.evaluation import Score, beginning, evaluate, perplexity
-from elman.models.recurrent import Recurrent
+from elman.models.base import Network
 from elman.optim import clip_gradients, optimizer_for, rate
 from elman.rng import numpy_generator, torch_generator
 
@@ -44,7 +44,7 @@ class Training:
     Random choices need no place here: they are functions of the seed, the epoch and the step.
     """
 
-    model: Recurrent
+    model: Network
     optimizer: torch.optim.Optimizer
     settings: TrainSettings
     carried: State = ()
@@ -76,7 +76,7 @@ class Training:
     """Steps since then."""
 
     @classmethod
-    def begin(cls, model: Recurrent, settings: TrainSettings) -> "Training":
+    def begin(cls, model: Network, settings: TrainSettings) -> "Training":
         """The state before the first step; without any budget in the settings the default one is theirs."""
         if all(getattr(settings, name) is None for name in BUDGETS):
             settings = replace(settings, **DEFAULT_BUDGET)
@@ -126,7 +126,7 @@ class Progress:
 
 
 def train(
-    model: Recurrent,
+    model: Network,
     text: Part | Ids,
     held_out: Part | Ids | None = None,
     settings: TrainSettings | None = None,
@@ -200,7 +200,7 @@ def _learn(training: Training, ids: Ids, row: Rows, started: float) -> _Cost:
     The learning rate is that of the middle of the step, so that neither the first nor the last is lost to a zero.
     """
     model, s = training.model, training.settings
-    device = model.b_q.device
+    device = model.device
     inputs, targets = (torch.from_numpy(a).to(device) for a in gather(ids, row))
     state = model.initial(len(inputs)) if row.fresh else training.carried
     noise = torch_generator(s.seed, "dropout", training.step, device=device) if model.dropout else None
@@ -306,7 +306,7 @@ def _training_figure(training: Training) -> float:
     return figure
 
 
-def _held_out_score(model: Recurrent, part: Part | None) -> Score | None:
+def _held_out_score(model: Network, part: Part | None) -> Score | None:
     return None if part is None else evaluate(model, part, streams=min(REPORT_STREAMS, len(part.ids)))
 
 
@@ -322,12 +322,12 @@ def _compare(training: Training, score: Score | None) -> tuple[bool, bool]:
 
 
 def fit(
-    model: Recurrent,
+    model: Network,
     text: Part | Ids,
     held_out: Part | Ids | None = None,
     settings: TrainSettings | None = None,
     **overrides: Any,
-) -> Recurrent:
+) -> Network:
     """Train to the end and return the model, with its best weights on `held_out` where `keep` says so."""
     settings = replace(settings or TrainSettings(), **overrides)
     best: dict[str, Tensor] = {}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from elman.data.corpus import Part
-    from elman.models.recurrent import Recurrent
+    from elman.models.base import SequenceModel
 
 EXAMPLES = """Examples:
   elman evaluate runs/book                        # its own held-out text
@@ -87,7 +87,9 @@ def command(
     return 0
 
 
-def _part(run: Path, model: "Recurrent", sources: tuple[str, ...], *, limit: int | None, drop_unknown: bool) -> "Part":
+def _part(
+    run: Path, model: "SequenceModel", sources: tuple[str, ...], *, limit: int | None, drop_unknown: bool
+) -> "Part":
     """The text to score as ids: the one given, or the run's own held-out part."""
     from elman.checkpoint import read_facts
     from elman.data.corpus import read_part
@@ -110,7 +112,7 @@ def _part(run: Path, model: "Recurrent", sources: tuple[str, ...], *, limit: int
     return corpus.held_out if limit is None else part_of(model, corpus.held_out.ids[:limit])
 
 
-def _write_tokens(path: Path, model: "Recurrent", part: "Part", nats: "npt.NDArray[np.float64]") -> None:
+def _write_tokens(path: Path, model: "SequenceModel", part: "Part", nats: "npt.NDArray[np.float64]") -> None:
     """The cost of each token as it was scored: the nats of the file add up to those of the score."""
     names = [json_module.dumps(token, ensure_ascii=False) for token in model.task.vocab.idx_to_token]
     try:

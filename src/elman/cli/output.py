@@ -230,11 +230,11 @@ def _facts(job: Job) -> dict[str, Any]:
         "training_tokens": len(corpus.train.ids),
         "held_out_tokens": len(corpus.held_out.ids) if corpus.held_out else 0,
         "vocabulary": len(corpus.vocab),
-        "cell": model.cell.name,
+        "cell": model.name,
         "hidden": "+".join(map(str, model.widths)),
         "parameters": model.parameter_count(),
-        "engine": model.engine.name,
-        "device": str(model.b_q.device),
+        "engine": model.engine_name,
+        "device": str(model.device),
         "coverage": str(job.coverage),
     }
 

@@ -1,9 +1,11 @@
 """The one protocol of every model, from an n-gram to a stack of LSTMs."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
-from torch import Generator, Tensor
+import torch
+from torch import Generator, Tensor, nn
 
 from elman.cells import State
 from elman.task import Text
@@ -14,7 +16,13 @@ Step = Callable[[Tensor, State], tuple[Tensor, State]]
 class SequenceModel(Protocol):
     """`(inputs, state) -> (prediction, state)`; the state is passed in and returned, never kept."""
 
+    kind: ClassVar[str]
+    """What a saved model says it is."""
     task: Text
+
+    @property
+    def name(self) -> str:
+        """What tables call it: gru, mlp, 7-gram."""
 
     def initial(self, batch: int) -> State:
         """The state before anything was read: tensors whose first dimension is `batch`."""
@@ -30,3 +38,74 @@ class SequenceModel(Protocol):
 
     def settings(self) -> dict[str, Any]:
         """The arguments that build this model again, as JSON values."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All numbers that the model consists of, to be saved."""
+
+    def parameter_count(self) -> int:
+        """How many numbers were learnt from the training text."""
+
+    def operations(self) -> int:
+        """Multiplications, each with its addition, that the prediction of one token takes."""
+
+
+class Network(nn.Module, ABC):
+    """A `SequenceModel` whose weights training changes."""
+
+    kind: ClassVar[str]
+    task: Text
+    widths: list[int]
+    """Hidden units of each layer."""
+    dropout: float
+    b_q: nn.Parameter
+    """The bias of the output, (V,)."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What tables call it."""
+
+    @property
+    @abstractmethod
+    def engine_name(self) -> str:
+        """What runs it where the weights are now.
+
+        Raises:
+            ConfigError: nothing that was asked for can.
+        """
+
+    @abstractmethod
+    def initial(self, batch: int) -> State:
+        """The state before anything was read."""
+
+    @abstractmethod
+    def stepper(self) -> Step:
+        """The same one token at a time."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """The arguments that build this model again."""
+
+    @abstractmethod
+    def operations(self) -> int:
+        """Multiplications, each with its addition, of one token."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.b_q.device
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights."""
+        return dict(self.state_dict())
+
+    def parameter_count(self) -> int:
+        """How many numbers training can change."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+    def drop(self, x: Tensor, noise: Generator | None) -> Tensor:
+        """Inverted dropout of outputs, in the layout that they have (Srivastava et al. 2014)."""
+        if noise is None or not self.dropout:
+            return x
+        keep = torch.empty_like(x).bernoulli_(1 - self.dropout, generator=noise)
+        return x * keep.div_(1 - self.dropout)

@@ -2,7 +2,7 @@
 
 import math
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -45,6 +45,8 @@ class NGram:
         >>> vocab.to_tokens(int(logits[0, 0].argmax()))
         'r'
     """
+
+    kind: ClassVar[str] = "ngram"
 
     def __init__(self, task: Text, counts: Counts, *, smoothing: str = "kneser-ney", eps: float = 1.0) -> None:
         if smoothing not in SMOOTHINGS:
@@ -132,9 +134,27 @@ class NGram:
         """The arguments that build this model again, but for the counts."""
         return {"order": self.order, "smoothing": self.smoothing, "eps": self.eps}
 
+    @property
+    def name(self) -> str:
+        """Its order."""
+        return f"{self.order}-gram"
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Keys and counts of every length (`elman.counts`)."""
+        pairs = zip(self.counts.keys, self.counts.times, strict=True)
+        return {
+            f"{what}.{n}": torch.from_numpy(array)
+            for n, (keys, times) in enumerate(pairs, 1)
+            for what, array in (("keys", keys), ("times", times))
+        }
+
     def parameter_count(self) -> int:
         """How many n-grams it holds a count of."""
         return sum(int((times > 0).sum()) for times in self.counts.times)
+
+    def operations(self) -> int:
+        """One a length, for a token that is looked up; a whole distribution takes V times as many."""
+        return self.order
 
 
 def best_order(task: Text, ids: Ids, *, smoothing: str = "kneser-ney", eps: float = 1.0) -> int:

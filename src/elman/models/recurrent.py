@@ -1,7 +1,7 @@
 """The recurrent language model: layers of one cell, and a linear map from the last output to the vocabulary."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from elman.cells import CELLS, Cell, State
 from elman.engines import Engine, Weights, choose
 from elman.errors import ConfigError
-from elman.models.base import Step
+from elman.models.base import Network, Step
 from elman.models.initial import INITS
 from elman.names import no_such
 from elman.rng import torch_generator
@@ -51,7 +51,7 @@ class Layer(nn.Module):
         return Weights(self.W_x, self.W_h, self.b_x, self.b_h)
 
 
-class Recurrent(nn.Module):
+class Recurrent(Network):
     """A stack of recurrent layers that predicts the next token.
 
         x_t       = one-hot(token_t), or E[token_t] with an embedding
@@ -83,6 +83,8 @@ class Recurrent(nn.Module):
         >>> tuple(logits.shape), [tuple(s.shape) for s in state]
         ((1, 3, 6), [(1, 8)])
     """
+
+    kind: ClassVar[str] = "recurrent"
 
     def __init__(
         self,
@@ -127,6 +129,16 @@ class Recurrent(nn.Module):
         return choose(self.asked, self.cell, self.b_q.device, self.b_q.dtype, one_hot=one_hot, hidden=self.widths[0])
 
     @property
+    def name(self) -> str:
+        """The cell's."""
+        return self.cell.name
+
+    @property
+    def engine_name(self) -> str:
+        """The engine's."""
+        return self.engine.name
+
+    @property
     def head(self) -> Tensor:
         """W_q, (V, H)."""
         head = self.embed if self.W_q is None else self.W_q
@@ -144,15 +156,8 @@ class Recurrent(nn.Module):
         after: State = ()
         for depth, layer in enumerate(self.stack):
             x, ended = engine.run(self.cell, x, state[depth * n : (depth + 1) * n], layer.weights())
-            x, after = self._drop(x, noise), after + ended
+            x, after = self.drop(x, noise), after + ended
         return F.linear(x.transpose(0, 1), self.head, self.b_q).transpose(0, 1), after
-
-    def _drop(self, x: Tensor, noise: Generator | None) -> Tensor:
-        """Inverted dropout of a layer's outputs, in the layout that they have."""
-        if noise is None or not self.dropout:
-            return x
-        keep = torch.empty_like(x).bernoulli_(1 - self.dropout, generator=noise)
-        return x * keep.div_(1 - self.dropout)
 
     def stepper(self) -> Step:
         """A function from one token a row, (B,), and a state to logits (B, V) and the next state.
@@ -190,9 +195,10 @@ class Recurrent(nn.Module):
             "init": self.init,
         }
 
-    def parameter_count(self) -> int:
-        """How many numbers training can change."""
-        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+    def operations(self) -> int:
+        """Of every W_h, of the W_x whose input is no look-up, and of the output."""
+        looked_up = self.stack[0].W_x.numel() if self.embed is None else 0
+        return sum(layer.W_x.numel() + layer.W_h.numel() for layer in self.stack) - looked_up + self.head.numel()
 
 
 def _check(size: int, cell: str, widths: list[int], embedding: int, dropout: float, *, tied: bool, init: str) -> None:

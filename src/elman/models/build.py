@@ -1,0 +1,28 @@
+"""The network that settings describe."""
+
+from dataclasses import asdict
+
+from elman.config import ModelSettings
+from elman.errors import ConfigError
+from elman.models.base import Network
+from elman.models.mlp import MLP
+from elman.models.recurrent import Recurrent
+from elman.task import Text
+
+OF_MLP = {"hidden", "context", "embedding", "bag", "dropout"}
+OF_RECURRENT = {f for f in ModelSettings.__dataclass_fields__ if f not in {"context", "bag"}}
+
+
+def network(task: Text, settings: ModelSettings, *, seed: int) -> Network:
+    """A network at its initial weights.
+
+    Raises:
+        ConfigError: an unknown cell, settings that it does not have, or sizes that do not fit each other.
+    """
+    values = asdict(settings)
+    if settings.cell != "mlp":
+        return Recurrent(task, seed=seed, **{name: values[name] for name in OF_RECURRENT})
+    default = asdict(ModelSettings())
+    if odd := [n for n in ("layers", "tied", "learn_initial", "init", "engine") if values[n] != default[n]]:
+        raise ConfigError(f"the windowed network (mlp) has no {odd[0]}: leave it out")
+    return MLP(task, seed=seed, **{name: values[name] for name in OF_MLP})
