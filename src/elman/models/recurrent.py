@@ -16,23 +16,25 @@ from elman.names import no_such
 from elman.rng import torch_generator
 from elman.task import Text
 
+Map = Callable[[Tensor], Tensor]
 
-def affine(W: Tensor, b: Tensor) -> Callable[[Tensor], Tensor]:
+
+def affine(W: Tensor, b: Tensor, *, one: bool) -> Map:
     """The map x -> W x + b of rows (B, I), without gradients.
 
     One row on a CPU goes through NumPy, whose matrix-vector product takes 0.6 of the time of PyTorch's.
     """
-    if W.device.type != "cpu":
+    if not one:
         return lambda x: F.linear(x, W, b)
     W_t, bias = W.detach().numpy().T, b.detach().numpy()
-    return lambda x: torch.from_numpy(x.numpy() @ W_t + bias) if len(x) == 1 else F.linear(x, W, b)
+    return lambda x: torch.from_numpy(x.numpy() @ W_t + bias)
 
 
-def pick(rows: Tensor, at: Tensor) -> Tensor:
-    """The rows of a table (V, N) at some ids (B,); a single one on the CPU as a view, which is quicker."""
-    if len(at) == 1 and at.device.type == "cpu":
-        return rows.narrow(0, int(at), 1)
-    return rows.index_select(0, at)
+def pick(rows: Tensor, *, one: bool) -> Map:
+    """The rows of a table (V, N) at ids (B,); a single one as a view, which is quicker."""
+    if not one:
+        return lambda at: rows.index_select(0, at)
+    return lambda at: rows.narrow(0, int(at), 1)
 
 
 class Layer(nn.Module):
@@ -164,20 +166,34 @@ class Recurrent(Network):
 
         It is the definition without an engine, for generating; W_x + b_x is added up once for all steps.
         """
-        n, cell_step, embed = len(self.cell.states), self.cell.step, self.embed
+        several = self._stepper(one=False)
+        if self.device.type != "cpu":
+            return several
+        alone = self._stepper(one=True)
+        return lambda tokens, state: (alone if tokens.shape[0] == 1 else several)(tokens, state)
+
+    def _stepper(self, *, one: bool) -> Step:
+        """The step of a single row on the CPU, or of any number anywhere."""
+        n, cell_step = len(self.cell.states), self.cell.step
         first = self.stack[0]
-        columns = (first.W_x.t() + first.b_x).contiguous() if embed is None else None
-        asks = [affine(layer.W_x, layer.b_x) for layer in self.stack]
-        pasts = [affine(layer.W_h, layer.b_h) for layer in self.stack]
-        head = affine(self.head, self.b_q)
+        if self.embed is None:
+            asked_first = pick((first.W_x.t() + first.b_x).contiguous(), one=one)
+        else:
+            row, ask_first = pick(self.embed, one=one), affine(first.W_x, first.b_x, one=one)
+
+            def asked_first(tokens: Tensor) -> Tensor:
+                return ask_first(row(tokens))
+
+        asks = [asked_first, *(affine(layer.W_x, layer.b_x, one=one) for layer in self.stack[1:])]
+        pasts = [affine(layer.W_h, layer.b_h, one=one) for layer in self.stack]
+        head = affine(self.head, self.b_q, one=one)
 
         def one_step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
-            x = tokens if embed is None else pick(embed, tokens)
+            x = tokens
             after: State = ()
             for depth, (ask, past) in enumerate(zip(asks, pasts, strict=True)):
                 old = state[depth * n : (depth + 1) * n]
-                asked = ask(x) if columns is None or depth else pick(columns, x)
-                new = cell_step(asked, past(old[0]), *old)
+                new = cell_step(ask(x), past(old[0]), *old)
                 x, after = new[0], after + new
             return head(x), after
 
