@@ -20,7 +20,11 @@ def task() -> elman.Text:
 
 def tiny(**settings: Any) -> elman.Recurrent:
     """A model of a few units whose every parameter, biases and initial state included, is not zero."""
-    model = elman.Recurrent(task(), **{"hidden": 5, **settings})
+    return shaken(elman.Recurrent(task(), **{"hidden": 5, **settings}))
+
+
+def shaken(model: Any) -> Any:
+    """The model with random numbers for all of its parameters."""
     rng = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for p in model.parameters():

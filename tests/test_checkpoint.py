@@ -2,16 +2,19 @@
 
 import io
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
 
+import elman
 from elman.cli.output import print_report
 from elman.config import Config
 from elman.disk import RunLock
 from elman.errors import ConfigError, ModelError
+from elman.models.ngram import NGram
 from elman.report import conclude
 from elman.run import begin, execute, prompts, resume
 from elman.store import read_folder, write_folder
@@ -150,6 +153,31 @@ def test_a_long_held_out_part_is_scored_as_far_as_is_affordable_and_the_report_s
     console = Console(file=io.StringIO(), width=200)
     print_report(console, report)
     assert "Scored: the first 50 held-out tokens; elman evaluate scores them all." in console.file.getvalue()
+
+
+def test_the_n_gram_of_the_training_text_is_a_bound_and_a_model(run, monkeypatch):
+    report, corpus = conclude(run), run.corpus
+    expected = NGram.count(run.model.task, corpus.train.ids)
+    name = f"{expected.order}-gram"
+    for part in (corpus.train, corpus.held_out):
+        bound = report["figures"][part.name][0]["baselines"][name]
+        assert bound == pytest.approx(math.exp(expected.costs(part.ids).mean()))
+    again = elman.load(run.path / "ngram")
+    assert again.settings() == expected.settings()
+    assert elman.evaluate(again, corpus.held_out).perplexity == pytest.approx(bound)
+    assert f"{name} ({bound:.2f})" in report["verdict"][0]
+    monkeypatch.setattr("elman.report.NGram.count", None)  # counted once, then loaded
+    assert conclude(run)["figures"] == report["figures"]
+
+
+def test_a_setting_counts_no_n_gram(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("book.txt").write_text(TEXT, encoding="utf-8")
+    settings = {"sources": ["book.txt"], "hidden": 4, "batch": 4, "window": 8, "steps": 2, "ngram": False}
+    job = begin(tmp_path / "run", Config.resolve(("test", settings)))
+    list(execute(job))
+    assert conclude(job)["figures"]["train"][0]["baselines"].keys() == {"uniform", "unigram"}
+    assert not (tmp_path / "run" / "ngram").exists()
 
 
 def test_a_run_that_is_complete_says_so(run):

@@ -3,18 +3,33 @@
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from helpers import V, supported, tiny
+from helpers import V, shaken, supported, task, tiny
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
+import elman
 from elman.cells import CELLS, State
 from elman.models.base import SequenceModel
+from elman.smoothing import SMOOTHINGS
 
 B, T = 3, 9
+
+
+def tiny_mlp(**settings: Any) -> elman.MLP:
+    return shaken(elman.MLP(task(), hidden=5, **settings))
+
+
+def tiny_ngram(smoothing: str) -> elman.NGram:
+    """Of a text in which most threes in a row occur, not alike."""
+    ids = np.random.default_rng(0).choice(V, 4000, p=np.arange(1, V + 1) ** 2 / 140).astype(np.uint8)
+    return elman.NGram.count(task(), ids, order=3, smoothing=smoothing)
+
 
 MODELS: dict[str, Callable[[], SequenceModel]] = {
     **{f"{c}-{e}": partial(tiny, cell=c, engine=e) for c in sorted(CELLS) for e in supported(c)},
@@ -27,12 +42,24 @@ MODELS: dict[str, Callable[[], SequenceModel]] = {
     "learned-initial": partial(tiny, cell="elman", learn_initial=True),
     "learned-initial-lstm-2-tied": partial(tiny, cell="lstm", layers=2, embedding=5, tied=True, learn_initial=True),
     "dropout": partial(tiny, cell="gru", layers=2, dropout=0.5),
+    "mlp": partial(tiny_mlp, context=3),
+    "mlp-of-one": partial(tiny_mlp, context=1),
+    "mlp-bag": partial(tiny_mlp, context=3, bag=True),
+    "mlp-embedding": partial(tiny_mlp, context=4, embedding=3),
+    "mlp-bag-embedding": partial(tiny_mlp, context=2, embedding=3, bag=True),
+    **{f"ngram-{s}": partial(tiny_ngram, s) for s in SMOOTHINGS},
 }
+MEMORY = [name for name in MODELS if name != "mlp-of-one"]
+
+
+def made(name: str) -> SequenceModel:
+    model = MODELS[name]()
+    return model.double() if isinstance(model, nn.Module) else model
 
 
 @pytest.fixture(params=MODELS)
 def model(request):
-    return MODELS[request.param]().double()
+    return made(request.param)
 
 
 def some_tokens(batch: int = B, steps: int = T, seed: int = 1) -> Tensor:
@@ -81,8 +108,10 @@ def test_any_number_of_cuts_equals_reading_it_whole(name):
     check()
 
 
-def test_the_state_matters(model):
+@pytest.mark.parametrize("name", MEMORY)
+def test_the_state_matters(name):
     """Or else the tests of carrying it would show nothing."""
+    model = made(name)
     tokens = some_tokens(1)
     a, _ = model(tokens, model.initial(1))
     b, _ = model(tokens, some_state(model, 1))
@@ -134,11 +163,24 @@ def test_the_initial_state_is_rows_alike_with_the_batch_first(model):
 
 def test_reading_changes_neither_the_model_nor_what_is_read(model):
     tokens, state = some_tokens(), some_state(model)
-    kept = [p.clone() for p in model.parameters()], tokens.clone(), tuple(s.clone() for s in state)
-    model(tokens, state)[0].sum().backward()
+    kept = {k: t.clone() for k, t in model.tensors().items()}, tokens.clone(), tuple(s.clone() for s in state)
+    logits = model(tokens, state)[0]
+    if logits.requires_grad:
+        logits.sum().backward()
     with torch.inference_mode():
         model.stepper()(tokens[:, 0], state)
-    torch.testing.assert_close((list(model.parameters()), tokens, state), kept, rtol=0, atol=0)
+    torch.testing.assert_close((model.tensors(), tokens, state), kept, rtol=0, atol=0)
+
+
+def test_a_saved_model_is_the_same_model(model, tmp_path):
+    if isinstance(model, nn.Module):
+        model = model.float()
+    elman.save(model, tmp_path / "m")
+    again = elman.load(tmp_path / "m")
+    assert (again.kind, again.name, again.settings()) == (model.kind, model.name, model.settings())
+    assert (again.parameter_count(), again.operations()) == (model.parameter_count(), model.operations())
+    for mine, other in zip(model(some_tokens(), model.initial(B)), again(some_tokens(), again.initial(B)), strict=True):
+        torch.testing.assert_close(mine, other)
 
 
 def test_without_noise_twice_is_the_same(model):

@@ -97,7 +97,7 @@ def test_the_settings_build_the_same_model_again(settings):
 def test_dropout_silences_its_share_and_keeps_the_mean():
     model = tiny(dropout=0.3)
     x = torch.ones(50, 40, 5)
-    dropped = model._drop(x, torch.Generator().manual_seed(0))
+    dropped = model.drop(x, torch.Generator().manual_seed(0))
     assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.7])
     share = (dropped == 0).float().mean().item()
     assert abs(share - 0.3) < 5 * math.sqrt(0.3 * 0.7 / x.numel())
@@ -175,7 +175,8 @@ def test_affine_equals_the_product(batch):
     rng = np.random.default_rng(0)
     W, b, x = (torch.from_numpy(rng.normal(size=s)) for s in ((4, 3), (4,), (batch, 3)))
     expected = [[sum(W[i, k] * x[r, k] for k in range(3)) + b[i] for i in range(4)] for r in range(batch)]
-    torch.testing.assert_close(affine(W, b)(x), torch.tensor(expected))
+    for one in {batch == 1, False}:
+        torch.testing.assert_close(affine(W, b, one=one)(x), torch.tensor(expected))
 
 
 # --- refusals

@@ -167,6 +167,27 @@ def test_a_description_that_cannot_be_true_is_refused_before_memory_is_asked_for
     assert memory.largest < 1000
 
 
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda w: {k: t for k, t in w.items() if k != "keys.2"},
+        lambda w: w | {"keys.2": w["keys.2"].flip(0)},
+        lambda w: w | {"times.2": w["times.2"].double()},
+        lambda w: w | {"times.2": w["times.2"] * 0},
+        lambda w: w | {"keys.3": w["keys.2"]},
+        lambda w: w | {"keys.1": w["keys.1"][:-1]},
+    ],
+)
+def test_forged_counts_are_refused(tmp_path, forge):
+    model = elman.NGram.count(task(), tokens(200), order=2)
+    files = model_files(model, np.zeros(V, np.int64))
+    write_folder(tmp_path / "good", files)
+    assert elman.load(tmp_path / "good").order == 2
+    write_folder(tmp_path / "bad", files | {"model.safetensors": forge(model.tensors())})
+    with pytest.raises(ModelError, match="counts"):
+        elman.load(tmp_path / "bad")
+
+
 @pytest.mark.parametrize("text", [b"[]", b"null", b"3", b'"model"', b"{}", b"", b"{", b'{"format": NaN}'])
 def test_a_description_that_is_no_object_is_refused(tmp_path, text):
     write_folder(tmp_path / "m", model_files(tiny(), np.zeros(V, np.int64)) | {"model.json": text})

@@ -22,6 +22,16 @@ def test_a_good_run_is_one_sentence():
     assert told() == ["Better than unigram on held-out text: perplexity 5.00 against 17.00."]
 
 
+def test_an_n_gram_that_wins_is_named():
+    assert told(bounds=BOUNDS | {"7-gram": 4.9}) == [
+        "The 7-gram wins on held-out text: perplexity 4.90 against 5.00. "
+        "It is saved in the run as ngram; more text, dropout or another size may help the network."
+    ]
+    assert told(bounds=BOUNDS | {"7-gram": 5.5}) == [
+        "Better than 7-gram on held-out text: perplexity 5.00 against 5.50."
+    ]
+
+
 @pytest.mark.parametrize(
     ("figure", "expected"),
     [

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from elman.data.vocab import Vocab
     from elman.evaluation import Score, evaluate, surprisals
     from elman.generation import generate, generate_samples
+    from elman.models.mlp import MLP
+    from elman.models.ngram import NGram
     from elman.models.recurrent import Recurrent
     from elman.saving import load, save
     from elman.task import Text
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Config": "config",
     "Corpus": "data.corpus",
+    "MLP": "models.mlp",
+    "NGram": "models.ngram",
     "Part": "data.corpus",
     "Progress": "training",
     "Recurrent": "models.recurrent",
@@ -45,8 +49,10 @@ _HOMES = {
 }
 
 __all__ = [
+    "MLP",
     "Config",
     "Corpus",
+    "NGram",
     "Part",
     "Progress",
     "Recurrent",

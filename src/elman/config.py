@@ -136,6 +136,8 @@ class Config(DataSettings, ModelSettings, TrainSettings):
     """What the samples of a report continue; not given: the first 20 tokens of the training text."""
     sample_length: NonNegativeInt = 50
     """Tokens of a report's sample."""
+    ngram: bool = True
+    """Count an n-gram of the training text when training ends: the bound that a network should beat."""
 
     @classmethod
     def resolve(cls, *layers: tuple[str, Mapping[str, Any]]) -> "Config":

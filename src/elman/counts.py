@@ -153,14 +153,20 @@ def check_order(tokens: int, size: int, order: int) -> None:
         raise ConfigError(f"order {order}: an n-gram has at least one token")
     if tokens < order:
         raise DataError(f"a text of {tokens:,} tokens has no n-gram of {order}: give more text, or a lower order")
-    # Of n tokens there are at most V^n different ones, and no more than the text is long.
-    most = sum(min(tokens, size**n if n < 8 else tokens) for n in range(1, order + 1))
-    needed, there = most * BYTES, memory()
+    needed, there = estimate(tokens, size, order), memory()
     if needed > there:
         raise ConfigError(
             f"n-grams of up to {order} of {tokens:,} tokens may take {needed / 2**30:,.1f} GiB, and this machine "
             f"has {there / 2**30:,.1f}: lower the order, or --limit the text"
         )
+
+
+def estimate(tokens: int, size: int, order: int) -> int:
+    """Bytes of memory that counting may take at most.
+
+    Of n-grams there are at most V^n different ones, and no more than the text is long.
+    """
+    return BYTES * sum(min(tokens, size**n if n < 8 else tokens) for n in range(1, order + 1))
 
 
 def memory() -> int:

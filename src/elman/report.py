@@ -17,13 +17,15 @@ from elman.environment import device_for
 from elman.errors import DivergedError, ModelError
 from elman.evaluation import PROTOCOLS, Score, beginning, evaluate, perplexity
 from elman.models.base import Network
+from elman.models.ngram import NGram
 from elman.run import Job, records
-from elman.saving import build_network, to_json
+from elman.saving import build_network, load, save, to_json
 from elman.store import read_folder
 from elman.verdict import verdict
 
 SCORED_TRAINING_TOKENS = 200_000  # of the training text
 SCORED_TOKENS, SCORED_LOGITS = 2_000_000, 2**33  # of the other parts: a minute or two; `elman evaluate` scores all
+NGRAM, NGRAM_TOKENS = "ngram", 20_000_000  # the folder of the n-gram in a run; of so many last training tokens
 SCHEMA = 1
 
 
@@ -39,7 +41,7 @@ def conclude(job: Job) -> dict[str, Any]:
     if chosen is None:
         raise ModelError(f"the run {str(job.path)!r} has no checkpoint: let it train longer")
     model = build_network(read_folder(chosen), engine=job.config.engine, device=device_for(job.config.device))
-    report = _report(job, model, chosen.name)
+    report = _report(job, model, chosen.name, counted(job))
     if any(math.isinf(score["perplexity"]) for scores in report["figures"].values() for score in scores):
         raise DivergedError(
             f"training diverged: the weights in {str(chosen)!r} have an infinite perplexity; "
@@ -49,10 +51,33 @@ def conclude(job: Job) -> dict[str, Any]:
     return report
 
 
-def _report(job: Job, model: Network, checkpoint: str) -> dict[str, Any]:
+def counted(job: Job) -> NGram | None:
+    """The n-gram of the run's training text, where it is asked for: counted and saved once, loadable by itself."""
+    if not job.config.ngram:
+        return None
+    path = job.path / NGRAM
+    if not path.exists():
+        save(NGram.count(job.model.task, job.corpus.train.ids[-NGRAM_TOKENS:]), path, job.counts)
+    return saved_ngram(job.path)
+
+
+def saved_ngram(run: Path) -> NGram | None:
+    """The n-gram that a run keeps, if it does."""
+    path = run / NGRAM
+    model = load(path) if path.exists() else None
+    return model if isinstance(model, NGram) else None
+
+
+def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> dict[str, Any]:
     corpus, config, t = job.corpus, job.config, job.training
     scored = {part.name: _first(model, part) for part in corpus.parts}
-    figures = {name: _figures(model, part, job.counts, config.window) for name, part in scored.items()}
+    figures = {
+        name: [
+            described(evaluate(model, part, protocol=protocol, window=config.window), job.counts, part.ids, ngram)
+            for protocol in PROTOCOLS
+        ]
+        for name, part in scored.items()
+    }
     curve = [m for m in records(job.path / "metrics.jsonl") if m.get("report")]
     train = figures[corpus.train.name][0]
     held_out = figures[corpus.held_out.name][0] if corpus.held_out else None
@@ -67,6 +92,8 @@ def _report(job: Job, model: Network, checkpoint: str) -> dict[str, Any]:
         "cell": model.name,
         "hidden": model.widths,
         "parameters": model.parameter_count(),
+        "operations": model.operations(),
+        "ngram": None if ngram is None else ngram.settings() | {"ngrams": ngram.parameter_count()},
         "engine": model.engine_name,
         "device": str(model.device),
         "steps": t.step,
@@ -81,12 +108,17 @@ def _report(job: Job, model: Network, checkpoint: str) -> dict[str, Any]:
         "verdict": verdict(
             train=train["perplexity"],
             held_out=held_out["perplexity"] if held_out else None,
-            bounds=(held_out or train)["baselines"],
+            bounds=held_out["baselines"] if held_out else _without_ngram(train["baselines"], ngram),
             curve=[m["held_out"] for m in curve if m.get("held_out")],
             training_curve=[m["train"] for m in curve if m.get("train")],
             rates=[m["lr"] for m in curve],
         ),
     }
+
+
+def _without_ngram(baselines: dict[str, float], ngram: NGram | None) -> dict[str, float]:
+    """The bounds of the training text, which an n-gram knows by heart."""
+    return {name: bound for name, bound in baselines.items() if ngram is None or name != ngram.name}
 
 
 def _first(model: Network, part: Part) -> Part:
@@ -96,13 +128,7 @@ def _first(model: Network, part: Part) -> Part:
     return beginning(model, part, SCORED_TOKENS, SCORED_LOGITS)
 
 
-def _figures(model: Network, part: Part, counts: npt.NDArray[np.int64], window: int) -> list[dict[str, Any]]:
-    return [
-        described(evaluate(model, part, protocol=protocol, window=window), counts, part.ids) for protocol in PROTOCOLS
-    ]
-
-
-def described(score: Score, counts: npt.NDArray[np.int64], ids: Ids) -> dict[str, Any]:
+def described(score: Score, counts: npt.NDArray[np.int64], ids: Ids, ngram: NGram | None = None) -> dict[str, Any]:
     """A score with its baselines, as JSON values; all perplexities are over the same tokens.
 
     `counts` are those of the training text; all zero, where a model was saved without, there is no unigram.
@@ -110,6 +136,8 @@ def described(score: Score, counts: npt.NDArray[np.int64], ids: Ids) -> dict[str
     nats = {"uniform": bounds.uniform_nats(len(ids), len(counts))}
     if counts.any():
         nats["unigram"] = bounds.unigram_nats(counts, ids)
+    if ngram is not None:
+        nats[ngram.name] = float(ngram.costs(ids).sum())
     return {
         "protocol": score.protocol,
         "perplexity": score.perplexity,

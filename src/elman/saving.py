@@ -175,9 +175,11 @@ def build(saved: Saved, *, engine: str, device: str) -> SequenceModel:
     """
     vocab = Vocab.from_json(saved.text("vocab.json"))
     try:
-        values = dict(saved.json("model.json"))
+        values = saved.json("model.json")
+        if not isinstance(values, dict):
+            raise ConfigError("it is no object")
         version, kind, clean = (values.pop(name) for name in ("format", "model", "clean"))
-        if version != FORMAT or kind not in KINDS:
+        if type(version) is not int or version != FORMAT or kind not in KINDS:
             raise ConfigError(
                 f"format {version!r:.20}, model {kind!r:.40}; this elman reads {FORMAT}, {', '.join(KINDS)}"
             )

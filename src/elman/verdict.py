@@ -40,9 +40,15 @@ def verdict(
 
 def _against_bounds(figure: float, bounds: Mapping[str, float], is_held_out: bool) -> list[str]:
     where = "held-out text" if is_held_out else "training text"
-    lost = [f"{name} ({bound:.2f})" for name, bound in bounds.items() if figure >= bound]
+    lost = [name for name, bound in bounds.items() if figure >= bound]
+    if set(lost) & {"uniform", "unigram"}:
+        named = " and ".join(f"{name} ({bounds[name]:.2f})" for name in lost)
+        return [f"Worse than {named} on {where}: do not use this model."]
     if lost:
-        return [f"Worse than {' and '.join(lost)} on {where}: do not use this model."]
+        return [
+            f"The {lost[0]} wins on {where}: perplexity {bounds[lost[0]]:.2f} against {figure:.2f}. "
+            "It is saved in the run as ngram; more text, dropout or another size may help the network."
+        ]
     best = min(bounds, key=lambda name: bounds[name])
     return [f"Better than {best} on {where}: perplexity {figure:.2f} against {bounds[best]:.2f}."]
 

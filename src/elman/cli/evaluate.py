@@ -57,7 +57,7 @@ def command(
 
     from elman.environment import device_for
     from elman.evaluation import AFFORDABLE, evaluate
-    from elman.report import described
+    from elman.report import described, saved_ngram
     from elman.saving import find, finite, load, load_counts
     from elman.store import read_folder
 
@@ -74,7 +74,7 @@ def command(
         "schema_version": 1,
         "model": str(run),
         "text": part.name,
-        **described(score, counts, part.ids),
+        **described(score, counts, part.ids, saved_ngram(run)),
     }
     if per_token is not None and nats is not None:
         _write_tokens(per_token, model, part, nats)
@@ -136,5 +136,7 @@ def _print(figures: dict[str, Any]) -> None:
     for name, value in rows:
         sys.stdout.write(f"{name:<20}{value}\n")
     worse = [name for name, value in figures["baselines"].items() if figures["perplexity"] >= value]
-    if worse:
+    if {"uniform", "unigram"} & set(worse):
         sys.stdout.write(f"Worse than {' and '.join(worse)}: this model does not know this kind of text.\n")
+    elif worse:
+        sys.stdout.write(f"The {worse[0]} of its training text does better.\n")

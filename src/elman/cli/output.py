@@ -154,7 +154,7 @@ class Plain:
 
     def scoring(self) -> None:
         """That it is done, and what is left to wait for."""
-        self.console.print("trained and saved; scoring by two protocols", markup=False)
+        self.console.print("trained and saved; scoring by two protocols, and counting n-grams to compare", markup=False)
 
     def interrupted(self, path: Path) -> None:
         """How to go on."""

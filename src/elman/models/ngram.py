@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from elman.cells import State
-from elman.counts import UNREAD, Counts, Whole
+from elman.counts import UNREAD, Counts, Whole, estimate, memory
 from elman.data.batches import START, Ids
 from elman.errors import ConfigError
 from elman.models.base import Step
@@ -18,8 +18,7 @@ from elman.smoothing import SMOOTHINGS, Real, Smoothed
 from elman.task import Text
 
 HIGHEST = 8  # the longest n-grams that are tried where no order is given
-LARGE = 20_000_000  # tokens from which on
-HIGHEST_LARGE = 5  # is as far as it goes
+LARGE, HIGHEST_LARGE = 10_000_000, 5  # tokens from which on fewer are tried, and how many
 
 
 class NGram:
@@ -116,7 +115,7 @@ class NGram:
         for n, (context, level) in enumerate(zip(contexts[1:], self.smoothed.levels[1:], strict=True), 2):
             at = self.counts.find(n, context, ids)
             shorter = np.where(context == UNREAD, p, unigram) if self.smoothed.to_unigram else p
-            rest = np.where(context >= 0, level.rest[context], 1.0)
+            rest = np.where(context >= 0, level.rest[np.maximum(context, 0)], 1.0)
             p = np.where(at >= 0, level.share[at], 0.0) + rest * shorter
         with np.errstate(divide="ignore"):
             return -np.log(p)
@@ -160,9 +159,11 @@ class NGram:
 def best_order(task: Text, ids: Ids, *, smoothing: str = "kneser-ney", eps: float = 1.0) -> int:
     """The order that predicts the last tenth of a training text best after the rest of it."""
     cut = len(ids) - len(ids) // 10
-    highest = min(HIGHEST_LARGE if len(ids) > LARGE else HIGHEST, cut)
-    if not 0 < cut < len(ids):
-        return min(highest, 2) or 1
+    highest = min(HIGHEST_LARGE if len(ids) >= LARGE else HIGHEST, cut)
+    while highest > 1 and estimate(len(ids), task.size, highest) > memory() / 2:
+        highest -= 1
+    if cut == len(ids):  # nothing to choose it on
+        return min(highest, 2)
     counts = Counts.of(ids[:cut], task.size, highest)
     each = {
         n: float(NGram(task, counts.upto(n), smoothing=smoothing, eps=eps).costs(ids[cut:]).sum())
