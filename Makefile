@@ -28,6 +28,7 @@ acceptance: $(STAMP)  ## published results, minutes each; needs The Time Machine
 bench: $(STAMP)  ## speed against plain PyTorch, interleaved; writes benchmarks/results/
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/generating.py
+	$(BIN)/python benchmarks/counting.py
 	$(BIN)/python benchmarks/reading.py > benchmarks/results/reading.json
 
 $(STAMP): pyproject.toml constraints.txt

@@ -162,6 +162,10 @@ def test_the_n_gram_of_the_training_text_is_a_bound_and_a_model(run, monkeypatch
     for part in (corpus.train, corpus.held_out):
         bound = report["figures"][part.name][0]["baselines"][name]
         assert bound == pytest.approx(math.exp(expected.costs(part.ids).mean()))
+    assert report["curve_bounds"] == report["figures"]["held-out"][0]["baselines"]
+    monkeypatch.setattr("elman.report.HELD_OUT_TOKENS", 30)
+    first = expected.costs(corpus.held_out.ids[:30])
+    assert conclude(run)["curve_bounds"][name] == pytest.approx(math.exp(first.mean()))
     again = elman.load(run.path / "ngram")
     assert again.settings() == expected.settings()
     assert elman.evaluate(again, corpus.held_out).perplexity == pytest.approx(bound)

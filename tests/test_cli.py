@@ -69,6 +69,21 @@ def test_a_run_that_nobody_named_gets_a_free_name(home: Path, tmp_path: Path) ->
     assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["text-gru-1", "text-gru-2"]
 
 
+def test_a_windowed_network_is_trained_resumed_scored_and_continued(home: Path, tmp_path: Path) -> None:
+    for run, steps in (("whole", ["6"]), ("cut", ["3", "6"])):
+        good(
+            "train", home / "text.txt", *TINY, "--cell", "mlp", "--steps", steps[0], "--run", run, "-q", folder=tmp_path
+        )
+        for more in steps[1:]:
+            good("train", "--resume", run, "--steps", more, "-q", folder=tmp_path)
+    found = good("evaluate", "whole", "--json", folder=tmp_path).json
+    assert math.isfinite(found["perplexity"])
+    assert len(good("generate", "cut", "She", "--length", "20", folder=tmp_path).out) == 24
+    refused = elman("train", home / "text.txt", *TINY, "--cell", "mlp", "--layers", "2", folder=tmp_path)
+    assert refused.code == 2
+    assert "(mlp) has no layers" in refused.err
+
+
 # --- evaluate
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from elman import bounds
 from elman.config import Config
 from elman.data.batches import Ids
-from elman.data.corpus import Part
+from elman.data.corpus import Corpus, Part
 from elman.disk import replace_file
 from elman.environment import device_for
 from elman.errors import DivergedError, ModelError
@@ -21,6 +21,7 @@ from elman.models.ngram import NGram
 from elman.run import Job, records
 from elman.saving import build_network, load, save, to_json
 from elman.store import read_folder
+from elman.training import HELD_OUT_TOKENS
 from elman.verdict import verdict
 
 SCORED_TRAINING_TOKENS = 200_000  # of the training text
@@ -104,6 +105,7 @@ def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> d
         "floor": floor(config, corpus.train.ids),
         "clip": config.clip,
         "figures": figures,
+        "curve_bounds": baselines(job.counts, _of_the_curve(model, corpus), ngram),
         "scored_whole": {part.name: len(scored[part.name].ids) == len(part.ids) for part in corpus.parts},
         "verdict": verdict(
             train=train["perplexity"],
@@ -114,6 +116,11 @@ def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> d
             rates=[m["lr"] for m in curve],
         ),
     }
+
+
+def _of_the_curve(model: Network, corpus: Corpus) -> Ids:
+    """The tokens that the held-out curve is measured on, so that the bounds in the picture are of the same."""
+    return beginning(model, corpus.held_out or corpus.train, HELD_OUT_TOKENS).ids
 
 
 def _without_ngram(baselines: dict[str, float], ngram: NGram | None) -> dict[str, float]:
@@ -133,11 +140,6 @@ def described(score: Score, counts: npt.NDArray[np.int64], ids: Ids, ngram: NGra
 
     `counts` are those of the training text; all zero, where a model was saved without, there is no unigram.
     """
-    nats = {"uniform": bounds.uniform_nats(len(ids), len(counts))}
-    if counts.any():
-        nats["unigram"] = bounds.unigram_nats(counts, ids)
-    if ngram is not None:
-        nats[ngram.name] = float(ngram.costs(ids).sum())
     return {
         "protocol": score.protocol,
         "perplexity": score.perplexity,
@@ -150,8 +152,18 @@ def described(score: Score, counts: npt.NDArray[np.int64], ids: Ids, ngram: NGra
         "unknown": score.unknown,
         "streams": score.streams,
         "window": score.window,
-        "baselines": {name: perplexity(value, score.tokens) for name, value in nats.items()},
+        "baselines": baselines(counts, ids, ngram),
     }
+
+
+def baselines(counts: npt.NDArray[np.int64], ids: Ids, ngram: NGram | None) -> dict[str, float]:
+    """The perplexities of tokens under a uniform guess, the unigram and the n-gram, where there are such."""
+    nats = {"uniform": bounds.uniform_nats(len(ids), len(counts))}
+    if counts.any():
+        nats["unigram"] = bounds.unigram_nats(counts, ids)
+    if ngram is not None:
+        nats[ngram.name] = float(ngram.costs(ids).sum())
+    return {name: perplexity(value, len(ids)) for name, value in nats.items()}
 
 
 def floor(config: Config, ids: Ids) -> float | None:
@@ -180,8 +192,7 @@ def pictures(path: Path) -> list[Path]:
         report = json.loads((path / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{str(path)!r} has no readable report.json: finish the run first") from error
-    figures = report["figures"]
-    limits = dict(figures.get("held-out", figures["train"])[0]["baselines"])
+    limits = dict(report["curve_bounds"])
     if report["floor"]:
         limits["floor of this training"] = report["floor"]
     widths = "+".join(map(str, report["hidden"]))
