@@ -56,7 +56,7 @@ class RecurrentFacts:
 
     def restored(self, saved: Saved, task: Text, engine: str) -> SequenceModel:
         """The network with its weights."""
-        return _with_weights(lambda: Recurrent(task, **vars_of(self), engine=engine, seed=None), saved)
+        return _with_weights(lambda: Recurrent(task, **dataclasses.asdict(self), engine=engine, seed=None), saved)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -71,7 +71,7 @@ class MLPFacts:
 
     def restored(self, saved: Saved, task: Text, engine: str) -> SequenceModel:  # noqa: ARG002 - it has one engine
         """The network with its weights."""
-        return _with_weights(lambda: MLP(task, **vars_of(self), seed=None), saved)
+        return _with_weights(lambda: MLP(task, **dataclasses.asdict(self), seed=None), saved)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -205,11 +205,6 @@ def build_network(saved: Saved, *, engine: str, device: str) -> Network:
     if not isinstance(model, Network):
         raise ModelError(f"{saved.path} holds a {model.kind} model, which is counted and not trained: count it again")
     return model
-
-
-def vars_of(facts: object) -> dict[str, Any]:
-    """The fields of a dataclass by name."""
-    return {f.name: getattr(facts, f.name) for f in dataclasses.fields(facts)}  # type: ignore[arg-type]  # a dataclass
 
 
 def _with_weights(make: Callable[[], Network], saved: Saved) -> Network:

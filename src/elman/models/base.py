@@ -49,6 +49,16 @@ class SequenceModel(Protocol):
         """Multiplications, each with its addition, that the prediction of one token takes."""
 
 
+def one_by_one(model: SequenceModel) -> Step:
+    """The step of a model that has no leaner one: reading a window of a single token."""
+
+    def one_step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        logits, state = model(tokens[:, None], state)
+        return logits[:, 0], state
+
+    return one_step
+
+
 class Network(nn.Module, ABC):
     """A `SequenceModel` whose weights training changes."""
 

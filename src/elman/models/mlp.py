@@ -8,7 +8,7 @@ from torch import Generator, Tensor, nn
 
 from elman.cells import State
 from elman.errors import ConfigError
-from elman.models.base import Network, Step
+from elman.models.base import Network, Step, one_by_one
 from elman.rng import torch_generator
 from elman.task import Text
 
@@ -113,12 +113,7 @@ class MLP(Network):
 
     def stepper(self) -> Step:
         """The same one token at a time."""
-
-        def one_step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
-            logits, state = self(tokens[:, None], state)
-            return logits[:, 0], state
-
-        return one_step
+        return one_by_one(self)
 
     def settings(self) -> dict[str, Any]:
         """The arguments that build this model again; the weights follow."""

@@ -12,7 +12,7 @@ from elman.cells import State
 from elman.counts import UNREAD, Counts, Whole, estimate, memory
 from elman.data.batches import START, Ids
 from elman.errors import ConfigError
-from elman.models.base import Step
+from elman.models.base import Step, one_by_one
 from elman.names import no_such
 from elman.smoothing import SMOOTHINGS, Real, Smoothed
 from elman.task import Text
@@ -122,12 +122,7 @@ class NGram:
 
     def stepper(self) -> Step:
         """The same one token at a time."""
-
-        def one_step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
-            logits, state = self(tokens[:, None], state)
-            return logits[:, 0], state
-
-        return one_step
+        return one_by_one(self)
 
     def settings(self) -> dict[str, Any]:
         """The arguments that build this model again, but for the counts."""
