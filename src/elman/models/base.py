@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor, nn
@@ -13,6 +13,7 @@ from elman.task import Text
 Step = Callable[[Tensor, State], tuple[Tensor, State]]
 
 
+@runtime_checkable
 class SequenceModel(Protocol):
     """`(inputs, state) -> (prediction, state)`; the state is passed in and returned, never kept."""
 
