@@ -13,7 +13,9 @@ from jaxtyping import install_import_hook
 torch.set_num_threads(1)
 
 # Checks every annotation, shapes included, of the modules that compute; before any of them is imported.
-install_import_hook(["elman.cells", "elman.engines", "elman.models", "elman.task"], "beartype.beartype")
+install_import_hook(
+    ["elman.cells", "elman.engines", "elman.models", "elman.task", "elman.forecasters"], "beartype.beartype"
+)
 
 settings.register_profile("elman", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("elman")

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import resource
 import shutil
 from collections.abc import Callable, Iterator
@@ -210,7 +211,7 @@ def test_a_variable_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("call", "code", "words"),
     [
-        ("frobnicate", 2, ("frobnicate", "train, evaluate, generate, data, env")),
+        ("frobnicate", 2, ("frobnicate", "train, evaluate, generate, forecast, data, env")),
         ("evaluate", 2, ("requires an argument",)),
         ("evaluate r --limit -5", 2, ("--limit", ">= 1")),
         ("evaluate r --limit 0", 2, ("--limit", ">= 1")),
@@ -481,3 +482,30 @@ def test_a_fault_of_ours_is_one_line_and_whole_with_debug(home: Path, monkeypatc
     monkeypatch.setenv("ELMAN_DEBUG", "1")
     with pytest.raises(KeyError):
         elman("evaluate", "r", folder=home)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["none.csv"], 3, "no such file"),
+        (["gap.csv"], 3, "--missing previous, linear or skip"),
+        (["gap.csv", "--missing", "skip", "--horizon", "9"], 3, "a horizon of 9 steps cannot be measured"),
+        (["gap.csv", "--missing", "skip", "--model", "rigde"], 2, "did you mean ridge"),
+        (["gap.csv", "--columns", "z"], 2, "there is no column 'z'"),
+        (["gap.csv", "--missing", "guess"], 2, "guess"),
+        (["gap.csv", "--horizon", "1.5"], 2, "1.5"),
+        (["sine", "--columns", "y"], 2, "sine is one series without columns"),
+        (["sine", "--run", "."], 2, "exists already"),
+        (["same.csv"], 3, "nothing to predict"),
+        (["words.csv"], 3, "no column is numeric"),
+        (["two.csv"], 3, "cannot be split|too"),
+    ],
+)
+def test_a_series_that_cannot_be_forecast(tmp_path, arguments, code, message):
+    (tmp_path / "gap.csv").write_text("y\n1\n2\n\n4\n".replace("\n\n", "\n \n") + "5\n7\n1\n3\n", encoding="utf-8")
+    (tmp_path / "same.csv").write_text("y\n1\n1\n1\n", encoding="utf-8")
+    (tmp_path / "words.csv").write_text("y\na\nb\nc\n", encoding="utf-8")
+    (tmp_path / "two.csv").write_text("y\n1\n2\n", encoding="utf-8")
+    done = elman("forecast", *arguments, "-q", folder=tmp_path)
+    assert done.code == code, done.err
+    assert re.search(message, one_line(done))

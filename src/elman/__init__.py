@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from elman.config import Config, TrainSettings
     from elman.data.corpus import Corpus, Part, read_corpus, split
+    from elman.data.series import Series, series, sine
+    from elman.data.table import read_series
     from elman.data.vocab import Vocab
     from elman.evaluation import Score, evaluate, surprisals
+    from elman.forecasting import Study, forecast
     from elman.generation import generate, generate_samples
     from elman.models.mlp import MLP
     from elman.models.ngram import NGram
@@ -32,17 +35,23 @@ _HOMES = {
     "Progress": "training",
     "Recurrent": "models.recurrent",
     "Score": "evaluation",
+    "Series": "data.series",
+    "Study": "forecasting",
     "Text": "task",
     "TrainSettings": "config",
     "Training": "training",
     "Vocab": "data.vocab",
     "evaluate": "evaluation",
     "fit": "training",
+    "forecast": "forecasting",
     "generate": "generation",
     "generate_samples": "generation",
     "load": "saving",
     "read_corpus": "data.corpus",
+    "read_series": "data.table",
     "save": "saving",
+    "series": "data.series",
+    "sine": "data.series",
     "split": "data.corpus",
     "surprisals": "evaluation",
     "train": "training",
@@ -57,17 +66,23 @@ __all__ = [
     "Progress",
     "Recurrent",
     "Score",
+    "Series",
+    "Study",
     "Text",
     "TrainSettings",
     "Training",
     "Vocab",
     "evaluate",
     "fit",
+    "forecast",
     "generate",
     "generate_samples",
     "load",
     "read_corpus",
+    "read_series",
     "save",
+    "series",
+    "sine",
     "split",
     "surprisals",
     "train",

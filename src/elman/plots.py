@@ -8,16 +8,29 @@ from elman.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 TRAIN, HELD_OUT, BOUND = "#2a6fb0", "#c8452f", "#777777"
 
 
-def _pyplot() -> Any:
+def new_figure(height: float) -> "Figure":
+    """An empty picture, so many inches high.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ConfigError('pictures need the "plot" extra: pip install "elman[plot]"') from error
-    return Figure
+    return Figure(figsize=(7.5, height), dpi=150, layout="constrained")
+
+
+def save_figure(figure: "Figure", axes: "Axes", title: str, path: Path, *, pad: float | None = None) -> None:
+    """Give a picture its title and write it."""
+    # The font may lack letters of other scripts, and a $ in a name is no mathematics.
+    axes.set_title(title.encode("ascii", "replace").decode(), fontsize=10, loc="left", parse_math=False, pad=pad)
+    figure.savefig(path)
 
 
 def perplexity_curve(axes: "Axes", metrics: Sequence[Mapping[str, Any]], bounds: Mapping[str, float]) -> None:
@@ -69,7 +82,7 @@ def _limit(axes: "Axes", value: float, text: str) -> None:
 def _against_epochs(axes: "Axes", what: str) -> None:
     """Log scale with plain numbers, epochs below."""
     axes.set_yscale("log")
-    _nice_ticks(axes)
+    nice_ticks(axes)
     axes.set_xlim(left=0)
     axes.set_xlabel("epoch")
     axes.set_ylabel(what)
@@ -83,7 +96,7 @@ def _points(metrics: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float,
     return [(m["epoch"], m[key]) for m in lines if m.get(key) is not None]
 
 
-def _nice_ticks(axes: "Axes") -> None:
+def nice_ticks(axes: "Axes") -> None:
     """Plain numbers 1, 2, 5, 10, ... instead of powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -117,16 +130,13 @@ def run_pictures(
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    Figure = _pyplot()
     paths = [folder / "perplexity.png", folder / "gradient.png"]
     for path, height in zip(paths, (4.5, 3.0), strict=True):
-        figure = Figure(figsize=(7.5, height), dpi=150, layout="constrained")
+        figure = new_figure(height)
         axes = figure.subplots()
         if path.stem == "perplexity":
             perplexity_curve(axes, metrics, bounds)
         else:
             gradient_curve(axes, metrics, clip)
-        # The font may lack letters of other scripts, and a $ in a name is no mathematics.
-        axes.set_title(title.encode("ascii", "replace").decode(), fontsize=10, loc="left", parse_math=False)
-        figure.savefig(path)
+        save_figure(figure, axes, title, path)
     return paths

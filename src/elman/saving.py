@@ -115,8 +115,16 @@ def model_files(model: SequenceModel, counts: npt.NDArray[np.int64]) -> Files:
 
 
 def finite(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same values, with null for numbers that are not finite, which JSON does not have."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+    """The same values at any depth, with null for numbers that are not finite, which JSON does not have."""
+    return {k: _finite(v) for k, v in values.items()}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return finite(value)
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def to_json(value: Any) -> bytes:

@@ -43,6 +43,7 @@ def _inventory() -> dict[str, Any]:
 
     return {
         "sources": {name: source.description for name, source in SOURCES.items()},
+        "series": {"sine": "sin(0.01 t) and noise, the lecture's series; for elman forecast, as is any CSV or Parquet"},
         "cleanings": {name: cleaning.description for name, cleaning in CLEANINGS.items()},
     }
 

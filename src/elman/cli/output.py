@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -292,7 +293,12 @@ def _continuation(job: Job) -> tuple[str, str]:
 
 def draw_pictures(path: Path) -> list[Path]:
     """The pictures of a run, or none where matplotlib is missing."""
+    return drawn_if_possible(lambda: pictures(path))
+
+
+def drawn_if_possible(draw: Callable[[], list[Path]]) -> list[Path]:
+    """The pictures that are drawn, or none where matplotlib is missing."""
     try:
-        return pictures(path)
+        return draw()
     except ConfigError:
         return []

@@ -1,0 +1,257 @@
+"""`elman forecast`: what comes next in a series, and how far to trust it."""
+
+import csv
+import io
+import json as json_module
+import sys
+from collections.abc import Sequence
+from functools import partial
+from itertools import chain, count
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from elman.cli.flags import number
+from elman.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from elman.data.series import Series
+    from elman.forecasting import Study
+
+EXAMPLES = """Examples:
+  elman forecast sine                             # the lecture's series, the model chosen by back-test
+  elman forecast sales.csv --horizon 14           # every numeric column, dates found by themselves
+  elman forecast sales.csv --columns shop --model ridge-28 --model gru --seeds 3
+  elman forecast sales.csv --missing previous --season 7 --json
+Models: last, seasonal, mean, ar, ridge, mlp, mlp-reference, and every cell (elman, gru, lstm), one step ahead or, as
+gru-ahead, trained on its own outputs; a window may follow (ridge-128). auto tries them and takes the best."""
+
+
+def command(
+    source: Annotated[str, Parameter(help="sine, a CSV or Parquet file (wide, or long: unique_id, ds, y), or - .")],
+    *,
+    model: Annotated[
+        list[str] | None,
+        Parameter(
+            name=["--model", "--models"],
+            negative="",
+            help="A model, several times or with commas; the first makes the forecast [default: auto].",
+        ),
+    ] = None,
+    horizon: Annotated[
+        int | None, number("Steps ahead [default: 2 seasons, or 64; at most half of what is held out].", least=1)
+    ] = None,
+    held_out: Annotated[
+        float | None, Parameter(help="Share, or number, of values at the end to test on [default: 0.2].")
+    ] = None,
+    season: Annotated[int | None, number("Steps of a cycle [default: told by the dates].", least=1)] = None,
+    seeds: Annotated[int, number("Seeds that networks are fitted with.", least=1)] = 1,
+    seed: Annotated[int, number("The first seed, and that of sine.", least=0)] = 0,
+    columns: Annotated[
+        list[str] | None, Parameter(negative="", help="Columns with values [default: y, or all that are numeric].")
+    ] = None,
+    time: Annotated[str | None, Parameter(help="Column with the time [default: found by its name or dates].")] = None,
+    date_format: Annotated[str | None, Parameter(help="How dates are written, as %%d/%%m/%%Y [default: ISO].")] = None,
+    ids: Annotated[
+        str | None, Parameter(name="--id", help="Column that names the series of a long table [default: unique_id].")
+    ] = None,
+    missing: Annotated[
+        Literal["refuse", "previous", "linear", "skip"],
+        Parameter(help="Missing values: an error, filled by the previous or a straight line, or rows skipped."),
+    ] = "refuse",
+    run: Annotated[Path | None, Parameter(help="New folder of the result [default: runs/SOURCE-forecast-N].")] = None,
+    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
+    quiet: Annotated[
+        bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False, help="No progress.")
+    ] = False,
+) -> int:
+    """Forecast a series: choose or fit models, back-test them beside naive ones, and predict what follows."""
+    folder = run or free_folder(source, "forecast")
+    if folder.exists():
+        raise ConfigError(f"{str(folder)!r} exists already: choose another --run")
+    names = split_names(model or ["auto"])
+    found, notes = _read(source, split_names(columns or []), time, date_format, ids, missing, seed)
+
+    from elman.forecasting import described, forecast
+
+    def told(text: str) -> None:
+        if not quiet:
+            sys.stderr.write(f"{text}\n")
+
+    for note in notes:
+        told(note)
+    studies = []
+    for one in found:
+        told(f"{one.name}: {len(one):,} values, {int((~one.known).sum()):,} of them filled")
+        studies.append(
+            forecast(one, names, horizon=horizon, held_out=held_out, season=season, seeds=seeds, seed=seed, told=told)
+        )
+    described_each = [described(s) for s in studies]
+    report = {"schema_version": 1, "source": source, "notes": notes, "series": described_each}
+    pictures = _write(folder, report, studies)
+    report |= {"run": str(folder), "pictures": [str(p) for p in pictures]}
+    if json:
+        from elman.saving import finite
+
+        print(json_module.dumps(finite(report), ensure_ascii=False))
+        return 0
+    for described_one in described_each:
+        _print(described_one)
+    sys.stdout.write(f"{folder} ({', '.join(p.name for p in sorted(folder.iterdir()))})\n")
+    if not pictures:
+        told('no pictures: pip install "elman[plot]" draws them')
+    return 0
+
+
+def split_names(given: Sequence[str]) -> list[str]:
+    """Names given one by one or with commas."""
+    return [name for text in given for name in text.split(",") if name]
+
+
+def free_folder(source: str, what: str) -> Path:
+    """A folder for a result that nobody named: runs/SOURCE-WHAT-N with the first N that is free."""
+    first = Path(source).name.split(".")[0] if source != "-" else "stdin"
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in first).strip("-") or "text"
+    candidates = (Path("runs") / f"{name}-{what}-{n}" for n in count(1))
+    return next(path for path in candidates if not path.exists())
+
+
+def _read(
+    source: str,
+    columns: Sequence[str],
+    time: str | None,
+    date_format: str | None,
+    ids: str | None,
+    missing: Literal["refuse", "previous", "linear", "skip"],
+    seed: int,
+) -> tuple[list["Series"], list[str]]:
+    """The series of a source, and what was done to them."""
+    if source == "sine":
+        from elman.data.series import sine
+
+        if columns or time or ids:
+            raise ConfigError("sine is one series without columns: leave out --columns, --time and --id")
+        return [sine(seed=seed)], []
+    from elman.data.table import read_series
+
+    return read_series(source, columns=columns, time=time, date_format=date_format, ids=ids, missing=missing)
+
+
+def _write(folder: Path, report: dict[str, Any], studies: Sequence["Study"]) -> list[Path]:
+    """The files of the result; the pictures among them."""
+    from elman.cli.output import drawn_if_possible
+    from elman.disk import refusals, replace_file
+    from elman.forecast_plots import draw
+    from elman.saving import finite, to_json
+
+    with refusals("make", folder):
+        folder.mkdir(parents=True)
+    replace_file(folder / "report.json", to_json(finite(report)))
+    replace_file(folder / "forecast.csv", _csv(studies).encode())
+    stems = _stems([s.series.name for s in studies])
+    drawn = (drawn_if_possible(partial(draw, s, folder, stem)) for s, stem in zip(studies, stems, strict=True))
+    return list(chain.from_iterable(drawn))
+
+
+def _stems(names: Sequence[str]) -> list[str]:
+    """A name of files for each series."""
+    plain = ["".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:80] or "series" for name in names]
+    return [name if plain.count(name) == 1 else f"{name}-{i}" for i, name in enumerate(plain, 1)]
+
+
+def _csv(studies: Sequence["Study"]) -> str:
+    """The forecasts as a long table: unique_id, ds, model, value, and the ends of the intervals, empty without."""
+    from elman.forecasting import LEVELS
+
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    ends = [f"{side}-{level * 100:g}" for level in LEVELS for side in ("lo", "hi")]
+    out.writerow(["unique_id", "ds", "model", "value", *ends])
+    for study in studies:
+        widths = [study.interval(level) for level in LEVELS]
+        for k, value in enumerate(study.forecast):
+            around = [v for w in widths for v in ((value - w[k], value + w[k]) if w[k] < float("inf") else ("", ""))]
+            when = study.series.timeline.at(len(study.series) + k)
+            out.writerow([study.series.name, when, study.chosen, value, *around])
+    return text.getvalue()
+
+
+def _print(one: dict[str, Any]) -> None:
+    """The table of one series and its verdict."""
+    from elman.cli.output import Stream
+    from elman.forecasting import shown_horizons
+
+    out = Stream(highlight=False)
+    shown = shown_horizons(one["horizon"])
+    filled = f", {one['filled']:,} filled" if one["filled"] else ""
+    out.print(
+        f"{one['series']}: {one['training_values']:,} training and {one['held_out_values']:,} held-out values{filled}",
+        markup=False,
+        soft_wrap=True,
+    )
+    models = sorted(one["models"], key=lambda m: _mean(m["mse"]))
+    for title, figures, floor in (
+        ("mean squared error", "mse", one["noise_floor"]),
+        (f"MASE (mean absolute error / {one['mase_scale']:.3g})", "mase", None),
+    ):
+        rows = {_named(m, one): [_figure(m[figures][k - 1]) for k in shown] for m in models}
+        columns = [f"k={k}" for k in shown]
+        if figures == "mse":
+            columns.append("free run")
+            rows = {
+                name: [*row, _figure(m["free_running_mse"])]
+                for (name, row), m in zip(rows.items(), models, strict=True)
+            }
+        if floor is not None:
+            rows = {"noise floor": [_figure(floor)] * len(columns)} | rows
+        _table(out, title, columns, rows)
+    facts = {
+        _named(m, one): [
+            *(_share(_mean(held)) for held in m["coverage"].values()),
+            f"{m['parameters']:,}",
+            f"{m['operations']:,}",
+            f"{m['seconds']:.2f}",
+        ]
+        for m in models
+    }
+    levels = [f"in {level}" for level in one["models"][0]["coverage"]]
+    _table(out, "held-out values in intervals", [*levels, "parameters", "operations", "seconds"], facts)
+    for line in [*one["notes"], *one["verdict"]]:
+        out.print(line, markup=False, soft_wrap=True)
+    out.print()
+
+
+def _named(model: dict[str, Any], one: dict[str, Any]) -> str:
+    return str(model["model"]) + (" *" if model["model"] == one["chosen"] else "")
+
+
+def _table(out: "Console", title: str, columns: Sequence[str], rows: dict[str, list[str]]) -> None:
+    """A row a model; the one that makes the forecast has a star."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column(title, no_wrap=True)
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, row in rows.items():
+        table.add_row(name, *row)
+    out.print(table)
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean of what is there, infinite if nothing is."""
+    there = [v for v in values if v == v]  # noqa: PLR0124 - NaN alone differs from itself
+    return sum(there) / len(there) if there else float("inf")
+
+
+def _figure(value: float) -> str:
+    if value != value or value == float("inf"):  # noqa: PLR0124 - NaN alone differs from itself
+        return "-"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.1e}" if abs(value) >= 1e6 else f"{value:,.0f}"
+
+
+def _share(value: float) -> str:
+    return "-" if value == float("inf") else f"{value:.0%}"
