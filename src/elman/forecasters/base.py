@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from elman.cells import State
 
+LONG, STREAMS, WARM = 5_000, 50, 500  # values from which a series is read as several streams
 ROWS = 2**22  # numbers of the states that are rolled ahead at a time
 
 
@@ -74,13 +75,21 @@ class Stateful(nn.Module, ABC):
 
     @torch.no_grad()
     def history(self, values: Tensor) -> tuple[Tensor, State]:
-        """One value after the other."""
-        state, predictions, states = self.initial(1), [], []
-        for value in values:
-            prediction, state = self(value.view(1, 1), state)
-            predictions.append(prediction[0])
-            states.append(state)
-        return torch.cat(predictions), tuple(torch.cat(each) for each in zip(*states, strict=True))
+        """One value after the other; a long series as `STREAMS` streams, each warmed on the `WARM` values before it."""
+        streams = STREAMS if len(values) > LONG else 1
+        warm, length = (WARM, -(-len(values) // streams)) if streams > 1 else (0, len(values))
+        padded = torch.cat((values.new_zeros(warm), values, values.new_zeros(streams * length - len(values))))
+        rows = padded.unfold(0, warm + length, length)  # (streams, warm + length): row i ends where row i + 1 begins
+        state, predictions, states = self.initial(streams), [], []
+        for step, inputs in enumerate(rows.T):
+            if step == warm:  # nothing stands before the first
+                state = tuple(torch.cat((new, old[1:])) for new, old in zip(self.initial(1), state, strict=True))
+            prediction, state = self(inputs[:, None], state)
+            if step >= warm:
+                predictions.append(prediction[:, 0])
+                states.append(state)
+        joined = (torch.stack(each, 1).flatten(0, 1)[: len(values)] for each in zip(*states, strict=True))
+        return torch.stack(predictions, 1).flatten()[: len(values)], tuple(joined)
 
 
 def roll(model: Forecaster, first: Tensor, state: State, steps: int) -> Tensor:
