@@ -50,6 +50,8 @@ class DataSettings:
     """Test part after the held-out part, never looked at while training; as held_out."""
     min_count: PositiveInt | None = None
     """Rarer training tokens become <unk>; not given: 2 where tokens seen once are over 0.1 % of the text."""
+    reverse: bool = False
+    """Read every part of the text from its end to its beginning, and predict what came before."""
     unknown: bool = True
     """Whether the vocabulary has <unk> for symbols that the training part does not hold."""
 

@@ -80,9 +80,9 @@ def part_of(model: SequenceModel, text: str | Ids | Part) -> Part:
     vocab = model.task.vocab
     if isinstance(text, str):
         symbols = Symbols.read(cleaning(model.task.clean).apply([text]), vocab.level)
-        ids, characters, size = vocab.encode(symbols), symbols.characters, symbols.bytes
+        ids, characters, size = model.task.turned(vocab.encode(symbols)), symbols.characters, symbols.bytes
     else:
-        written = vocab.decode(text)
+        written = vocab.decode(model.task.turned(text))
         ids, characters = text, len(written)
         size = len(ids) if vocab.level == "byte" else len(written.encode())
     return Part("text", ids, characters, size, int((ids == 0).sum()) if vocab.unknown else 0)
@@ -108,7 +108,7 @@ def evaluate(
 
     Args:
         model: whose predictions are scored; it is not changed.
-        text: a string, token ids, or a part of a corpus.
+        text: a string; or token ids or a part of a corpus, in the order in which the model reads.
         protocol: "carried" keeps one state through the whole text; "reset" starts anew every `window` tokens.
         window: steps between resets; unused when the state is carried.
         streams: carried: cut the text into that many streams, scored side by side, each warmed on the 128

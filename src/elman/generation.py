@@ -118,8 +118,14 @@ def encode_prompt(task: Text, prompt: str) -> Ids:
     """The prompt as ids. It is taken as it is: a prompt is not cleaned, or its last space could not be meant.
 
     Raises:
+        ConfigError: the model reads from the end, so what it would write stands before the prompt.
         DataError: it holds symbols that the model has never seen; the message lists them.
     """
+    if task.reverse:
+        raise ConfigError(
+            "the model reads from the end of a text to its beginning and cannot continue one: "
+            "evaluate it, or train without reverse"
+        )
     strange = task.vocab.unseen(prompt)
     if strange:
         listed = ", ".join(repr(s) for s in strange[:10]) + (", ..." if len(strange) > 10 else "")

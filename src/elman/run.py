@@ -78,6 +78,7 @@ def read_data(config: Config) -> Corpus:
         test=config.test,
         min_count=config.min_count,
         unknown=config.unknown,
+        reverse=config.reverse,
     )
 
 
@@ -99,9 +100,10 @@ def begin(path: Path, config: Config) -> Job:
     if odd := [s for s in config.sources if not _is_text(s)]:
         raise ConfigError(f"the name {odd[0]!a} is not valid text, so no file could hold it: rename the file")
     corpus = read_data(config)
-    for prompt in config.prompts:
-        encode_prompt(Text(corpus.vocab, config.clean), prompt)  # refused now, not at the first report
     model = _new_model(config, corpus)
+    if not config.reverse:
+        for prompt in config.prompts:
+            encode_prompt(model.task, prompt)  # refused now, not at the first report
     training = Training.begin(model, config.part(TrainSettings))
     covered, counts = coverage_of(config, corpus), bounds.counts(corpus.train.ids, len(corpus.vocab))
     with refusals("make", path):
@@ -129,7 +131,8 @@ def coverage_of(config: Config, corpus: Corpus, epoch: int = 0) -> Coverage:
 
 
 def _new_model(config: Config, corpus: Corpus) -> Network:
-    model = network(Text(corpus.vocab, config.clean), config.part(ModelSettings), seed=config.seed)
+    task = Text(corpus.vocab, config.clean, reverse=config.reverse)
+    model = network(task, config.part(ModelSettings), seed=config.seed)
     model.to(device_for(config.device))
     model.engine_name  # noqa: B018 - an engine that cannot run this is refused before a folder is made
     return model
@@ -323,7 +326,12 @@ def _samples(job: Job, progress: Progress) -> Iterator[Sample]:
 
 
 def prompts(job: Job) -> tuple[str, ...]:
-    """What samples continue: the prompts of the configuration, or how the training text begins."""
+    """What samples continue: the prompts of the configuration, or how the training text begins.
+
+    Nothing, where the run reads from the end of the text.
+    """
+    if job.config.reverse:
+        return ()
     if job.config.prompts:
         return job.config.prompts
     vocab, ids = job.corpus.vocab, job.corpus.train.ids[:PROMPT_TOKENS]

@@ -105,7 +105,8 @@ KINDS: dict[str, type[RecurrentFacts | MLPFacts | NGramFacts]] = {
 
 def model_files(model: SequenceModel, counts: npt.NDArray[np.int64]) -> Files:
     """The files of a model and of the token counts of its training text."""
-    description = {"format": FORMAT, "model": model.kind, "clean": model.task.clean, **model.settings()}
+    task = {"clean": model.task.clean, "reverse": model.task.reverse}
+    description = {"format": FORMAT, "model": model.kind} | task | model.settings()
     return {
         "model.json": to_json(description),
         "vocab.json": model.task.vocab.to_json().encode(),
@@ -191,8 +192,11 @@ def build(saved: Saved, *, engine: str, device: str) -> SequenceModel:
             raise ConfigError(
                 f"format {version!r:.20}, model {kind!r:.40}; this elman reads {FORMAT}, {', '.join(KINDS)}"
             )
+        reverse = values.pop("reverse", False)
+        if type(reverse) is not bool:
+            raise ConfigError(f"reverse is {reverse!r:.20}, neither true nor false")
         facts = KINDS[kind](**values)
-        task = Text(vocab, cleaning(clean).name)
+        task = Text(vocab, cleaning(clean).name, reverse=reverse)
         model = facts.restored(saved, task, engine)
     except (ValidationError, ConfigError, TypeError, KeyError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error

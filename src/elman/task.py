@@ -1,11 +1,17 @@
 """What a model is asked to do: the symbols it reads and predicts, and what a prediction costs."""
 
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from elman.data.batches import IGNORE
 from elman.data.vocab import Vocab
+
+Number = TypeVar("Number", bound=np.generic)
 
 
 class Text:
@@ -17,15 +23,21 @@ class Text:
     return log-probabilities as they are.
     """
 
-    def __init__(self, vocab: Vocab, clean: str = "none") -> None:
+    def __init__(self, vocab: Vocab, clean: str = "none", *, reverse: bool = False) -> None:
         self.vocab = vocab
         self.clean = clean
         """The named cleaning of every text before it is split into tokens (`elman.data.clean`)."""
+        self.reverse = reverse
+        """Whether a text is read from its end to its beginning (S19): the next token is the one before."""
 
     @property
     def size(self) -> int:
         """V, the number of symbols read and predicted."""
         return len(self.vocab)
+
+    def turned(self, tokens: npt.NDArray[Number]) -> npt.NDArray[Number]:
+        """Ids, or what each of them costs, from the order of the text to the order of reading, and back again."""
+        return tokens[::-1] if self.reverse else tokens
 
     @staticmethod
     def nats(logits: Tensor, targets: Tensor) -> Tensor:

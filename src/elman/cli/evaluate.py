@@ -99,7 +99,14 @@ def _part(
     from elman.store import read_folder
 
     if sources:
-        return read_part(sources, model.task.vocab, clean=model.task.clean, limit=limit, drop_unknown=drop_unknown)
+        return read_part(
+            sources,
+            model.task.vocab,
+            clean=model.task.clean,
+            limit=limit,
+            drop_unknown=drop_unknown,
+            reverse=model.task.reverse,
+        )
     checkpoint = find(run)
     if not (checkpoint / "training.json").exists():
         raise ConfigError(f"{str(run)!r} is a model without a run: name a text to score")
@@ -109,16 +116,18 @@ def _part(
         raise DataError(f"the text that {str(run)!r} learnt from has changed: restore it, or name a text to score")
     if corpus.held_out is None:
         raise ConfigError(f"the run {str(run)!r} held nothing out: name a text to score")
-    return corpus.held_out if limit is None else part_of(model, corpus.held_out.ids[:limit])
+    if limit is None:
+        return corpus.held_out
+    return part_of(model, model.task.turned(model.task.turned(corpus.held_out.ids)[:limit]))
 
 
 def _write_tokens(path: Path, model: "SequenceModel", part: "Part", nats: "npt.NDArray[np.float64]") -> None:
-    """The cost of each token as it was scored: the nats of the file add up to those of the score."""
+    """The cost of each token as it was scored, in the order of the text: they add up to the nats of the score."""
     names = [json_module.dumps(token, ensure_ascii=False) for token in model.task.vocab.idx_to_token]
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write("token\tnats\n")
-            for token, cost in zip(part.ids, nats, strict=True):
+            for token, cost in zip(model.task.turned(part.ids), model.task.turned(nats), strict=True):
                 file.write(f"{names[token]}\t{cost:.6f}\n")
     except OSError as error:
         raise StorageError(f"{str(path)!r} cannot be written: {error.strerror}") from error

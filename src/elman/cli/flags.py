@@ -66,9 +66,9 @@ def resolve(given: Mapping[str, Any], config: Path | None) -> Config:
 
 def _parameter(field: str) -> Parameter:
     default = {f.name: f.default for f in dataclasses.fields(Config)}[field]
-    shown = f" [default: {default}]" if default not in (None, ()) else ""
+    shown = f" [default: {default}]" if default not in (None, (), False) else ""
     text = f"{help_of(field)}{shown}"
-    made = number(text) if _plain(field) is int else Parameter(help=text)
+    made = number(text) if _plain(field) is int else Parameter(help=text, negative="")
     return Parameter.combine(made, Parameter(show_default=False))
 
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -165,8 +165,8 @@ class Plain:
         """The table, the verdict, a continuation, and where everything is."""
         out = Stream(highlight=False)
         print_report(out, report)
-        prompt, text = _continuation(self.job)
-        out.print(Text.assemble("\n", (prompt, "bold"), text, "\n"), soft_wrap=True)
+        for prompt, text in _continuation(self.job):
+            out.print(Text.assemble("\n", (prompt, "bold"), text, "\n"), soft_wrap=True)
         where = ", ".join(p.name for p in drawn)
         out.print(f"{report['run']}" + (f" ({where})" if where else ""), markup=False, soft_wrap=True)
         if not drawn:
@@ -284,11 +284,11 @@ def _remarks(report: dict[str, Any]) -> list[str]:
     return [*remarks, *report["verdict"]]
 
 
-def _continuation(job: Job) -> tuple[str, str]:
-    """The first prompt and what the run's model makes of it."""
-    prompt = prompts(job)[0]
-    model = load(job.path, engine=job.config.engine)
-    return prompt, "".join(generate(model, prompt, CONTINUATION, temperature=0.7, seed=job.config.seed))
+def _continuation(job: Job) -> Iterator[tuple[str, str]]:
+    """The first prompt, if there is one, and what the run's model makes of it."""
+    for prompt in prompts(job)[:1]:
+        model = load(job.path, engine=job.config.engine)
+        yield prompt, "".join(generate(model, prompt, CONTINUATION, temperature=0.7, seed=job.config.seed))
 
 
 def draw_pictures(path: Path) -> list[Path]:

@@ -21,7 +21,7 @@ Settings without a flag (embedding, optimizer, schedule, prompts, ...) go into a
 --print-config prints them all. Also read: ELMAN_HIDDEN=512 and the like, and ./elman.toml."""
 
 FLAGS = (
-    "recipe", "level", "clean", "limit",
+    "recipe", "level", "clean", "limit", "reverse",
     "cell", "hidden", "layers", "dropout", "engine", "device",
     "batching", "batch", "window", "lr", "clip",
     "epochs", "steps", "minutes", "seed",

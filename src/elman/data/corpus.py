@@ -54,6 +54,8 @@ class Corpus:
     """The name to show."""
     clean: str
     """The name of the cleaning."""
+    reverse: bool = False
+    """Whether the ids of every part stand in reverse order."""
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -62,8 +64,9 @@ class Corpus:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of cleaning, vocabulary and ids: corpora that agree in it train alike, on any machine."""
-        sha = hashlib.sha256(f"{self.clean}\n{self.vocab.to_json()}".encode())
+        """SHA-256 of cleaning, direction, vocabulary and ids: corpora that agree in it train alike, on any machine."""
+        direction = "reverse\n" if self.reverse else ""
+        sha = hashlib.sha256(f"{self.clean}\n{direction}{self.vocab.to_json()}".encode())
         for part in self.parts:
             sha.update(f"\n{part.name} {len(part.ids)}\n".encode())
             sha.update(part.ids.astype(part.ids.dtype.newbyteorder("<"), copy=False).data)
@@ -81,6 +84,7 @@ def read_corpus(
     test: float = 0,
     min_count: int | None = None,
     unknown: bool = True,
+    reverse: bool = False,
 ) -> Corpus:
     """Read, clean, split and number a text.
 
@@ -95,6 +99,7 @@ def read_corpus(
         test: the same for a last part that training never looks at.
         min_count: rarer tokens of the training part become `<unk>`; None decides by the singletons (`Vocab`).
         unknown: whether the vocabulary has `<unk>`; without it, symbols that only the other parts hold are dropped.
+        reverse: turn every part around once the text is split, so that the parts hold the same tokens either way.
 
     Raises:
         ConfigError: a level, cleaning, limit or share that does not exist.
@@ -111,6 +116,8 @@ def read_corpus(
         pieces = _parted(_symbols(source, chosen, clean, limit), held_out, test)
     vocab = Vocab.of(pieces["train"], min_count=min_count, unknown=unknown)
     parts = {name: _known(name, symbols, vocab) for name, symbols in pieces.items()}
+    if reverse:
+        parts = {name: _turned(part) for name, part in parts.items()}
     return Corpus(
         vocab,
         parts["train"],
@@ -118,6 +125,7 @@ def read_corpus(
         parts.get("test"),
         source.name,
         clean,
+        reverse,
     )
 
 
@@ -129,8 +137,9 @@ def read_part(
     errors: Errors = "strict",
     limit: int | None = None,
     drop_unknown: bool = False,
+    reverse: bool = False,
 ) -> Part:
-    """Number any text by a vocabulary that exists, to score a model on it.
+    """Number any text by a vocabulary that exists, to score a model on it; `reverse` turns what is left of it around.
 
     Raises:
         ConfigError: a cleaning or limit that does not exist.
@@ -139,9 +148,8 @@ def read_part(
     """
     source = resolve(sources, errors)
     symbols = _symbols(source, vocab.level, clean, limit)
-    if drop_unknown:
-        return _known(source.name, symbols, vocab)
-    return _part(source.name, symbols, vocab)
+    part = (_known if drop_unknown else _part)(source.name, symbols, vocab)
+    return _turned(part) if reverse else part
 
 
 def split(ids: Sliceable, at: float) -> tuple[Sliceable, Sliceable]:
@@ -208,6 +216,11 @@ def _part(name: str, symbols: Symbols, vocab: Vocab) -> Part:
     """The symbols numbered; they are used up, so that a text is in memory once."""
     characters, in_bytes, unknown = symbols.characters, symbols.bytes, _strange(symbols, vocab)
     return Part(name, vocab.encode(symbols, consume=True), characters, in_bytes, unknown)
+
+
+def _turned(part: Part) -> Part:
+    """The same from its end to its beginning."""
+    return replace(part, ids=part.ids[::-1].copy())
 
 
 def _strange(symbols: Symbols, vocab: Vocab) -> int:
