@@ -21,7 +21,7 @@ LAYERS = [
     {"cells", "task", "bounds", "counts", "smoothing", "verdict", "plots", "environment"},
     {"engines"},
     {"models"},
-    {"optim", "evaluation", "generation", "saving"},
+    {"optim", "evaluation", "generation", "markov", "saving"},
     {"training"},
     {"forecasters"},
     {"forecasting"},

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from elman.evaluation import Score, evaluate, surprisals
     from elman.forecasting import Study, forecast
     from elman.generation import generate, generate_samples
+    from elman.markov import ahead
     from elman.models.mlp import MLP
     from elman.models.ngram import NGram
     from elman.models.recurrent import Recurrent
@@ -41,6 +42,7 @@ _HOMES = {
     "TrainSettings": "config",
     "Training": "training",
     "Vocab": "data.vocab",
+    "ahead": "markov",
     "evaluate": "evaluation",
     "fit": "training",
     "forecast": "forecasting",
@@ -72,6 +74,7 @@ __all__ = [
     "TrainSettings",
     "Training",
     "Vocab",
+    "ahead",
     "evaluate",
     "fit",
     "forecast",

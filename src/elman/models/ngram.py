@@ -83,6 +83,11 @@ class NGram:
         with np.errstate(divide="ignore"):
             return torch.from_numpy(np.log(p)), (torch.from_numpy(read[:, inputs.shape[1] :]),)
 
+    def after(self, tokens: Whole) -> Real:
+        """Every token's probability, (N, V), after each of N contexts of n-1 tokens, (N, n-1); -1 was not read."""
+        padded = np.concatenate((np.full((len(tokens), 1), -1), tokens), 1)
+        return self._probabilities([c[:, -1] for c in self.counts.contexts(padded)])
+
     def _probabilities(self, contexts: list[Whole]) -> Real:
         """Every token's probability, (N, V), in N places where `contexts` of 0 to n-1 tokens end."""
         p = np.broadcast_to(self._unigram, (len(contexts[0]), self.task.size)).copy()
