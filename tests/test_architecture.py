@@ -18,7 +18,7 @@ LAYERS = [
     {"disk", "tensors"},
     {"store"},
     {"data", "rng", "config"},
-    {"cells", "task", "bounds", "counts", "smoothing", "verdict", "plots", "environment"},
+    {"cells", "task", "bounds", "counts", "smoothing", "zipf", "verdict", "plots", "environment"},
     {"engines"},
     {"models"},
     {"optim", "evaluation", "generation", "markov", "saving"},
@@ -81,7 +81,9 @@ def test_imports_point_one_way(name):
             assert not same_line or layer(name) not in {"data", "rng", "config"}, f"{name} imports {other}"
 
 
-@pytest.mark.parametrize("name", [n for n in MODULES if layer(n) in {"data", "errors", "disk", "config", "verdict"}])
+@pytest.mark.parametrize(
+    "name", [n for n in MODULES if layer(n) in {"data", "errors", "disk", "config", "verdict", "zipf"}]
+)
 def test_data_knows_no_torch_and_no_models(name):
     for other in imported(MODULES[name]):
         assert other.split(".")[0] not in {"torch", "safetensors", "jaxtyping"}, f"{name} imports {other}"

@@ -14,7 +14,7 @@ from command import ENGLISH, TINY, Done, good, program
 
 from elman.cli import run
 
-VERBS = ("train", "evaluate", "generate", "data", "env")
+VERBS = ("train", "evaluate", "generate", "data", "stats", "env")
 PAGES = {"elman": (), "--help": ("--help",), "-h": ("-h",)} | {verb: (verb, "--help") for verb in VERBS}
 FLAG = re.compile(r"^│ {1,4}(?:\* +)?(?:[A-Z]+ )?(--[a-z-]+)")
 
@@ -68,6 +68,7 @@ def test_help_and_slips_of_the_pen_do_not_import_torch(tmp_path: Path) -> None:
         ["train", "--hidden", "0"],
         ["train", "--hiden", "3"],
         ["data"],
+        ["stats", "human-numbers"],
     ]
     script = (
         "import io, sys, contextlib\nfrom elman.cli import run\n"
@@ -184,7 +185,7 @@ def test_json_lines_of_a_training(text: Path, tmp_path: Path) -> None:
 
 def test_one_json_document_of_each_other_verb(text: Path, tmp_path: Path) -> None:
     good("train", text, *TINY, "--steps", "2", "--run", "r", folder=tmp_path)
-    for call in (["evaluate", "r"], ["generate", "r", "The"], ["data"], ["data", text], ["env"]):
+    for call in (["evaluate", "r"], ["generate", "r", "The"], ["data"], ["data", text], ["stats", text], ["env"]):
         done = good(*call, "--json", folder=tmp_path)
         assert done.json["schema_version"] == 1
         assert done.out.count("\n") == 1

@@ -4,8 +4,10 @@ import builtins
 
 import pytest
 
+from elman.data.vocab import Vocab
 from elman.errors import ConfigError
-from elman.plots import BOUND, HELD_OUT, TRAIN, gradient_curve, perplexity_curve, run_pictures
+from elman.plots import BOUND, HELD_OUT, TRAIN, gradient_curve, perplexity_curve, rank_frequency, run_pictures
+from elman.zipf import frequencies
 
 matplotlib = pytest.importorskip("matplotlib", reason='needs the "plot" extra')
 
@@ -73,6 +75,21 @@ def test_the_norm_and_the_limit_that_clips_it():
     unclipped = axes()
     gradient_curve(unclipped, METRICS, 0.0)
     assert len(unclipped.get_lines()) == 1
+
+
+def test_frequencies_fall_with_rank_beside_the_law_that_was_fitted():
+    text = "".join(chr(97 + i % 26) * (40 // (1 + i % 26)) for i in range(52))
+    vocab, found = Vocab.chars(text, unknown=False), axes()
+    letters, pairs = frequencies(vocab.encode(text), vocab, order=2)
+    rank_frequency(found, [letters, pairs])
+    curve, law, other, _ = found.get_lines()
+    assert curve.get_xydata().tolist() == [[i, times] for i, times in enumerate(letters.times.tolist(), 1)]
+    assert other.get_ydata().tolist() == pairs.times.tolist()
+    assert law.get_xdata().tolist() == [10, 26]
+    assert law.get_ydata() == pytest.approx([letters.line.height * rank**-letters.line.alpha for rank in (10, 26)])
+    assert (found.get_xscale(), found.get_yscale()) == ("log", "log")
+    labels = [t.get_text() for t in found.get_legend().get_texts()]
+    assert labels == [f"1-grams, alpha {letters.line.alpha:.2f}", f"2-grams, alpha {pairs.line.alpha:.2f}"]
 
 
 def test_without_held_out_text_its_curve_is_missing(tmp_path):

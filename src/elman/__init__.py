@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from elman.saving import load, save
     from elman.task import Text
     from elman.training import Progress, Training, fit, train
+    from elman.zipf import frequencies
 
 _HOMES = {
     "Config": "config",
@@ -46,6 +47,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "fit": "training",
     "forecast": "forecasting",
+    "frequencies": "zipf",
     "generate": "generation",
     "generate_samples": "generation",
     "load": "saving",
@@ -78,6 +80,7 @@ __all__ = [
     "evaluate",
     "fit",
     "forecast",
+    "frequencies",
     "generate",
     "generate_samples",
     "load",

@@ -49,15 +49,15 @@ class Counts:
     """suffixes[n-1]: the rank of each without its first token, an (n-1)-gram; 0 for single tokens."""
 
     @classmethod
-    def of(cls, ids: Ids, size: int, order: int) -> "Counts":
-        """Count the n-grams of 1 to `order` tokens.
+    def of(cls, ids: Ids, size: int, order: int, *, begun: bool = True) -> "Counts":
+        """Count the n-grams of 1 to `order` tokens; `begun` puts token 0 before the text, as a model reads it.
 
         Raises:
             ConfigError: an order under 1, or one that needs more memory than this machine has.
             DataError: fewer tokens than `order`.
         """
         check_order(len(ids), size, order)
-        text = np.concatenate((np.array([START], ids.dtype), ids))
+        text = np.concatenate((np.array([START] * begun, ids.dtype), ids))
         keys, times, suffixes = [np.arange(size)], [counted(ids, size)], [np.zeros(size, np.int32)]
         rank: npt.NDArray[np.integer] = text
         for n in range(2, order + 1):
@@ -116,10 +116,10 @@ class Counts:
             beginnings.append(np.concatenate(([0], np.cumsum(each))))
         return tuple(beginnings)
 
-    def grams(self, n: int) -> Whole:
-        """The n-grams of that length as tokens, (number, n), in the order of their ranks."""
-        tokens = np.empty((len(self.keys[n - 1]), n), np.int64)
-        at = np.arange(len(tokens))
+    def grams(self, n: int, ranks: Whole | None = None) -> Whole:
+        """The n-grams of that length as tokens, (number, n): those of these ranks, or all in their order."""
+        at = np.arange(len(self.keys[n - 1])) if ranks is None else ranks
+        tokens = np.empty((len(at), n), np.int64)
         for place in range(n - 1, -1, -1):
             at, tokens[:, place] = np.divmod(self.keys[place][at], self.size)
         return tokens

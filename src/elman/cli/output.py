@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
+from elman.cli.console import Stream
 from elman.errors import ConfigError
 from elman.generation import generate
 from elman.report import pictures
@@ -22,14 +23,6 @@ from elman.training import Progress
 SCHEMA = 1
 PLAIN_SECONDS = 10.0  # between lines, where nothing can be redrawn
 CONTINUATION = 300
-
-
-class Stream(Console):
-    """A console that leaves it to the command line what happens when its reader goes; rich would exit with 1."""
-
-    def on_broken_pipe(self) -> None:
-        """Called while the error is handled."""
-        raise BrokenPipeError
 
 
 class Display(Protocol):
