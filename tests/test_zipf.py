@@ -159,9 +159,17 @@ def test_stats_prints_a_row_a_length(tmp_path):
     assert (found["tokens"], found["types"]) == (30, 4)
     assert [f["n"] for f in found["ngrams"]] == [1, 2]
     assert found["ngrams"][1]["top"][0] == {"tokens": ["the", "cat"], "times": 6}
+    assert [f["share_of_possible"] for f in found["ngrams"]] == [1, found["ngrams"][1]["types"] / 16]
     assert found["ngrams"][0]["zipf"] is None
     shown = good(*call, folder=tmp_path).out
     assert all(words in shown for words in ("30 tokens", "'the' 12", "'the cat' 6", "too few"))
+
+
+def test_stats_of_n_grams_of_which_there_could_be_more_than_a_float_holds(tmp_path):
+    (tmp_path / "t.txt").write_text("one two three four five " * 300)
+    found = good("stats", "t.txt", "--order", "400", "--level", "char", "--json", folder=tmp_path).json
+    assert found["ngrams"][-1]["share_of_possible"] == 0.0
+    assert found["ngrams"][-1]["types"] == 24
 
 
 def test_stats_counts_every_token_of_a_source_that_has_a_split(tmp_path):

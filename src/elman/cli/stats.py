@@ -87,7 +87,7 @@ def _document(corpus: "Corpus", found: "tuple[Frequencies, ...]") -> dict[str, A
                 "total": f.total,
                 "types": f.types,
                 "singletons": f.singletons,
-                "possible": f.possible,
+                "share_of_possible": f.types / f.possible,
                 "top": [{"tokens": tokens, "times": times} for tokens, times in f.top],
                 "zipf": f.line and dataclasses.asdict(f.line),
                 "tail": f.tail and dataclasses.asdict(f.tail),
