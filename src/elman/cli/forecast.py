@@ -181,7 +181,7 @@ def _csv(studies: Sequence["Study"]) -> str:
 
 def _print(one: dict[str, Any]) -> None:
     """The table of one series and its verdict."""
-    from elman.cli.output import Stream
+    from elman.cli.console import Stream
     from elman.forecasting import shown_horizons
 
     out = Stream(highlight=False)
