@@ -223,3 +223,34 @@ def test_scores_of_bytes_count_bytes_that_are_no_text():
     score = elman.evaluate(net, np.full(50, 0x80, np.uint8))
     assert score.bytes == 50
     assert math.isnan(replace(score, characters=0).bits_per_character)
+
+
+# --- the most probable token
+
+
+@pytest.mark.parametrize("n", [1, 40, 300])
+def test_hits_are_what_arg_max_predicts(model, n):
+    ids = tokens(n)
+    expected, state, before = [], model.initial(1), 0
+    with torch.inference_mode():
+        step = model.stepper()
+        for token in ids.tolist():
+            logits, state = step(torch.tensor([before]), state)
+            scores = logits[0].tolist()
+            expected.append(scores.index(max(scores)) == token)
+            before = token
+    hits = np.ones(n, np.bool_)
+    score = elman.evaluate(model, ids, hits=hits)
+    assert hits.tolist() == expected
+    assert score == elman.evaluate(model, ids)
+
+
+def test_hits_of_several_streams_and_of_windows_stand_where_their_tokens_do():
+    ids = tokens(500, size=4)
+    n = len(ids)
+    for how in ({"streams": 3}, {"protocol": "reset", "window": 7}):
+        hits, nats = np.zeros(n, np.bool_), np.zeros(n)
+        elman.evaluate(COUNTED, ids, hits=hits, per_token=nats, **how)
+        assert 0 < hits.sum() < n
+        assert (nats[hits] < math.log(V)).all()  # the most probable of V tokens has at least 1/V
+        assert hits[nats < math.log(2)].all()  # more than half is the most probable one

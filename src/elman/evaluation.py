@@ -7,9 +7,10 @@ Sums are kept in float64 and divided once.
 """
 
 import math
+import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,9 @@ from elman.data.corpus import Part
 from elman.data.symbols import Symbols
 from elman.errors import ConfigError, DataError
 from elman.models.base import SequenceModel
+from elman.task import Text
 
+Measure = TypeVar("Measure", np.float64, np.bool_)
 Protocol = Literal["carried", "reset"]
 PROTOCOLS: tuple[Protocol, ...] = ("carried", "reset")
 WARM = 128  # tokens that a stream reads before the first that it is scored on
@@ -73,7 +76,15 @@ def perplexity(nats: float, tokens: int) -> float:
     return math.exp(mean) if mean < 700 else math.inf
 
 
-def part_of(model: SequenceModel, text: str | Ids | Part) -> Part:
+class Reader(typing.Protocol):
+    """Whatever reads text as the tokens of a task, as every model does."""
+
+    @property
+    def task(self) -> Text:
+        """Its vocabulary and cleaning."""
+
+
+def part_of(model: Reader, text: str | Ids | Part) -> Part:
     """Any form of a text as a `Part`: ids, and the length of what they stand for in characters and bytes."""
     if isinstance(text, Part):
         return text
@@ -88,7 +99,7 @@ def part_of(model: SequenceModel, text: str | Ids | Part) -> Part:
     return Part("text", ids, characters, size, int((ids == 0).sum()) if vocab.unknown else 0)
 
 
-def beginning(model: SequenceModel, text: Part | Ids, tokens: int, logits: int = AFFORDABLE) -> Part:
+def beginning(model: Reader, text: Part | Ids, tokens: int, logits: int = AFFORDABLE) -> Part:
     """The first `tokens` tokens of a text, fewer where they would cost more than `logits`, or all there are."""
     most = max(1, min(tokens, logits // model.task.size))
     ids = text.ids if isinstance(text, Part) else text
@@ -103,6 +114,7 @@ def evaluate(
     window: int = 32,
     streams: int | None = None,
     per_token: npt.NDArray[np.float64] | None = None,
+    hits: npt.NDArray[np.bool_] | None = None,
 ) -> Score:
     """The cost of every token of `text`, the first included.
 
@@ -114,6 +126,7 @@ def evaluate(
         streams: carried: cut the text into that many streams, scored side by side, each warmed on the 128
             tokens before it. Left open: one stream a 20,000 tokens, so that short texts are scored exactly.
         per_token: filled with the nats of each token, (N,), -log P(token | what the protocol lets it see).
+        hits: filled with whether each token, (N,), is the most probable one.
 
     Raises:
         ConfigError: an unknown protocol or a window under 1.
@@ -122,7 +135,7 @@ def evaluate(
     part = part_of(model, text)
     runs = streams or max(1, min(256, len(part.ids) // LONGEST))
     nats = 0.0
-    for rows, cost in costs(model, part.ids, protocol, window, runs):
+    for rows, cost in costs(model, part.ids, protocol, window, runs, hits):
         nats += float(cost.sum())
         if per_token is not None:
             _spread(rows, cost, per_token)
@@ -142,17 +155,25 @@ def surprisals(
     return each
 
 
-def _spread(rows: Rows, cost: npt.NDArray[np.float64], each: npt.NDArray[np.float64]) -> None:
-    """Write the cost of each target, (B, T), where it stands in the text, (N,)."""
-    at = rows.starts[:, None] + np.arange(cost.shape[1])
+def _spread(rows: Rows, values: npt.NDArray[Measure], each: npt.NDArray[Measure]) -> None:
+    """Write what was measured of each target, (B, T), where it stands in the text, (N,)."""
+    at = rows.starts[:, None] + np.arange(values.shape[1])
     real = at < rows.stops[:, None]
-    each[at[real]] = cost[real]
+    each[at[real]] = values[real]
 
 
 def costs(
-    model: SequenceModel, ids: Ids, protocol: Protocol, window: int, streams: int
+    model: SequenceModel,
+    ids: Ids,
+    protocol: Protocol,
+    window: int,
+    streams: int,
+    hits: npt.NDArray[np.bool_] | None = None,
 ) -> Iterator[tuple[Rows, npt.NDArray[np.float64]]]:
-    """Rows of targets and their cost in nats, (B, T), in float64, until every token was a target once."""
+    """Rows of targets and their cost in nats, (B, T), in float64, until every token was a target once.
+
+    `hits`, (N,), is filled with which of them are the most probable ones.
+    """
     if protocol not in PROTOCOLS:
         raise ConfigError(f"there is no protocol {protocol!r}: choose {' or '.join(PROTOCOLS)}")
     if len(ids) == 0:
@@ -172,7 +193,10 @@ def costs(
                 state = _warmed(model, ids, row.starts, WARM if protocol == "carried" else 0)
             inputs, targets = map(torch.from_numpy, gather(ids, row))
             logits, state = model(inputs.to(state[0].device), state)
-            cost = model.task.surprisals(logits, targets.to(logits.device)).cpu().numpy()
+            targets = targets.to(logits.device)
+            cost = model.task.surprisals(logits, targets).cpu().numpy()
+            if hits is not None:
+                _spread(row, (logits.argmax(-1) == targets).cpu().numpy(), hits)
         yield row, cost
 
 

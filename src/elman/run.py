@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elman import bounds
-from elman.checkpoint import RECORDS, read_facts, restored, training_files
+from elman.checkpoint import RECORDS, Facts, read_facts, restored, training_files
 from elman.config import BUDGETS, Config, ModelSettings, TrainSettings, to_toml
 from elman.data.batches import Coverage, coverage
 from elman.data.corpus import Corpus, read_corpus
@@ -33,7 +33,7 @@ from elman.generation import encode_prompt, generate
 from elman.models.base import Network
 from elman.models.build import network
 from elman.rng import numpy_generator
-from elman.saving import build_network, finite, model_files, to_json
+from elman.saving import build_network, find, finite, model_files, to_json
 from elman.store import Checkpoints, read_folder
 from elman.task import Text
 from elman.training import Progress, Training, train
@@ -80,6 +80,34 @@ def read_data(config: Config) -> Corpus:
         unknown=config.unknown,
         reverse=config.reverse,
     )
+
+
+def facts_of(path: Path) -> Facts:
+    """How the checkpoint that a run ends with came to be.
+
+    Raises:
+        ConfigError: it is a saved model, of which that is not known.
+        ModelError: no run, or a damaged one.
+    """
+    checkpoint = find(path)
+    if not (checkpoint / "training.json").exists():
+        raise ConfigError(f"{str(path)!r} is a model without a run: name a text to score")
+    return read_facts(read_folder(checkpoint, names=["training.json"]))
+
+
+def corpus_of(path: Path) -> Corpus:
+    """The corpus that a run learnt from, the same to the last token.
+
+    Raises:
+        ConfigError: it is a saved model, of which that is not known.
+        DataError: the text has changed since, or is gone.
+        ModelError: no run, or a damaged one.
+    """
+    facts = facts_of(path)
+    corpus = read_data(facts.config)
+    if corpus.digest != facts.corpus:
+        raise DataError(f"the text that {str(path)!r} learnt from has changed: restore it, or name a text to score")
+    return corpus
 
 
 def absolute(sources: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from elman.cli.flags import help_of, number
-from elman.errors import ConfigError, DataError, ElmanError, StorageError
+from elman.errors import ConfigError, ElmanError, StorageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,12 +91,9 @@ def _part(
     run: Path, model: "SequenceModel", sources: tuple[str, ...], *, limit: int | None, drop_unknown: bool
 ) -> "Part":
     """The text to score as ids: the one given, or the run's own held-out part."""
-    from elman.checkpoint import read_facts
     from elman.data.corpus import read_part
     from elman.evaluation import part_of
-    from elman.run import read_data
-    from elman.saving import find
-    from elman.store import read_folder
+    from elman.run import corpus_of
 
     if sources:
         return read_part(
@@ -107,18 +104,12 @@ def _part(
             drop_unknown=drop_unknown,
             reverse=model.task.reverse,
         )
-    checkpoint = find(run)
-    if not (checkpoint / "training.json").exists():
-        raise ConfigError(f"{str(run)!r} is a model without a run: name a text to score")
-    facts = read_facts(read_folder(checkpoint, names=["training.json"]))
-    corpus = read_data(facts.config)
-    if corpus.digest != facts.corpus:
-        raise DataError(f"the text that {str(run)!r} learnt from has changed: restore it, or name a text to score")
-    if corpus.held_out is None:
+    held_out = corpus_of(run).held_out
+    if held_out is None:
         raise ConfigError(f"the run {str(run)!r} held nothing out: name a text to score")
     if limit is None:
-        return corpus.held_out
-    return part_of(model, model.task.turned(model.task.turned(corpus.held_out.ids)[:limit]))
+        return held_out
+    return part_of(model, model.task.turned(model.task.turned(held_out.ids)[:limit]))
 
 
 def _write_tokens(path: Path, model: "SequenceModel", part: "Part", nats: "npt.NDArray[np.float64]") -> None:
