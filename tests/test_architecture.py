@@ -29,6 +29,9 @@ LAYERS = [
     {"checkpoint"},
     {"run"},
     {"report"},
+    {"comparison", "compressors"},
+    {"rivals"},
+    {"saved_rivals"},
     {"cli"},
     {"__main__"},
 ]

@@ -14,7 +14,7 @@ from command import ENGLISH, TINY, Done, good, program
 
 from elman.cli import run
 
-VERBS = ("train", "evaluate", "generate", "data", "stats", "env")
+VERBS = ("train", "compare", "evaluate", "generate", "forecast", "data", "stats", "env")
 PAGES = {"elman": (), "--help": ("--help",), "-h": ("-h",)} | {verb: (verb, "--help") for verb in VERBS}
 FLAG = re.compile(r"^│ {1,4}(?:\* +)?(?:[A-Z]+ )?(--[a-z-]+)")
 
@@ -67,6 +67,7 @@ def test_help_and_slips_of_the_pen_do_not_import_torch(tmp_path: Path) -> None:
         ["train", "--print-config"],
         ["train", "--hidden", "0"],
         ["train", "--hiden", "3"],
+        ["compare", "--hidden", "0"],
         ["data"],
         ["stats", "human-numbers"],
     ]

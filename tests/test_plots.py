@@ -1,4 +1,4 @@
-"""The pictures of a run: they appear, they show what was measured, and without matplotlib that is said."""
+"""The pictures of a run and of a comparison: they show what was measured, and without matplotlib that is said."""
 
 import builtins
 
@@ -6,7 +6,17 @@ import pytest
 
 from elman.data.vocab import Vocab
 from elman.errors import ConfigError
-from elman.plots import BOUND, HELD_OUT, TRAIN, gradient_curve, perplexity_curve, rank_frequency, run_pictures
+from elman.plots import (
+    BOUND,
+    HELD_OUT,
+    TRAIN,
+    comparison_dots,
+    comparison_picture,
+    gradient_curve,
+    perplexity_curve,
+    rank_frequency,
+    run_pictures,
+)
 from elman.zipf import frequencies
 
 matplotlib = pytest.importorskip("matplotlib", reason='needs the "plot" extra')
@@ -113,3 +123,70 @@ def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r'"plot" extra: pip install "elman\[plot\]"'):
         drawn(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+# --- a comparison
+
+
+def compared(**more):
+    def described(name, kind, *figures):
+        return {
+            "name": name,
+            "model": name,
+            "kind": kind,
+            "perplexity": {"median": None if None in figures else sorted(figures)[len(figures) // 2]},
+            "seeds": [{"perplexity": f} for f in figures],
+        }
+
+    entries = [
+        described("5-gram", "counts", 4.6),
+        described("gru", "network", 5.1, 5.0, 5.4),
+        described("lstm", "network", 5.2, None),  # a seed diverged
+        described("xz", "compressor", 10.5),
+        described("unigram", "bound", 17.0),
+    ]
+    return {"source": "a $book$ 書.txt", "figure": "perplexity", "entries": entries} | more
+
+
+def test_a_comparison_is_drawn_seed_by_seed():
+    found = axes()
+    comparison_dots(found, compared()["entries"], "perplexity")
+    dots = [line.get_xydata().tolist() for line in found.get_lines() if line.get_marker() == "o"]
+    assert dots == [[[4.6, 0]], [[5.1, 1], [5.0, 1], [5.4, 1]], [[5.2, 2]], [[10.5, 3]], [[17.0, 4]]]
+    assert [t.get_text() for t in found.get_yticklabels()] == ["5-gram", "gru", "lstm", "xz", "unigram"]
+    assert [t.get_text() for t in found.texts] == ["4.60", "5.10", "a seed diverged", "10.50", "17.00"]
+    assert found.yaxis_inverted()
+    assert found.get_xscale() == "linear"
+    far = compared()["entries"]
+    far[-1]["seeds"] = [{"perplexity": 900.0}]
+    wide = axes()
+    comparison_dots(wide, far, "perplexity")
+    assert wide.get_xscale() == "log"
+
+
+def test_the_labels_of_a_comparison_lie_apart():
+    """Neither figures nor names overlap, and all of them lie in the picture."""
+    from io import BytesIO
+
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 1.3 + 0.32 * 5), dpi=150, layout="constrained")
+    found = figure.subplots()
+    comparison_dots(found, compared()["entries"], "perplexity")
+    figure.savefig(BytesIO())
+    boxes = [t.get_window_extent() for t in (*found.texts, *found.get_yticklabels())]
+    whole = figure.bbox
+    for i, box in enumerate(boxes):
+        assert whole.x0 <= box.x0 < box.x1 <= whole.x1
+        assert not any(box.overlaps(other) for other in boxes[:i])
+
+
+def test_a_comparison_is_a_png_with_ink(tmp_path):
+    path = tmp_path / "c.png"
+    path.write_bytes(comparison_picture(compared()))
+    ink = colours(path)
+    assert all(count > 100 for count in ink.values()), ink
+
+
+def test_a_comparison_of_nothing_is_drawn_too():
+    assert comparison_picture(compared(entries=[])).startswith(b"\x89PNG")

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from elman.comparison import Comparison
     from elman.config import Config, TrainSettings
     from elman.data.corpus import Corpus, Part, read_corpus, split
     from elman.data.series import Series, series, sine
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
     from elman.models.mlp import MLP
     from elman.models.ngram import NGram
     from elman.models.recurrent import Recurrent
+    from elman.rivals import compare
     from elman.saving import load, save
     from elman.task import Text
     from elman.training import Progress, Training, fit, train
     from elman.zipf import frequencies
 
 _HOMES = {
+    "Comparison": "comparison",
     "Config": "config",
     "Corpus": "data.corpus",
     "MLP": "models.mlp",
@@ -44,6 +47,7 @@ _HOMES = {
     "Training": "training",
     "Vocab": "data.vocab",
     "ahead": "markov",
+    "compare": "rivals",
     "evaluate": "evaluation",
     "fit": "training",
     "forecast": "forecasting",
@@ -63,6 +67,7 @@ _HOMES = {
 
 __all__ = [
     "MLP",
+    "Comparison",
     "Config",
     "Corpus",
     "NGram",
@@ -77,6 +82,7 @@ __all__ = [
     "Training",
     "Vocab",
     "ahead",
+    "compare",
     "evaluate",
     "fit",
     "forecast",

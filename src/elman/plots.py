@@ -1,9 +1,11 @@
-"""Pictures of a run. matplotlib is optional (the extra "plot") and imported only here, when asked."""
+"""Pictures of a run and of a comparison. matplotlib is optional (the extra "plot"), imported only here, when asked."""
 
+import io
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from elman.errors import ConfigError
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 TRAIN, HELD_OUT, BOUND = "#2a6fb0", "#c8452f", "#777777"
 LENGTHS = (TRAIN, HELD_OUT, "#2f8f5b", "#8457a8", "#b8860b")
 POINTS = 2000  # of a curve: more would lie on each other
+COLOURS = {"network": TRAIN, "counts": HELD_OUT, "bound": BOUND, "compressor": "#5a8f3c"}
 
 
 def new_figure(height: float) -> "Figure":
@@ -31,11 +34,12 @@ def new_figure(height: float) -> "Figure":
     return Figure(figsize=(7.5, height), dpi=150, layout="constrained")
 
 
-def save_figure(figure: "Figure", axes: "Axes", title: str, path: Path, *, pad: float | None = None) -> None:
-    """Give a picture its title and write it."""
-    # The font may lack letters of other scripts, and a $ in a name is no mathematics.
-    axes.set_title(title.encode("ascii", "replace").decode(), fontsize=10, loc="left", parse_math=False, pad=pad)
-    figure.savefig(path)
+def save_figure(
+    figure: "Figure", axes: "Axes", title: str, into: Path | IO[bytes], *, pad: float | None = None
+) -> None:
+    """Give a picture its title and write it into a file."""
+    axes.set_title(_plain(title), fontsize=10, loc="left", parse_math=False, pad=pad)
+    figure.savefig(into)
 
 
 def perplexity_curve(axes: "Axes", metrics: Sequence[Mapping[str, Any]], bounds: Mapping[str, float]) -> None:
@@ -101,15 +105,18 @@ def _points(metrics: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float,
     return [(m["epoch"], m[key]) for m in lines if m.get(key) is not None]
 
 
-def nice_ticks(axes: "Axes") -> None:
-    """Plain numbers 1, 2, 5, 10, ... instead of powers of ten."""
+def nice_ticks(axes: "Axes", which: Literal["x", "y"] = "y") -> None:
+    """Plain numbers 1, 2, 5, 10, ... instead of powers of ten, where the scale is logarithmic."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    low, high = axes.get_ylim()
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    if axis.get_scale() != "log":
+        return
+    low, high = axis.get_view_interval()
     fine = (1, 1.5, 2, 3, 4, 5, 7) if high < 20 * low else (1, 2, 5)
-    axes.yaxis.set_major_locator(LogLocator(subs=fine))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(subs=fine))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def gradient_curve(axes: "Axes", metrics: Sequence[Mapping[str, Any]], clip: float) -> None:
@@ -178,3 +185,61 @@ def zipf_picture(path: Path, found: "Sequence[Frequencies]", *, title: str) -> N
     axes = figure.subplots()
     rank_frequency(axes, found)
     save_figure(figure, axes, title, path)
+
+
+def comparison_picture(document: Mapping[str, Any]) -> bytes:
+    """A comparison (`Comparison.document`) as PNG: a row an entry, the best on top, a dot a seed.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    entries = [e for e in document["entries"] if _seeds(e, document["figure"])]
+    figure = new_figure(1.3 + 0.32 * len(entries))
+    axes = figure.subplots()
+    comparison_dots(axes, entries, document["figure"])
+    picture = io.BytesIO()
+    save_figure(figure, axes, f"{Path(document['source']).name}: the same held-out text for all", picture)
+    return picture.getvalue()
+
+
+def comparison_dots(axes: "Axes", entries: Sequence[Mapping[str, Any]], figure: str) -> None:
+    """A figure of each entry, on a log axis where they lie far apart: its seeds, their range, and the median.
+
+    Bounds also stand as lines across, so that every dot is seen beside them.
+    """
+    values = [_seeds(entry, figure) for entry in entries]
+    everything = [value for seeds in values for value in seeds]
+    if everything and max(everything) > 4 * min(everything):
+        axes.set_xscale("log")
+    for y, (entry, seeds) in enumerate(zip(entries, values, strict=True)):
+        colour, median = COLOURS[entry["kind"]], entry[figure]["median"]
+        if entry["kind"] == "bound":
+            axes.axvline(median, color=BOUND, linestyle=":", linewidth=1, zorder=0)
+        axes.plot([min(seeds), max(seeds)], [y, y], color=colour, linewidth=2, alpha=0.4)
+        axes.plot(seeds, [y] * len(seeds), "o", color=colour, markersize=6, alpha=0.8)
+        form = ".2f" if figure == "perplexity" else ".3f"
+        text = "a seed diverged" if median is None else format(median, form)
+        axes.annotate(
+            text, (max(seeds), y), (7, 0), textcoords="offset points", color=colour, va="center", fontsize=9,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+        )  # fmt: skip
+    axes.set_yticks(range(len(entries)), [_plain(_label(entry)) for entry in entries], fontsize=9, parse_math=False)
+    axes.set_ylim(len(entries) - 0.4, -0.6)
+    axes.margins(x=0.12)
+    nice_ticks(axes, "x")
+    axes.set_xlabel(f"{figure.replace('_', ' ')} of held-out text")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _seeds(entry: Mapping[str, Any], figure: str) -> list[float]:
+    """The figures of an entry's seeds, where there are such."""
+    return [seed[figure] for seed in entry["seeds"] if seed[figure] is not None and math.isfinite(seed[figure])]
+
+
+def _label(entry: Mapping[str, Any]) -> str:
+    return entry["name"] if entry["model"] == entry["name"] else f"{entry['name']} ({entry['model']})"
+
+
+def _plain(text: str) -> str:
+    """The font may lack letters of other scripts, and a $ in a name is no mathematics (`parse_math`)."""
+    return text.encode("ascii", "replace").decode()

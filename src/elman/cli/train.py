@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,7 +73,7 @@ def _train(
     from elman.report import conclude
 
     if settled is not None:
-        job = runs.begin(run or free_folder(settled), settled)
+        job = runs.begin(run or free_folder(settled.sources, settled.cell), settled)
     else:
         assert resume is not None  # noqa: S101 - either there are settings or there is a run to resume
         job = runs.resume(resume, changes)
@@ -93,9 +94,9 @@ def _train(
     return 0
 
 
-def free_folder(config: Config) -> Path:
-    """A folder for a run that nobody named: runs/SOURCE-CELL-N with the first N that is free."""
-    first = Path(config.sources[0]).name.split(".")[0] if config.sources[0] != "-" else "stdin"
+def free_folder(sources: Sequence[str], what: str) -> Path:
+    """A folder that nobody named: runs/SOURCE-WHAT-N with the first N that is free."""
+    first = Path(sources[0]).name.split(".")[0] if sources[0] != "-" else "stdin"
     name = "".join(c if c.isalnum() or c in "-_" else "-" for c in first).strip("-") or "text"
-    candidates = (Path("runs") / f"{name}-{config.cell}-{n}" for n in itertools.count(1))
+    candidates = (Path("runs") / f"{name}-{what}-{n}" for n in itertools.count(1))
     return next(path for path in candidates if not path.exists())
