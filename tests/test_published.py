@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 
 import pytest
+from command import good
 
 import elman
 from elman.config import Config, ModelSettings, TrainSettings
@@ -23,6 +24,11 @@ from elman.training import train
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1800)]
 
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results" / "published.json"
+COMPARED = RESULTS.with_name("compare_d2l.json")
+COMPARISON = (
+    "compare", "time-machine", "--clean", "letters", "--limit", "15000", "--held-out", "5000",
+    "--models", "ngram,4-gram,mlp,elman,gru,lstm", "--seeds", "3",
+)  # fmt: skip
 TOLERANCE = 0.1
 SEEDS = (0, 1)
 SHIFT = 5  # epochs that a curve may run ahead or behind: where it is steep, one epoch is worth 0.06
@@ -140,3 +146,22 @@ def test_a_gru_with_no_settings_beats_the_trigram(clean, results):
     results.append({"case": f"default-gru-{clean}", "seed": 0, "bits_per_character": bits})
     assert bits < {"letters": 2.678, "none": 2.867}[clean]
     assert math.isfinite(bits)
+
+
+def test_the_textbooks_split_is_won_by_the_n_gram(tmp_path):
+    """Section 2c: the first 10,000 characters learnt, the next 5,000 held out; an n-gram is at 5.5 or better."""
+    needs_the_book()
+    found = good(*COMPARISON, "--json", "-q", "--out", tmp_path / "c").json
+    del found["folder"]
+    document = {"command": " ".join(("elman", *COMPARISON)), **found}
+    COMPARED.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    assert {name: part["tokens"] for name, part in found["parts"].items()} == {"train": 10_000, "held-out": 5_000}
+    median = {e["name"]: e["perplexity"]["median"] for e in found["entries"]}
+    print(f"\n{median}\n{found['verdict']}")
+    assert median["ngram"] <= 5.5
+    assert median["4-gram"] <= 5.5
+    models = [e for e in found["entries"] if e["kind"] in {"network", "counts"}]
+    assert all(len(e["seeds"]) == (3 if e["kind"] == "network" else 1) for e in models)
+    winner = min(models, key=lambda e: e["perplexity"]["median"])
+    assert found["verdict"][0].startswith(f"{winner['name']} ({winner['model']}) wins: perplexity")
+    assert any("best n-gram" in line for line in found["verdict"])
