@@ -298,6 +298,12 @@ def test_a_bar_in_a_name_does_not_make_a_column():
     assert cells(odd.markdown())[2][0] == r"a\|b"
 
 
+def test_a_run_may_be_called_like_a_compressor():
+    measured = (Measured(nats=1.0, tokens=1, characters=1),)
+    found = made(["xz", 4.0], kinds={"xz": "compressor"}).adding(Entry(name="xz", kind="network", measured=measured))
+    assert [e.kind for e in found.entries] == ["network", "compressor"]
+
+
 # --- words
 
 

@@ -133,8 +133,8 @@ class Comparison:
         return "bits_per_character" if self.vocabulary is None else "perplexity"
 
     def adding(self, entry: Entry) -> "Comparison":
-        """The same with another entry, in the place of one of the same name."""
-        entries = [e for e in self.entries if e.name != entry.name] + [entry]
+        """The same with another entry, in the place of one of the same name and kind: a run may be called xz."""
+        entries = [e for e in self.entries if (e.name, e.kind) != (entry.name, entry.kind)] + [entry]
         # Within one table the cost of the text in nats orders perplexities and bits per character alike.
         return replace(self, entries=tuple(sorted(entries, key=_bits)))
 
