@@ -49,6 +49,28 @@ def entry(comparison, name):
 # --- what is measured
 
 
+@pytest.mark.parametrize("name", ["3-gram", "gru"])
+def test_a_reversed_model_is_trained_and_scored_on_the_same_tokens_from_the_other_end(corpus, name):
+    found = elman.compare(corpus, [name, f"{name}-reversed"], **SMALL)
+    backward = entry(found, f"{name}-reversed").measured[0]
+    turned = replace(
+        corpus,
+        train=replace(corpus.train, ids=corpus.train.ids[::-1]),
+        held_out=replace(corpus.held_out, ids=corpus.held_out.ids[::-1]),
+    )
+    alone = entry(elman.compare(turned, [name], **SMALL), name).measured[0]
+    assert backward.nats == alone.nats
+    assert backward.tokens == entry(found, name).measured[0].tokens
+    assert backward.nats != entry(found, name).measured[0].nats
+
+
+def test_compressors_read_a_reversed_corpus_forward(corpus):
+    made = elman.compare(corpus.turned(), ["2-gram"], **SMALL)
+    assert entry(made, "bz2 after training").measured[0].nats == pytest.approx(
+        entry(elman.compare(corpus, ["2-gram"], **SMALL), "bz2 after training").measured[0].nats
+    )
+
+
 @pytest.mark.parametrize("name", ["mlp", "bag", "elman", "gru", "lstm"])
 def test_a_network_scores_what_it_scores_when_trained_by_itself(name, compared, corpus):
     found = entry(compared, name)

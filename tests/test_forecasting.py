@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from command import good
+from command import elman, good, one_line
 
 from elman.data.series import Series, series, sine
 from elman.data.timeline import Rows
@@ -200,6 +200,10 @@ def test_a_table_with_two_series_dates_and_a_gap(tmp_path):
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     assert [s["series"] for s in report["series"]] == ["shop", "café"]
     assert float(rows[1].split(",")[3]) == report["series"][0]["forecast"][0]["value"]
+    page = (folder / "report.md").read_text(encoding="utf-8")
+    for row in report["series"][0]["models"]:
+        cells = next(line for line in page.splitlines() if line.startswith(f"| {row['model']}")).split(" | ")
+        assert float(cells[1].replace(",", "")) == pytest.approx(row["mse"][0], rel=0.01)
     pictures = sorted(p.name for p in folder.glob("*.png"))
     assert pictures == [
         f"{s}-{p}.png" for s in ("café", "shop") for p in ("ahead", "errors", "forecast", "predictions")
@@ -213,6 +217,15 @@ def test_a_short_table_gets_a_report_although_not_every_figure_exists(tmp_path):
     good("forecast", "short.csv", "--model", "mlp-12,auto", "--run", "r", folder=tmp_path)
     models = json.loads((tmp_path / "r" / "report.json").read_text(encoding="utf-8"))["series"][0]["models"]
     assert {m["model"]: m["calibration_mse"] for m in models}["mlp-12"] is None
+
+
+def test_compare_takes_a_series_too(tmp_path):
+    done = good("compare", "sine", "--models", "ar-4,ridge-8", "--seeds", "2", "--json", "-q", folder=tmp_path)
+    assert [m["model"] for m in done.json["series"][0]["models"]] == ["last", "ar-4", "ridge-8"]
+    assert (tmp_path / "runs" / "sine-compare-1" / "report.md").exists()
+    refused = elman("compare", "sine", "--hidden", "8", folder=tmp_path)
+    assert refused.code == 2
+    assert "see elman forecast --help" in one_line(refused)
 
 
 def test_json_is_one_document_with_nothing_infinite(tmp_path):

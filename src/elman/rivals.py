@@ -3,6 +3,7 @@
     N-gram, ngram, laplace-N, witten-bell-N     counted; ngram chooses its order on the training part
     mlp, bag                                    networks that see a window of tokens
     elman, elman-relu, gru, lstm                recurrent networks
+    NAME-reversed                               any of them, reading the same text from its end (S19)
 
 The held-out part is looked at once, when a model is done: nothing is chosen by it, the last weights are scored.
 """
@@ -39,9 +40,10 @@ from elman.training import Progress, train
 DEFAULT = ("ngram", "mlp", "elman", "gru", "lstm")
 WINDOWED = {"mlp": {"bag": False}, "bag": {"bag": True}}
 COUNTED = re.compile(r"(?:(?P<kneser>\d+)-gram|(?P<smoothing>laplace|witten-bell)-(?P<order>\d+))\Z")
+REVERSED = "-reversed"
 LAST = "Networks: the weights after the last step; nothing was chosen by held-out text."
 SEEDS = "Networks were trained with {} seeds each: median (lowest..highest)."
-EXAMPLES = ("ngram", "3-gram", "laplace-3", "witten-bell-3", *WINDOWED, *sorted(CELLS))
+EXAMPLES = ("ngram", "3-gram", "laplace-3", "witten-bell-3", *WINDOWED, *sorted(CELLS), "gru-reversed")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Counted:
     name: str
     order: int | None = None
     smoothing: str = "kneser-ney"
+    reverse: bool = False
 
     def check(self, corpus: Corpus) -> None:
         """Refuse what cannot be counted, before anything is."""
@@ -68,8 +71,9 @@ class Counted:
 
     def count(self, corpus: Corpus) -> NGram:
         """The model of the training part, or of the end of a very long one."""
-        task = Text(corpus.vocab, corpus.clean)
-        return NGram.count(task, corpus.train.ids[-NGRAM_TOKENS:], order=self.order, smoothing=self.smoothing)
+        return NGram.count(
+            Text.of(corpus), corpus.train.ids[-NGRAM_TOKENS:], order=self.order, smoothing=self.smoothing
+        )
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class Trained:
     name: str
     model: ModelSettings
     config: Config
+    reverse: bool = False
 
     def check(self, corpus: Corpus) -> None:
         """Refuse what cannot be trained, before anything is."""
@@ -87,7 +92,7 @@ class Trained:
 
     def begin(self, corpus: Corpus, seed: int) -> Network:
         """The network at its initial weights."""
-        model = network(Text(corpus.vocab, corpus.clean), self.model, seed=seed)
+        model = network(Text.of(corpus), self.model, seed=seed)
         model.to(device_for(self.config.device))
         model.engine_name  # noqa: B018 - an engine that cannot run this is refused now
         return model
@@ -105,8 +110,10 @@ def rival(name: str, config: Config) -> Counted | Trained:
 
     Example:
         >>> rival("witten-bell-3", Config())
-        Counted(name='witten-bell-3', order=3, smoothing='witten-bell')
+        Counted(name='witten-bell-3', order=3, smoothing='witten-bell', reverse=False)
     """
+    if name.endswith(REVERSED):
+        return replace(rival(name.removesuffix(REVERSED), config), name=name, reverse=True)
     if name == "ngram":
         return Counted(name)
     if found := COUNTED.match(name):
@@ -164,7 +171,8 @@ def comparing(
     for each in rivals:
         if stop():
             break
-        for event in trial.counted(each) if isinstance(each, Counted) else trial.trained(each, seeds, stop):
+        facing = trial.turned if each.reverse else trial
+        for event in facing.counted(each) if isinstance(each, Counted) else facing.trained(each, seeds, stop):
             if isinstance(event, Learning):
                 yield event
                 continue
@@ -200,7 +208,12 @@ class Trial:
     @property
     def task(self) -> Text:
         """What every model is asked to do."""
-        return Text(self.corpus.vocab, self.corpus.clean)
+        return Text.of(self.corpus)
+
+    @cached_property
+    def turned(self) -> "Trial":
+        """The same tokens, read from the other end."""
+        return Trial(replace(self.corpus, held_out=self.held_out).turned())
 
     @cached_property
     def held_out(self) -> Part:
@@ -262,7 +275,9 @@ class Trial:
     def compressed(self, comparison: Comparison) -> Comparison:
         """The comparison with the compressors, alone and after the training text."""
         vocab = self.corpus.vocab
-        training, held_out = (written(vocab, part) for part in (self.corpus.train, self.held_out))
+        turned = self.task.turned  # a compressor reads forward
+        read = (replace(part, ids=turned(part.ids)) for part in (self.corpus.train, self.held_out))
+        training, held_out = (written(vocab, part) for part in read)
         comparison = compressed(comparison, sizes(held_out, training), self.held_out, per_token=vocab.level == "char")
         if len(training) < self.corpus.train.bytes and self.corpus.train.bytes > LARGEST:
             comparison = comparison.noting(f"Compressors saw the last {len(training):,} bytes of the training text.")
@@ -329,7 +344,7 @@ def entry(name: str, model: SequenceModel, measured: tuple[Measured, ...]) -> En
         name=name,
         kind=kind,
         measured=measured,
-        model=model.name if name == "ngram" else "",
+        model=model.name if name.startswith("ngram") else "",
         parameters=model.parameter_count(),
         operations=model.operations(),
     )

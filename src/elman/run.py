@@ -159,8 +159,7 @@ def coverage_of(config: Config, corpus: Corpus, epoch: int = 0) -> Coverage:
 
 
 def _new_model(config: Config, corpus: Corpus) -> Network:
-    task = Text(corpus.vocab, config.clean, reverse=config.reverse)
-    model = network(task, config.part(ModelSettings), seed=config.seed)
+    model = network(Text.of(corpus), config.part(ModelSettings), seed=config.seed)
     model.to(device_for(config.device))
     model.engine_name  # noqa: B018 - an engine that cannot run this is refused before a folder is made
     return model

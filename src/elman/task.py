@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from elman.data.batches import IGNORE
+from elman.data.corpus import Corpus
 from elman.data.vocab import Vocab
 
 Number = TypeVar("Number", bound=np.generic)
@@ -29,6 +30,11 @@ class Text:
         """The named cleaning of every text before it is split into tokens (`elman.data.clean`)."""
         self.reverse = reverse
         """Whether a text is read from its end to its beginning (S19): the next token is the one before."""
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> "Text":
+        """The task that a corpus was made for."""
+        return cls(corpus.vocab, corpus.clean, reverse=corpus.reverse)
 
     @property
     def size(self) -> int:

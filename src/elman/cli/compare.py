@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from elman.cli import forecast
 from elman.cli.flags import flags, given, number, resolve
 from elman.cli.signals import Stop
 from elman.cli.train import free_folder
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 EXAMPLES = """Examples:
   elman compare book.txt                             # n-gram, mlp, elman, gru, lstm
   elman compare book.txt --models 3-gram,gru,lstm --seeds 3 --epochs 5
+  elman compare sine --models ridge-128,gru --seeds 3  # forecasters, from the same origins
   elman compare runs/a runs/b                        # on the held-out text they share
   elman compare runs/a runs/words --on other.txt     # in bits per character
 Models: N-gram, ngram (chooses N), laplace-N, witten-bell-N, mlp, bag (5 tokens, order lost), elman, elman-relu,
-gru, lstm. Always beside them: uniform, unigram, xz and bz2. Other settings: --config, as for elman train."""
+gru, lstm; NAME-reversed reads the text from its end. Always beside them: uniform, unigram, xz and bz2. Other settings:
+--config, as for elman train. A series (sine, a CSV or Parquet file) is compared as elman forecast does."""
 
 FLAGS = (
     "level", "clean", "limit", "held_out", "hidden", "dropout", "device",
@@ -52,6 +55,8 @@ def command(
 ) -> int:
     """Train models on a text, or take runs, and score all on the same held-out tokens."""
     changes = given(settings)
+    if len(sources) == 1 and _is_series(sources[0]):
+        return _series(sources[0], models, seeds, changes, out, on or config, json=json, quiet=quiet)
     runs = [s for s in sources if _is_run(s)]
     if runs and len(runs) < len(sources):
         text = next(s for s in sources if s not in runs)
@@ -69,6 +74,39 @@ def command(
         names = settled.sources
         events = _of_models(settled, chosen, seeds or 1)
     return _compare(events, out or free_folder(names, "compare"), json=json, quiet=quiet)
+
+
+def _is_series(name: str) -> bool:
+    """Whether a source is numbers over time rather than text."""
+    from elman.data.table import is_table
+
+    return name == "sine" or is_table(name)
+
+
+def _series(
+    source: str,
+    models: list[str] | None,
+    seeds: int | None,
+    changes: dict[str, Any],
+    out: Path | None,
+    odd: object,
+    *,
+    json: bool,
+    quiet: bool,
+) -> int:
+    """Forecasters instead of models of text."""
+    held_out = changes.pop("held_out", None)
+    if changes or odd is not None:
+        raise ConfigError(f"{source!r} is a series: leave out what is for texts, and see elman forecast --help")
+    return forecast.command(
+        source,
+        model=models,
+        held_out=held_out,
+        seeds=seeds or 1,
+        run=out or free_folder([source], "compare"),
+        json=json,
+        quiet=quiet,
+    )
 
 
 def _is_run(name: str) -> bool:

@@ -6,18 +6,17 @@ import json as json_module
 import sys
 from collections.abc import Sequence
 from functools import partial
-from itertools import chain, count
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from elman.cli.flags import number
+from elman.cli.train import free_folder
 from elman.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from elman.data.series import Series
     from elman.forecasting import Study
 
@@ -69,7 +68,7 @@ def command(
     ] = False,
 ) -> int:
     """Forecast a series: choose or fit models, back-test them beside naive ones, and predict what follows."""
-    folder = run or free_folder(source, "forecast")
+    folder = run or free_folder([source], "forecast")
     if folder.exists():
         raise ConfigError(f"{str(folder)!r} exists already: choose another --run")
     names = split_names(model or ["auto"])
@@ -111,14 +110,6 @@ def split_names(given: Sequence[str]) -> list[str]:
     return [name for text in given for name in text.split(",") if name]
 
 
-def free_folder(source: str, what: str) -> Path:
-    """A folder for a result that nobody named: runs/SOURCE-WHAT-N with the first N that is free."""
-    first = Path(source).name.split(".")[0] if source != "-" else "stdin"
-    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in first).strip("-") or "text"
-    candidates = (Path("runs") / f"{name}-{what}-{n}" for n in count(1))
-    return next(path for path in candidates if not path.exists())
-
-
 def _read(
     source: str,
     columns: Sequence[str],
@@ -150,6 +141,7 @@ def _write(folder: Path, report: dict[str, Any], studies: Sequence["Study"]) -> 
     with refusals("make", folder):
         folder.mkdir(parents=True)
     replace_file(folder / "report.json", to_json(finite(report)))
+    replace_file(folder / "report.md", _markdown(report).encode())
     replace_file(folder / "forecast.csv", _csv(studies).encode())
     stems = _stems([s.series.name for s in studies])
     drawn = (drawn_if_possible(partial(draw, s, folder, stem)) for s, stem in zip(studies, stems, strict=True))
@@ -179,66 +171,87 @@ def _csv(studies: Sequence["Study"]) -> str:
     return text.getvalue()
 
 
-def _print(one: dict[str, Any]) -> None:
-    """The table of one series and its verdict."""
-    from elman.cli.console import Stream
+Rows = dict[str, list[str]]
+
+
+def _tables(one: dict[str, Any]) -> list[tuple[str, list[str], Rows]]:
+    """What is shown of a series: the title, the columns and a row a model of each table."""
     from elman.forecasting import shown_horizons
 
-    out = Stream(highlight=False)
     shown = shown_horizons(one["horizon"])
-    filled = f", {one['filled']:,} filled" if one["filled"] else ""
-    out.print(
-        f"{one['series']}: {one['training_values']:,} training and {one['held_out_values']:,} held-out values{filled}",
-        markup=False,
-        soft_wrap=True,
-    )
-    models = sorted(one["models"], key=lambda m: _mean(m["mse"]))
-    for title, figures, floor in (
-        ("mean squared error", "mse", one["noise_floor"]),
-        (f"MASE (mean absolute error / {one['mase_scale']:.3g})", "mase", None),
-    ):
-        rows = {_named(m, one): [_figure(m[figures][k - 1]) for k in shown] for m in models}
-        columns = [f"k={k}" for k in shown]
-        if figures == "mse":
-            columns.append("free run")
-            rows = {
-                name: [*row, _figure(m["free_running_mse"])]
-                for (name, row), m in zip(rows.items(), models, strict=True)
-            }
-        if floor is not None:
-            rows = {"noise floor": [_figure(floor)] * len(columns)} | rows
-        _table(out, title, columns, rows)
+    models = {_named(m, one): m for m in sorted(one["models"], key=lambda m: _mean(m["mse"]))}
+    horizons = [f"k={k}" for k in shown]
+
+    def by_horizon(figure: str) -> Rows:
+        return {name: [_figure(m[figure][k - 1]) for k in shown] for name, m in models.items()}
+
+    squared = {name: [*row, _figure(models[name]["free_running_mse"])] for name, row in by_horizon("mse").items()}
+    if one["noise_floor"] is not None:
+        squared = {"noise floor": [_figure(one["noise_floor"])] * (len(shown) + 1)} | squared
     facts = {
-        _named(m, one): [
+        name: [
             *(_share(_mean(held)) for held in m["coverage"].values()),
             f"{m['parameters']:,}",
             f"{m['operations']:,}",
             f"{m['seconds']:.2f}",
         ]
-        for m in models
+        for name, m in models.items()
     }
     levels = [f"in {level}" for level in one["models"][0]["coverage"]]
-    _table(out, "held-out values in intervals", [*levels, "parameters", "operations", "seconds"], facts)
+    return [
+        ("mean squared error", [*horizons, "free run"], squared),
+        ("mean absolute error", horizons, by_horizon("mae")),
+        (f"MASE (the same / {one['mase_scale']:.3g})", horizons, by_horizon("mase")),
+        ("held-out values in intervals", [*levels, "parameters", "operations", "seconds"], facts),
+    ]
+
+
+def _title(one: dict[str, Any]) -> str:
+    filled = f", {one['filled']:,} filled" if one["filled"] else ""
+    return (
+        f"{one['series']}: {one['training_values']:,} training and {one['held_out_values']:,} held-out values{filled}"
+    )
+
+
+def _print(one: dict[str, Any]) -> None:
+    """The tables of one series and its verdict; the model that makes the forecast has a star."""
+    from rich.table import Table
+
+    from elman.cli.console import Stream
+
+    out = Stream(highlight=False)
+    out.print(_title(one), markup=False, soft_wrap=True)
+    for title, columns, rows in _tables(one):
+        table = Table(box=None, pad_edge=False)
+        table.add_column(title, no_wrap=True)
+        for name in columns:
+            table.add_column(name, justify="right", no_wrap=True)
+        for name, row in rows.items():
+            table.add_row(name, *row)
+        out.print(table)
     for line in [*one["notes"], *one["verdict"]]:
         out.print(line, markup=False, soft_wrap=True)
     out.print()
 
 
+def _markdown(report: dict[str, Any]) -> str:
+    """The same for a page."""
+    parts = []
+    for one in report["series"]:
+        parts.append(f"# {_title(one)}\n")
+        for title, columns, rows in _tables(one):
+            lines = [
+                [title, *columns],
+                ["---", *["---:"] * len(columns)],
+                *([name, *row] for name, row in rows.items()),
+            ]
+            parts.append("".join(f"| {' | '.join(cells)} |\n" for cells in lines))
+        parts.append("".join(f"- {line}\n" for line in [*one["notes"], *one["verdict"]]))
+    return "\n".join(parts).replace(" *", " \\*")
+
+
 def _named(model: dict[str, Any], one: dict[str, Any]) -> str:
     return str(model["model"]) + (" *" if model["model"] == one["chosen"] else "")
-
-
-def _table(out: "Console", title: str, columns: Sequence[str], rows: dict[str, list[str]]) -> None:
-    """A row a model; the one that makes the forecast has a star."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column(title, no_wrap=True)
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, row in rows.items():
-        table.add_row(name, *row)
-    out.print(table)
 
 
 def _mean(values: Sequence[float]) -> float:

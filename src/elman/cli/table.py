@@ -11,7 +11,8 @@ from rich.progress import Progress as Bar
 from rich.table import Table as Grid
 from rich.text import Text
 
-from elman.cli.output import PLAIN_SECONDS, Line, Stream
+from elman.cli.console import Stream
+from elman.cli.output import PLAIN_SECONDS, Line
 from elman.comparison import Comparison
 from elman.disk import refusals, replace_file
 from elman.environment import environment

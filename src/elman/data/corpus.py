@@ -62,6 +62,12 @@ class Corpus:
         """The parts there are, in the order of the text."""
         return tuple(part for part in (self.train, self.held_out, self.test) if part)
 
+    def turned(self) -> "Corpus":
+        """The same parts, each read from the other end."""
+        train, held_out, test = (part and turned(part) for part in (self.train, self.held_out, self.test))
+        assert train is not None  # noqa: S101 - there always is one
+        return replace(self, train=train, held_out=held_out, test=test, reverse=not self.reverse)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of cleaning, direction, vocabulary and ids: corpora that agree in it train alike, on any machine."""
@@ -116,17 +122,15 @@ def read_corpus(
         pieces = _parted(_symbols(source, chosen, clean, limit), held_out, test)
     vocab = Vocab.of(pieces["train"], min_count=min_count, unknown=unknown)
     parts = {name: _known(name, symbols, vocab) for name, symbols in pieces.items()}
-    if reverse:
-        parts = {name: _turned(part) for name, part in parts.items()}
-    return Corpus(
+    corpus = Corpus(
         vocab,
         parts["train"],
         parts.get("held-out"),
         parts.get("test"),
         source.name,
         clean,
-        reverse,
     )
+    return corpus.turned() if reverse else corpus
 
 
 def read_part(
@@ -149,7 +153,7 @@ def read_part(
     source = resolve(sources, errors)
     symbols = _symbols(source, vocab.level, clean, limit)
     part = (_known if drop_unknown else _part)(source.name, symbols, vocab)
-    return _turned(part) if reverse else part
+    return turned(part) if reverse else part
 
 
 def split(ids: Sliceable, at: float) -> tuple[Sliceable, Sliceable]:
@@ -218,7 +222,7 @@ def _part(name: str, symbols: Symbols, vocab: Vocab) -> Part:
     return Part(name, vocab.encode(symbols, consume=True), characters, in_bytes, unknown)
 
 
-def _turned(part: Part) -> Part:
+def turned(part: Part) -> Part:
     """The same from its end to its beginning."""
     return replace(part, ids=part.ids[::-1].copy())
 
