@@ -1,6 +1,7 @@
 """What every figure stands beside: a uniform guess, the unigram, and the floor that a protocol sets."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +12,17 @@ BLOCK = 2**20
 FLOOR_LIMIT = 2_000_000  # tokens up to which the floor takes a second or so
 
 
-def counts(ids: Ids, size: int) -> npt.NDArray[np.int64]:
+def counts(ids: npt.NDArray[np.integer], size: int) -> npt.NDArray[np.int64]:
     """How often each of `size` tokens occurs."""
     total = np.zeros(size, np.int64)
-    for start in range(0, len(ids), BLOCK):  # bincount widens what it counts to 8 bytes a token
-        total += np.bincount(ids[start : start + BLOCK], minlength=size)
+    for block in blocks(len(ids), max(BLOCK, size)):  # bincount widens what it counts to 8 bytes a token
+        total += np.bincount(ids[block], minlength=size)
     return total
+
+
+def blocks(length: int, most: int) -> Iterator[slice]:
+    """Slices of at most so many that cover 0 to length - 1."""
+    return (slice(start, start + most) for start in range(0, length, most))
 
 
 def uniform_nats(tokens: int, size: int) -> float:

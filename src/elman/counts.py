@@ -17,12 +17,14 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from elman.bounds import blocks
 from elman.bounds import counts as counted
 from elman.data.batches import START, Ids
 from elman.errors import ConfigError, DataError
 
 Whole = npt.NDArray[np.int64]
 BITS = 2**30  # possible keys up to which they are ranked by a bit each, at most a byte each for a moment; else sorted
+BLOCK = 2**17  # n-grams at a time: what is computed of them stays in the processor's cache
 UNREAD = -2  # a context of which not all tokens have been read
 BYTES = 40  # of memory an n-gram takes while a text is counted
 
@@ -61,11 +63,7 @@ class Counts:
         keys, times, suffixes = [np.arange(size)], [counted(ids, size)], [np.zeros(size, np.int32)]
         rank: npt.NDArray[np.integer] = text
         for n in range(2, order + 1):
-            codes = rank[:-1].astype(np.int64)
-            codes *= size
-            codes += text[n - 1 :]
-            key, count, longer = _ranked(codes, len(keys[-1]) * size)
-            del codes
+            key, count, longer = _ranked(rank[:-1], text[n - 1 :], size, len(keys[-1]))
             suffix = np.empty(len(key), np.int32)
             suffix[longer] = rank[1:]  # the shorter n-gram that ends at the same token
             rank = longer
@@ -125,21 +123,31 @@ class Counts:
         return tokens
 
 
-def _ranked(codes: Whole, possible: int) -> tuple[Whole, Whole, npt.NDArray[np.int32]]:
-    """The distinct codes, how often each occurs, and the rank of every code."""
-    if possible > BITS:
-        keys, rank, count = np.unique(codes, return_inverse=True, return_counts=True)
+def _ranked(
+    contexts: npt.NDArray[np.integer], tokens: Ids, size: int, different: int
+) -> tuple[Whole, Whole, npt.NDArray[np.int32]]:
+    """The distinct keys context * V + token, how often each occurs, and the rank of every one, a block at a time."""
+
+    def codes(block: slice) -> Whole:
+        return contexts[block].astype(np.int64) * size + tokens[block]
+
+    if different * size > BITS:
+        keys, rank, count = np.unique(codes(slice(None)), return_inverse=True, return_counts=True)
         return keys, count, rank.astype(np.int32)
     # A bit for every possible code: the rank of a code is the number of bits set before its own.
-    present = np.zeros(-(-possible // 64) * 64, np.bool_)
-    present[codes] = True
+    present = np.zeros(-(-different * size // 64) * 64, np.bool_)
+    for block in blocks(len(tokens), BLOCK):
+        present[codes(block)] = True
     keys = np.flatnonzero(present)
     words = np.packbits(present, bitorder="little").view(np.dtype("<u8"))
     del present
     before = np.cumsum(np.bitwise_count(words), dtype=np.int32) - np.bitwise_count(words)
-    word, bit = codes >> 6, (codes & 63).view(np.uint64)
-    ranks = np.bitwise_count(words[word] & ((np.uint64(1) << bit) - np.uint64(1))) + before[word]
-    return keys, np.bincount(ranks, minlength=len(keys)), ranks
+    ranks = np.empty(len(tokens), np.int32)
+    for block in blocks(len(tokens), BLOCK):
+        code = codes(block)
+        word, below = code >> 6, (np.uint64(1) << (code & 63).view(np.uint64)) - np.uint64(1)
+        ranks[block] = np.bitwise_count(words[word] & below) + before[word]
+    return keys, counted(ranks, len(keys)), ranks
 
 
 def check_order(tokens: int, size: int, order: int) -> None:

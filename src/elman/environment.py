@@ -9,7 +9,7 @@ import torch
 
 from elman.errors import ConfigError
 
-PACKAGES = ("elman", "torch", "numpy", "safetensors", "cyclopts", "pydantic", "matplotlib", "zstandard")
+PACKAGES = ("elman", "torch", "numpy", "safetensors", "cyclopts", "pydantic", "matplotlib", "zstandard", "duckdb")
 
 
 def environment() -> dict[str, Any]:
