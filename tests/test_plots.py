@@ -13,9 +13,11 @@ from elman.plots import (
     comparison_dots,
     comparison_picture,
     gradient_curve,
+    new_figure,
     perplexity_curve,
     rank_frequency,
     run_pictures,
+    save_figure,
 )
 from elman.zipf import frequencies
 
@@ -190,3 +192,10 @@ def test_a_comparison_is_a_png_with_ink(tmp_path):
 
 def test_a_comparison_of_nothing_is_drawn_too():
     assert comparison_picture(compared(entries=[])).startswith(b"\x89PNG")
+
+
+def test_a_title_keeps_the_letters_that_the_font_has(tmp_path):
+    figure = new_figure(2)
+    axes = figure.subplots()
+    save_figure(figure, axes, "café Ω 時 $x$", tmp_path / "p.png")
+    assert axes.get_title(loc="left") == "café Ω ? $x$"

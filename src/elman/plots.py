@@ -241,5 +241,8 @@ def _label(entry: Mapping[str, Any]) -> str:
 
 
 def _plain(text: str) -> str:
-    """The font may lack letters of other scripts, and a $ in a name is no mathematics (`parse_math`)."""
-    return text.encode("ascii", "replace").decode()
+    """The text with a question mark for every letter that the font lacks (a $ is no mathematics: `parse_math`)."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    font = get_font(findfont(FontProperties()))
+    return "".join(letter if font.get_char_index(ord(letter)) else "?" for letter in text)
