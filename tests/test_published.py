@@ -16,6 +16,7 @@ from elman.config import Config, ModelSettings, TrainSettings
 from elman.data.sources.time_machine import FILE, data_home
 from elman.environment import environment
 from elman.evaluation import evaluate
+from elman.models.build import network
 from elman.models.recurrent import Recurrent
 from elman.run import read_data
 from elman.task import Text
@@ -73,7 +74,7 @@ def reproduce(recipe, cell, batching, seed):
     """Training perplexity of every epoch, and the final figures by both protocols."""
     config = Config.resolve(("test", {"recipe": recipe, "cell": cell, "batching": batching, "seed": seed}))
     corpus = read_data(config)
-    model = Recurrent(Text(corpus.vocab, config.clean), seed=seed, **vars_of(config, ModelSettings))
+    model = network(Text.of(corpus), config.part(ModelSettings), seed=seed)
     curve = {}
     for progress in train(model, corpus.train, settings=config.part(TrainSettings)):
         if progress.epoch_ended:
@@ -87,10 +88,6 @@ def reproduce(recipe, cell, batching, seed):
         for part in (corpus.train, corpus.held_out)
     }
     return curve, figures, len(corpus.vocab)
-
-
-def vars_of(config, kind):
-    return {name: getattr(config, name) for name in kind.__dataclass_fields__}
 
 
 @pytest.mark.parametrize("case", PUBLISHED, ids="-".join)
