@@ -39,6 +39,14 @@ def test_every_origin_and_every_target_that_was_observed():
     np.testing.assert_allclose(test.mae, [np.mean(np.sqrt(squares[k])) for k in squares])
 
 
+def test_a_prediction_that_is_no_number_is_infinitely_wrong():
+    one = of(sine(30).values)
+    test = backtest(fit("ar-3", one.values[:20]), one, 2, 30, 2)  # the first origin has seen two values of three
+    assert np.isinf(test.errors[0, 0])
+    assert np.isfinite(test.errors[2:, 0]).all()
+    assert np.isinf(test.mse[0])
+
+
 def test_many_origins_are_thinned_out_evenly(monkeypatch):
     monkeypatch.setattr(module, "MOST_ORIGINS", 5)
     one = of(sine(60).values)

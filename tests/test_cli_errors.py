@@ -503,13 +503,21 @@ def test_a_fault_of_ours_is_one_line_and_whole_with_debug(home: Path, monkeypatc
         (["sine", "--run", "."], 2, "exists already"),
         (["same.csv"], 3, "nothing to predict"),
         (["words.csv"], 3, "no column is numeric"),
-        (["two.csv"], 3, "cannot be split|too"),
+        (["two.csv"], 3, "cannot be split"),
+        (["gap.csv", "--missing", "skip", "--model", ","], 2, "no model was named"),
+        (["gap.csv", "--missing", "skip", "--held-out", "9"], 3, "-2 for training|set --held-out lower"),
+        (["gap.csv", "--missing", "skip", "--held-out", "0.01"], 3, "set --held-out higher"),
+        (["sine", "--season", "1000000000"], 2, "give a --season of 1 to 100,000"),
+        (["first.csv"], 3, "y: all of its 16 training values are 1, so there is nothing to predict"),
+        (["latin.csv"], 3, "give a CSV in UTF-8, or Parquet"),
     ],
 )
 def test_a_series_that_cannot_be_forecast(tmp_path, arguments, code, message):
     (tmp_path / "gap.csv").write_text("y\n1\n2\n\n4\n".replace("\n\n", "\n \n") + "5\n7\n1\n3\n", encoding="utf-8")
     (tmp_path / "same.csv").write_text("y\n1\n1\n1\n", encoding="utf-8")
     (tmp_path / "words.csv").write_text("y\na\nb\nc\n", encoding="utf-8")
+    (tmp_path / "first.csv").write_text("y\n" + "1\n" * 16 + "2\n3\n4\n5\n", encoding="utf-8")
+    (tmp_path / "latin.csv").write_bytes(b"y\n1\n\xff\n")
     (tmp_path / "two.csv").write_text("y\n1\n2\n", encoding="utf-8")
     done = elman("forecast", *arguments, "-q", folder=tmp_path)
     assert done.code == code, done.err

@@ -149,8 +149,8 @@ def test_words_name_what_diverges_what_is_better_and_how_often_intervals_hold():
 
 
 def test_a_short_training_part_has_no_intervals_and_says_so():
-    study = forecast(one(20), ["mean-14"], horizon=2, held_out=5)
-    assert study.entry("mean-14").trials[0].calibration is not None
+    study = forecast(one(20), ["mean-8"], horizon=2, held_out=5)
+    assert study.entry("mean-8").trials[0].calibration is not None
     study = forecast(one(20), ["mlp-12"], horizon=2, held_out=5)
     assert study.entry("mlp-12").trials[0].calibration is None
     assert "No intervals" in " ".join(verdict(study))
@@ -217,6 +217,44 @@ def test_a_short_table_gets_a_report_although_not_every_figure_exists(tmp_path):
     good("forecast", "short.csv", "--model", "mlp-12,auto", "--run", "r", folder=tmp_path)
     models = json.loads((tmp_path / "r" / "report.json").read_text(encoding="utf-8"))["series"][0]["models"]
     assert {m["model"]: m["calibration_mse"] for m in models}["mlp-12"] is None
+
+
+def test_one_series_that_cannot_be_is_left_out_and_named(tmp_path):
+    rows = "".join(f"{i},{i * i % 7},1\n" for i in range(40))
+    (tmp_path / "t.csv").write_text("t,good,dull\n" + rows, encoding="utf-8")
+    done = good("forecast", "t.csv", "--time", "t", "--model", "ar-2", "-q", folder=tmp_path)
+    assert "left out: dull: all of its 32 training values are 1" in done.out
+    assert (tmp_path / "runs" / "t-forecast-1" / "good-errors.png").exists()
+
+
+def test_names_of_files_are_short_and_never_collide(tmp_path):
+    ids = ("a/b", "a?b", "A-b", "a-b-2", "-", "中" * 200)
+    rows = "".join(f'"{name}",{i},{i * i % 7}\n' for name in ids for i in range(20))
+    (tmp_path / "t.csv").write_text("unique_id,ds,y\n" + rows, encoding="utf-8")
+    good("forecast", "t.csv", "--model", "last", "-q", "--run", "r", folder=tmp_path)
+    names = [p.name.casefold() for p in (tmp_path / "r").glob("*-errors.png")]
+    assert len(set(names)) == len(ids)
+    assert not any(name.startswith("-") for name in names)
+
+
+def test_nothing_to_choose_on_is_said(tmp_path):
+    (tmp_path / "t.csv").write_text("y\n" + "1\n" * 60 + "2\n4\n3\n7\n" * 10, encoding="utf-8")
+    done = good("forecast", "t.csv", "-q", folder=tmp_path)
+    assert "last, the naive forecast, since there are too few training values to choose on" in done.out
+
+
+def test_years_that_no_picture_knows(tmp_path):
+    rows = "".join(f"9999-12-{day},{day * day % 5}\n" for day in range(10, 31))
+    (tmp_path / "t.csv").write_text("ds,y\n" + rows, encoding="utf-8")
+    good("forecast", "t.csv", "--model", "ar-2", "-q", "--horizon", "4", "--run", "r", folder=tmp_path)
+    assert (tmp_path / "r" / "y-forecast.png").exists()
+
+
+def test_errors_of_zero_have_a_picture_without_a_warning(tmp_path):
+    (tmp_path / "t.csv").write_text("y\n" + "1\n2\n3\n" * 20, encoding="utf-8")
+    done = good("forecast", "t.csv", "--season", "3", "--model", "seasonal-3", "-q", "--run", "r", folder=tmp_path)
+    assert "is better" not in done.out
+    assert (tmp_path / "r" / "y-errors.png").exists()
 
 
 def test_compare_takes_a_series_too(tmp_path):

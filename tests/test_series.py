@@ -107,14 +107,15 @@ def test_a_row_that_is_missing_is_a_missing_value():
     assert filled["linear"].known.tolist() == [True, True, False, False, True, True]
     assert filled["skip"].values.tolist() == [1, 2, 5, 6]
     assert filled["skip"].known.all()
+    assert [filled["skip"].timeline.at(i) for i in (1, 2, 4)] == ["2024-02-27", "2024-03-01", "2024-03-03"]
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(-5, 5)), min_size=2, max_size=40))
 def test_filling_changes_nothing_that_is_known_and_looks_back_alone(found):
     values = np.array([NAN if v is None else v for v in found])
     there = [i for i, v in enumerate(found) if v is not None]
-    if not there or (len(there) > 1 and len({found[i] for i in there}) == 1):
-        with pytest.raises(DataError, match=r"is a number|nothing to predict"):
+    if not there:
+        with pytest.raises(DataError, match=r"is a number"):
             series("x", values, missing="previous")
         return
     inside = found[there[0] : there[-1] + 1]
@@ -131,7 +132,6 @@ def test_filling_changes_nothing_that_is_known_and_looks_back_alone(found):
     [
         ([1, float("inf"), 2], None, "x, row 2: an infinite value"),
         ([NAN, NAN], None, "x: none of its 2 values is a number"),
-        ([3, 3, 3], None, "x: all of its 3 values are 3, so there is nothing to predict"),
         ([1, 2, 3], stamps("2024-01-01", "2024-01-02", "2024-01-02"), "x, rows 2 and 3: 2024-01-02 is there twice"),
         ([1, 2, 3, 4], stamps("2024-01-01", "2024-01-02", "2024-01-03", "2024-01-03T05:00"), "neither the usual step"),
         ([1, 2, 3, 4], np.array([1.0, 2, 3, 1e9]), "is missing, one of 999,999,996 such rows"),
@@ -140,6 +140,20 @@ def test_filling_changes_nothing_that_is_known_and_looks_back_alone(found):
 def test_values_that_cannot_be_used(values, at, message):
     with pytest.raises(DataError, match=message.replace("(", r"\(")):
         series("x", np.array(values, float), at)
+
+
+def test_what_is_left_out_at_the_ends_is_counted_and_the_rows_keep_their_numbers():
+    got = series("x", np.array([NAN, NAN, 3, 4, NAN]))
+    assert got.values.tolist() == [3, 4]
+    assert [got.timeline.at(i) for i in range(3)] == ["3", "4", "5"]
+    assert got.left_out == 3
+    skipped = series("x", np.array([1.0, NAN, 3, NAN, 5]), missing="skip")
+    assert [skipped.timeline.at(i) for i in range(4)] == ["1", "3", "5", "6"]
+
+
+def test_the_thirtieth_of_every_month():
+    grid = timeline(stamps("2022-11-30", "2022-12-30", "2023-01-30"))
+    assert [grid.at(i) for i in range(2, 6)] == ["2023-01-30", "2023-02-28", "2023-03-30", "2023-04-30"]
 
 
 def test_a_gap_of_ages_is_not_filled():

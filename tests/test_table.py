@@ -31,7 +31,7 @@ def test_every_numeric_column_of_a_wide_table_is_a_series(tmp_path):
     found, notes = read_series(written(tmp_path, WIDE))
     assert values(found) == {"a": [0, 1, 2, 3, 4, 5], "b": [0, 0.25, 1, 2.25, 4, 6.25]}
     assert found[0].timeline.at(6) == "2024-02-05"
-    assert notes == ["left out, since they are no numbers: note"]
+    assert notes == ["left out, since they are no values: 'note'"]
 
 
 def test_columns_can_be_chosen(tmp_path):
@@ -75,7 +75,7 @@ def test_parquet_is_the_same_table(tmp_path):
         database.execute(f"COPY t TO '{parquet}2' (FORMAT parquet)")
     found, _ = read_series(parquet + "2", missing="linear")
     assert values(found) == {"y": [0, 1, 2, 3, 4, 5]}
-    assert found[0].timeline.at(6) == "2024-01-01T06:00:00"
+    assert found[0].timeline.at(6) == "2024-01-01T06:00:00Z"
 
 
 def test_rows_out_of_order_are_sorted_and_a_note_says_so(tmp_path):
@@ -91,7 +91,10 @@ def test_rows_out_of_order_are_sorted_and_a_note_says_so(tmp_path):
         (["03/01/2024", "04/01/2024", "05/01/2024"], {"date_format": "%d/%m/%Y"}, "2024-01-06"),
         (["1990", "1991", "1992"], {}, "1993"),
         (["20240103", "20240104", "20240105"], {}, "2024-01-06"),
-        (["2024-01-03T10:00:00Z", "2024-01-03T12:00:00+01:00", "2024-01-03T12:00:00Z"], {}, "2024-01-03T13:00:00"),
+        (["2024-01-03T10:00:00Z", "2024-01-03T12:00:00+01:00", "2024-01-03T12:00:00Z"], {}, "2024-01-03T13:00:00Z"),
+        (["202311", "202312", "202401"], {}, "2024-02-01"),
+        (["2024-03-30T00:00-05:00", "2024-03-31T00:00-05:00", "2024-04-01T00:00-04:00"], {}, "2024-04-02"),
+        (["1704067200001", "1704067200002", "1704067200003"], {}, "1704067200004"),
     ],
 )
 def test_ways_to_write_a_time(tmp_path, dates, more, next_):
@@ -108,7 +111,14 @@ def test_a_first_column_of_dates_is_the_time_whatever_its_name(tmp_path):
     assert plain[0].timeline.at(6) == "7"
 
 
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=20, unique=True))
+@given(
+    st.lists(
+        st.floats(-1e99, 1e99, allow_subnormal=False).filter(lambda x: not 0 < abs(x) < 1e-99),
+        min_size=2,
+        max_size=20,
+        unique=True,
+    )
+)
 def test_numbers_survive_the_table(tmp_path_factory, numbers):
     text = "y\n" + "".join(f"{number!r}\n" for number in numbers)
     (found,), _ = read_series(written(tmp_path_factory.mktemp("t"), text))
@@ -120,7 +130,7 @@ def test_numbers_survive_the_table(tmp_path_factory, numbers):
     [
         ("", "empty, there is nothing to read"),
         ("a,b\n", "a header without rows"),
-        ("1,2\n3,4\n", "numbers and no names: add a row of names"),
+        ("1,2\n3,4\n", "values and no names: add a row of names"),
         ("a,a\n1,2\n", "two columns are called 'a'"),
         ("a,b\n1,2\n3\n", r"row 2: 1 cells, but the header has 2 \(a,b\)"),
         ("a\nx\ny\n", r"no column is numeric \(a\)"),
@@ -128,13 +138,18 @@ def test_numbers_survive_the_table(tmp_path_factory, numbers):
         ("a\n1;5\n", "no column is numeric"),
         ("a|b\n1,5|2\n2|3\n1|1\n", "a, row 1: '1,5' is no number; write decimals with a point"),
         ("a\n1\ninf\n2\n", "a, row 2: an infinite value"),
-        ("a\n7\n7\n7\n", "all of its 3 values are 7"),
+        ("2024-01-01,5\n2024-01-02,6\n", "values and no names: add a row of names"),
+        ("a\n1\n\n2\n", "a, row 2: the value is missing"),
+        ("a\n1e200\n1\n", "a, row 1: 1e\\+200 is too large or small"),
+        ("Umsatz;n\n1,5;x\n2,5;y\n", "no column is numeric .Umsatz, n.; write decimals with a point"),
+        ("year,y\n1900,1\n,2\n1902,3\n", "year, row 2"),
+        ("ds,y\n0001-01-01T01:00+10:00,1\n0001-01-02T00:00+10:00,2\n", "has no universal time"),
         ("ds,y\n2024-01-01,1\n2024-13-01,2\n", "ds, row 2: '2024-13-01' is no date as expected"),
         ("ds,y\n2024-01-01,1\n2024-01-01,2\n", "y, rows 1 and 2: 2024-01-01 is there twice"),
         ("ds,y\n2024-01-01T01:00Z,1\n2024-01-01T02:00,2\n", "some dates have a time zone and some have none"),
         ("unique_id,ds,y\na,2024-01-01,1\na,2024-01-02,2\nb,2024-01-01,x\n", "b, row 3: 'x' is no number"),
         ('a,b\n1,"' + "x" * 2**25 + "\n", "no CSV"),
-        (b"a,b\n1,2\n\xff,3\n", "UTF-8"),
+        (b"a,b\n1,2\n\xff,3\n", "give a CSV in UTF-8, or Parquet"),
         (b"\x89PNG\r\n\x1a\n", "PNG"),
     ],
 )
@@ -166,3 +181,31 @@ def test_many_rows_are_read(tmp_path):
     (found,), _ = read_series(written(tmp_path, text))
     assert len(found) == n
     np.testing.assert_array_equal(found.values, np.arange(n) % 97)
+
+
+def test_names_of_columns_may_hold_commas(tmp_path):
+    path = written(tmp_path, 'a,"b, c",d\n1,2,3\n3,5,4\n')
+    assert list(values(read_series(path, columns=["b, c"])[0])) == ["b, c"]
+    assert list(values(read_series(path, columns=["a,d", "a"])[0])) == ["a", "d"]
+
+
+def test_dates_are_found_behind_an_index_without_a_name(tmp_path):
+    text = ",Tag,y\n" + "".join(f"{i},{DAYS[k]},{k}\n" for i, k in enumerate((1, 0, 3, 2)))
+    found, notes = read_series(written(tmp_path, text))
+    assert values(found) == {"y": [0, 1, 2, 3]}
+    assert notes[0] == "left out, since they are no values: ''"
+
+
+def test_a_date_format_that_is_none(tmp_path):
+    with pytest.raises(ConfigError, match="see the codes of Python's strptime"):
+        read_series(written(tmp_path, "ds,y\n01/02/03,1\n02/02/03,2\n"), date_format="%d/%m/%d")
+
+
+def test_lines_end_where_lines_end_and_nowhere_else(tmp_path):
+    found, _ = read_series(written(tmp_path, "note,y\rsome\u2028thing,1\rnew\x85line\x0c,2\r"))
+    assert values(found) == {"y": [1, 2]}
+
+
+def test_a_name_with_control_characters_is_shown_on_one_line(tmp_path):
+    found, _ = read_series(written(tmp_path, 'unique_id,y\n"a\nb",1\n"a\nb",2\n'))
+    assert found[0].name == "'a\\nb'"

@@ -99,16 +99,16 @@ def errors(axes: "Axes", study: Study) -> None:
     order: Sequence[Entry] = sorted(study.entries, key=lambda e: float(np.nan_to_num(e.mse[-1], nan=np.inf)))
     for colour, entry in zip(COLOURS * 3, order, strict=False):
         chosen = entry.name == study.chosen
-        axes.plot(
-            k, entry.mse, color=colour, linewidth=2.4 if chosen else 1.2, label=entry.name, zorder=3 if chosen else 2
-        )
+        shown = np.where(np.isfinite(entry.mse) & (entry.mse > 0), entry.mse, np.nan)  # the others have no logarithm
+        axes.plot(k, shown, color=colour, linewidth=2.4 if chosen else 1.2, label=entry.name, zorder=3 if chosen else 2)
         if len(entry.trials) > 1:
             each = [trial.test.mse for trial in entry.trials]
             axes.fill_between(k, np.min(each, 0), np.max(each, 0), color=colour, alpha=0.15, linewidth=0)
     if study.series.noise:
         axes.axhline(study.series.noise, color=BOUND, linestyle=":", linewidth=1.2, label="noise floor")
-    finite = [e for entry in study.entries for e in entry.mse[np.isfinite(entry.mse)]]
-    axes.set_yscale("log")
+    finite = [e for entry in study.entries for e in entry.mse if np.isfinite(e) and e > 0]
+    if finite:
+        axes.set_yscale("log")
     if finite and max(finite) > 100 * min(finite):  # a model that diverges would hide all others
         axes.set_ylim(top=100 * min(finite))
     nice_ticks(axes)
@@ -147,7 +147,10 @@ def _times(series: Series, positions: Sequence[int] | npt.NDArray[np.int64]) -> 
     try:
         return np.array(stamps, float)
     except ValueError:
-        return np.array(stamps, "datetime64[us]")
+        dates = [stamp.rstrip("Z") for stamp in stamps]
+    if all(len(year := date.split("-")[0]) == 4 and "0002" <= year <= "9989" for date in dates):
+        return np.array(dates, "datetime64[us]")
+    return np.asarray(positions, float)  # matplotlib knows the years 1 to 9999, ticks included
 
 
 def _within(axes: "Axes", values: Values) -> None:
@@ -157,8 +160,19 @@ def _within(axes: "Axes", values: Values) -> None:
     axes.set_ylim(max(bottom, low - (high - low) / 2), min(top, high + (high - low) / 2))
 
 
+def _dates_apart(axes: "Axes") -> None:
+    """Dates that are written so short that they do not overlap."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    if isinstance(axes.xaxis.get_major_locator(), AutoDateLocator):
+        locator = AutoDateLocator(maxticks=7)  # type: ignore[no-untyped-call]  # matplotlib's
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]  # matplotlib's
+
+
 def _finish(axes: "Axes", what: str) -> None:
     axes.set_ylabel(what)
     axes.tick_params(axis="x", labelsize=8)
+    _dates_apart(axes)
     axes.margins(x=0.01)
     axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=5, borderaxespad=0.2)

@@ -22,7 +22,7 @@ import numpy as np
 from elman.data.series import Series, Values
 from elman.errors import ConfigError, DataError, DivergedError
 from elman.forecasters.backtest import Backtest, backtest, divergence, naive_error
-from elman.forecasters.fit import Fitted, fit, full_name, parse
+from elman.forecasters.fit import LONGEST, Fitted, fit, full_name, parse
 
 AUTO: Final = "auto"
 CANDIDATES: Final = ("mean-16", "ar-4", "ar-16", "ridge-16", "ridge-64", "ridge-128", "mlp-16", "gru-64")
@@ -30,6 +30,7 @@ CANDIDATES: Final = ("mean-16", "ar-4", "ar-16", "ridge-16", "ridge-64", "ridge-
 EARLIER: Final = 0.7
 """The share of the training part that a model is fitted to, to be tested on the rest of it."""
 HELD_OUT: Final = 0.2
+NAIVE: Final = ("last", "seasonal")
 LEVELS: Final = (0.8, 0.95)
 """Of the intervals."""
 
@@ -153,8 +154,17 @@ def forecast(
         DivergedError: the training of a network that was asked for by name did.
     """
     season = season or series.timeline.season
+    if season is not None and not 1 <= season <= LONGEST:
+        raise ConfigError(f"a season of {season:,} steps: give a --season of 1 to {LONGEST:,}")
     cut = _cut(series, held_out)
     horizon = _horizon(series, cut, horizon, season)
+    if not models:
+        raise ConfigError("no model was named: give --model, or leave it out for auto")
+    if (training := series.values[:cut]).min() == training.max():
+        raise DataError(
+            f"{series.name}: all of its {cut:,} training values are {training[0]:g}, so there is nothing to predict; "
+            "leave the series out"
+        )
     names, optional = _names(models, season)
     entries, notes = [], []
     for name in names:
@@ -167,10 +177,14 @@ def forecast(
                 raise
             notes.append(f"left out: {error}")
     automatic = AUTO in models
+    # Where nothing could be tested on the end of the training part, the naive forecast comes first.
     chosen = min(entries, key=lambda e: e.chosen_by).name if automatic else full_name(models[0], season)
     told(f"{chosen} on everything")
     whole = fit(chosen, series.values, series.known, horizon=horizon, season=season, seed=seed)
-    return Study(series, cut, horizon, season, entries, chosen, automatic, whole.free(series.values, horizon), notes)
+    path = whole.free(series.values, horizon)
+    if not np.isfinite(path).all():
+        raise DivergedError(f"{series.name}: the forecast of {chosen} is not finite; take another model")
+    return Study(series, cut, horizon, season, entries, chosen, automatic, path, notes)
 
 
 def _names(models: Sequence[str], season: int | None) -> tuple[list[str], set[str]]:
@@ -178,7 +192,7 @@ def _names(models: Sequence[str], season: int | None) -> tuple[list[str], set[st
     naive = ["last", f"seasonal-{season}"] if season else ["last"]
     asked = [full_name(name, season) for name in models if name != AUTO]
     offered = [*naive, *(CANDIDATES if AUTO in models else ())]
-    return list(dict.fromkeys([*offered, *asked])), set(offered) - set(asked)
+    return list(dict.fromkeys([*offered, *asked])), set(offered) - set(asked) - {"last"}
 
 
 def _cut(series: Series, held_out: float | None) -> int:
@@ -190,13 +204,13 @@ def _cut(series: Series, held_out: float | None) -> int:
         if not held_out > 0 or not math.isfinite(held_out) or (held_out >= 1 and held_out != int(held_out)):
             raise ConfigError(f"--held-out {held_out:g}: give a share between 0 and 1, or a whole number of values")
         cut = n - (int(held_out) if held_out >= 1 else round(n * held_out))
-    cut = int(np.flatnonzero(series.known[: max(cut, 1)])[-1]) + 1 if series.known[: max(cut, 1)].any() else 0
     if not 2 <= cut < n:
+        other = "lower" if cut < n else "higher"
         raise DataError(
-            f"{series.name}: {n:,} values cannot be split into {max(cut, 0):,} for training and {n - max(cut, 0):,} "
-            "held out: give more values, or set --held-out lower"
+            f"{series.name}: {n:,} values cannot be split into {cut:,} for training and {n - cut:,} held out: "
+            f"give more values, or set --held-out {other}"
         )
-    return cut
+    return int(np.flatnonzero(series.known[:cut])[-1]) + 1
 
 
 def _horizon(series: Series, cut: int, asked: int | None, season: int | None) -> int:
@@ -248,18 +262,22 @@ def verdict(study: Study) -> list[str]:
     """What the figures mean, in words."""
     chosen, best, last = study.entry(study.chosen), study.best, study.entry("last")
     how = "chosen by its error on the end of the training part" if study.automatic else "asked for"
+    if study.automatic and math.isinf(chosen.chosen_by):
+        how = "the naive forecast, since there are too few training values to choose on"
     lines = [f"{chosen.name}, {how}, makes the forecast."]
-    if best is not chosen:
+    if _overall(best.mse) < _overall(chosen.mse):
         lines.append(
             f"On the held-out values {best.name} is better: mean squared error {_overall(best.mse):.4g} over all "
             f"horizons, against {_overall(chosen.mse):.4g}."
         )
-    naive = min((e for e in study.entries if e.name.startswith(("last", "seasonal"))), key=lambda e: _overall(e.mse))
-    if chosen is not naive and _overall(chosen.mse) >= _overall(naive.mse):
+    naive = min((e for e in study.entries if e.name.startswith(NAIVE)), key=lambda e: _overall(e.mse))
+    if chosen.name.startswith(NAIVE):
+        pass
+    elif _overall(chosen.mse) >= _overall(naive.mse):
         lines.append(
             f"The naive forecast {naive.name} does no worse ({_overall(naive.mse):.4g}): do not use {chosen.name}."
         )
-    elif chosen is not naive:
+    else:
         less = 1 - _overall(chosen.mse) / _overall(naive.mse)
         lines.append(f"Its squared error is {less:.0%} less than that of the best naive forecast, {naive.name}.")
     better = np.flatnonzero(chosen.mse < last.mse)
@@ -293,6 +311,7 @@ def described(study: Study) -> dict[str, Any]:
     return {
         "series": study.series.name,
         "values": len(study.series),
+        "left_out": study.series.left_out,
         "filled": int((~study.series.known).sum()),
         "training_values": study.cut,
         "held_out_values": len(study.series) - study.cut,

@@ -6,7 +6,7 @@ import json as json_module
 import sys
 from collections.abc import Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,11 +14,14 @@ from cyclopts import Parameter
 
 from elman.cli.flags import number
 from elman.cli.train import free_folder
-from elman.errors import ConfigError
+from elman.errors import ConfigError, DataError, DivergedError
 
 if TYPE_CHECKING:
     from elman.data.series import Series
     from elman.forecasting import Study
+
+LONGEST_NAME = 150  # bytes of a file's name that a series gives it
+WIDTH = 100  # columns of the tables, whatever the terminal: a figure that is cut is a wrong figure
 
 EXAMPLES = """Examples:
   elman forecast sine                             # the lecture's series, the model chosen by back-test
@@ -72,7 +75,7 @@ def command(
     if folder.exists():
         raise ConfigError(f"{str(folder)!r} exists already: choose another --run")
     names = split_names(model or ["auto"])
-    found, notes = _read(source, split_names(columns or []), time, date_format, ids, missing, seed)
+    found, notes = _read(source, columns or [], time, date_format, ids, missing, seed)
 
     from elman.forecasting import described, forecast
 
@@ -82,12 +85,21 @@ def command(
 
     for note in notes:
         told(note)
-    studies = []
+    studies: list[Study] = []
     for one in found:
         told(f"{one.name}: {len(one):,} values, {int((~one.known).sum()):,} of them filled")
-        studies.append(
-            forecast(one, names, horizon=horizon, held_out=held_out, season=season, seeds=seeds, seed=seed, told=told)
-        )
+        try:
+            made = forecast(
+                one, names, horizon=horizon, held_out=held_out, season=season, seeds=seeds, seed=seed, told=told
+            )
+            studies.append(made)
+        except (DataError, DivergedError) as error:
+            if len(found) == 1:
+                raise
+            notes.append(f"left out: {error}")
+            told(notes[-1])
+    if not studies:
+        raise DataError(f"no series of {len(found)} can be forecast; {notes[-1].removeprefix('left out: ')}")
     described_each = [described(s) for s in studies]
     report = {"schema_version": 1, "source": source, "notes": notes, "series": described_each}
     pictures = _write(folder, report, studies)
@@ -99,6 +111,7 @@ def command(
         return 0
     for described_one in described_each:
         _print(described_one)
+    sys.stdout.write("".join(f"{note}\n" for note in notes))
     sys.stdout.write(f"{folder} ({', '.join(p.name for p in sorted(folder.iterdir()))})\n")
     if not pictures:
         told('no pictures: pip install "elman[plot]" draws them')
@@ -149,9 +162,14 @@ def _write(folder: Path, report: dict[str, Any], studies: Sequence["Study"]) -> 
 
 
 def _stems(names: Sequence[str]) -> list[str]:
-    """A name of files for each series."""
-    plain = ["".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:80] or "series" for name in names]
-    return [name if plain.count(name) == 1 else f"{name}-{i}" for i, name in enumerate(plain, 1)]
+    """A name of files for each series, no two alike on any disk."""
+    given: dict[str, str] = {}
+    for name in names:
+        plain = "".join(c if c.isalnum() or c in "-_" else "-" for c in name).encode()[:LONGEST_NAME]
+        stem = plain.decode(errors="ignore").strip("-") or "series"
+        made = next(s for s in chain([stem], (f"{stem}-{i}" for i in count(2))) if s.casefold() not in given)
+        given[made.casefold()] = made
+    return list(given.values())
 
 
 def _csv(studies: Sequence["Study"]) -> str:
@@ -208,6 +226,7 @@ def _tables(one: dict[str, Any]) -> list[tuple[str, list[str], Rows]]:
 
 def _title(one: dict[str, Any]) -> str:
     filled = f", {one['filled']:,} filled" if one["filled"] else ""
+    filled += f", {one['left_out']:,} missing at the ends" if one["left_out"] else ""
     return (
         f"{one['series']}: {one['training_values']:,} training and {one['held_out_values']:,} held-out values{filled}"
     )
@@ -220,6 +239,7 @@ def _print(one: dict[str, Any]) -> None:
     from elman.cli.console import Stream
 
     out = Stream(highlight=False)
+    out.width = max(out.width, WIDTH)
     out.print(_title(one), markup=False, soft_wrap=True)
     for title, columns, rows in _tables(one):
         table = Table(box=None, pad_edge=False)

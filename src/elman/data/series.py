@@ -6,11 +6,23 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from elman.data.timeline import DAY, HOUR, MINUTE, Positions, Rows, Stamps, Timeline, timeline
+from elman.data.timeline import (
+    DAY,
+    HOUR,
+    MINUTE,
+    Positions,
+    Rows,
+    Skipping,
+    Stamps,
+    Timeline,
+    timeline,
+    written_number,
+)
 from elman.errors import ConfigError, DataError
 from elman.names import no_such
 
 Values = npt.NDArray[np.float64]
+LARGEST: Final = 1e100  # what is larger, or smaller than its inverse, overflows when it is squared
 WIDEST: Final = 20  # steps a row: where there are more, rows are not what a rule should make up
 Missing = Literal["refuse", "previous", "linear", "skip"]
 MISSING: Final[dict[str, str]] = {
@@ -37,6 +49,8 @@ class Series:
     """The variance of the noise that nothing can predict, where it is known."""
     cut: int | None = None
     """How many of the values are for training, where the source has a split of its own."""
+    left_out: int = 0
+    """Missing values before the first known one and after the last."""
 
     def __len__(self) -> int:
         return len(self.values)
@@ -78,33 +92,45 @@ def series(
 
     Raises:
         ConfigError: no such rule.
-        DataError: an infinite value, all missing, a missing one that the rule refuses, all values alike, or stamps
-            that are twice there or not even.
+        DataError: an infinite value, all missing, a missing one that the rule refuses, values too large or small to
+            be squared, or stamps that are twice there or not even.
     """
     if missing not in get_args(Missing):
         raise ConfigError(no_such("rule for missing values", missing, MISSING))
     rows = np.arange(1, len(values) + 1) if rows is None else rows
+    place, given = np.arange(len(values)), len(values)
     for row in rows[np.isinf(values)][:1]:
         raise DataError(
             f"{name}, row {row}: an infinite value; correct it, or leave it empty and give --missing a rule"
         )
     there = np.flatnonzero(~np.isnan(values))
     if not len(there):
-        raise DataError(f"{name}: none of its {len(values):,} values is a number")
+        raise DataError(f"{name}: none of its {len(values):,} values is a number; leave it out")
     inside = slice(there[0], there[-1] + 1)
-    values, rows, stamps = values[inside], rows[inside], None if stamps is None else stamps[inside]
+    values, rows, place, stamps = values[inside], rows[inside], place[inside], _taken(stamps, inside)
+    largest = np.nanmax(np.abs(values))
+    if largest > LARGEST or 0 < largest < 1 / LARGEST:
+        row = rows[np.nanargmax(np.abs(values))]
+        raise DataError(f"{name}, row {row}: {largest:g} is too large or small to compute with; scale the series")
     if missing == "refuse":
         _refuse(name, values, rows, stamps)
     if missing == "skip":
         kept = ~np.isnan(values)
-        values, rows, stamps = values[kept], rows[kept], None if stamps is None else stamps[kept]
-    grid, positions = _placed(name, stamps, rows, evenly=missing == "skip") if stamps is not None else (Rows(), None)
-    if missing != "skip" and positions is not None:
+        values, rows, place, stamps = values[kept], rows[kept], place[kept], _taken(stamps, kept)
+    grid: Timeline = Rows(int(place[0]) + 1)
+    positions: Positions | None = place - place[0]
+    if stamps is not None:
+        grid, positions = _placed(name, stamps, rows, evenly=missing == "skip")
+    if positions is not None and missing != "skip":
         values = _gaps_opened(name, values, rows, grid, positions, refused=missing == "refuse")
-    filled, known = _filled(values, missing), ~np.isnan(values)
-    if len(filled) > 1 and filled.min() == filled.max():
-        raise DataError(f"{name}: all of its {len(filled):,} values are {filled[0]:g}, so there is nothing to predict")
-    return Series(name, filled, known, grid)
+    elif positions is not None and positions[-1] >= len(positions):
+        grid = Skipping(grid, tuple(positions.tolist()))
+    left_out = given - (inside.stop - inside.start)
+    return Series(name, _filled(values, missing), ~np.isnan(values), grid, left_out=int(left_out))
+
+
+def _taken(stamps: Stamps | None, kept: slice | npt.NDArray[np.bool_]) -> Stamps | None:
+    return None if stamps is None else stamps[kept]
 
 
 def _refuse(name: str, values: Values, rows: Positions, stamps: Stamps | None) -> None:
@@ -124,7 +150,8 @@ def _placed(name: str, stamps: Stamps, rows: Positions, *, evenly: bool) -> tupl
     step = np.diff(stamps)
     for i in np.flatnonzero(step == step.dtype.type(0))[:1]:
         raise DataError(
-            f"{name}, rows {rows[i]} and {rows[i + 1]}: {_shown(stamps[i])} is there twice; keep one of them"
+            f"{name}, rows {rows[i]} and {rows[i + 1]}: {_shown(stamps[i])} is there twice; keep one of them, "
+            "or name the column that tells the series apart with --id"
         )
     grid = timeline(stamps)
     if grid is not None:
@@ -144,12 +171,12 @@ def _shown(stamp: Any) -> str:
     if isinstance(stamp, np.datetime64):
         midnight = stamp == stamp.astype("datetime64[D]")
         return str(np.datetime_as_string(stamp, unit="D" if midnight else "s"))
-    return f"{stamp:.12g}"
+    return written_number(float(stamp))
 
 
 def _long(step: Any) -> str:
     if not isinstance(step, np.timedelta64):
-        return f"{step:.12g}"
+        return written_number(float(step))
     for unit, name in ((DAY, "days"), (HOUR, "hours"), (MINUTE, "minutes")):
         if step >= unit:
             return f"{step / unit:g} {name}"

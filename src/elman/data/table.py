@@ -5,8 +5,10 @@ long    unique_id, ds, y                       a name is a series
 """
 
 import csv
+import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -17,7 +19,7 @@ import numpy.typing as npt
 
 from elman.data.read import text_chunks
 from elman.data.series import Missing, Series, Values, series
-from elman.data.timeline import MICROSECONDS, Positions, Stamps
+from elman.data.timeline import MICROSECONDS, Positions, Stamps, Utc
 from elman.errors import ConfigError, DataError
 from elman.names import no_such, printable
 
@@ -28,6 +30,7 @@ LONG: Final = ("unique_id", "ds", "y")
 TIMES: Final = ("ds", "date", "time", "datetime", "timestamp", "day", "month", "year")
 """Names, in lower case, of a column that is taken for the time where none is named."""
 TABLES: Final = (".csv", ".tsv", ".parquet", ".csv.gz", ".tsv.gz", ".csv.zst", ".tsv.zst")
+YEAR_MONTH: Final = re.compile(r"(1[89]|2[01])\d\d(0[1-9]|1[0-2])")
 LARGEST_FIELD: Final = 2**24
 
 
@@ -69,7 +72,8 @@ def read_series(
 
     Args:
         path: a CSV or Parquet file, or `-` for CSV on standard input.
-        columns: the columns with the values; none takes `y` of a long table, every numeric one of a wide table.
+        columns: the columns with the values, one by one or with commas; none takes `y` of a long table, every numeric
+            one of a wide table.
         time: the column with the time; None looks for a usual name, then for a first column of dates.
         date_format: how dates are written, as for `datetime.strptime`; None expects ISO 8601, or numbers.
         ids: the column that names the series of a long table; None takes `unique_id` where there is one.
@@ -80,22 +84,30 @@ def read_series(
         DataError: the file cannot be read as a table, or a series cannot be used; names the row.
     """
     table = _parquet(path) if _is_parquet(path) else _csv(path)
+    columns = list(dict.fromkeys(name for text in columns for name in _named(table, text)))
     ids = "unique_id" if ids is None and "unique_id" in table.columns else ids
     time = time or _time_column(table, date_format, taken={*columns, ids})
     if ids is None:
-        stamps = None if time is None else _stamps(table, time, date_format)
+        stamps, utc = (None, False) if time is None else _stamps(table, time, date_format)
         names, notes = _value_columns(table, columns, time)
         rows = np.arange(1, len(table.column(names[0])) + 1)
-        parts = [(name, table.column(name), stamps, rows) for name in names]
+        parts = [(name, table.column(name), stamps, rows, utc) for name in names]
     else:
         parts, notes = _long(table, ids, time, date_format, columns), []
     found = []
-    for name, cells, given, unsorted in parts:
-        values = _numbers(table, name, cells, unsorted)
-        stamps, values, rows, note = _sorted(name, values, given, unsorted)
+    for name, cells, given, unsorted, utc in parts:
+        shown = printable(name)
+        values = _numbers(table, shown, cells, unsorted)
+        stamps, values, rows, note = _sorted(shown, values, given, unsorted)
         notes += note
-        found.append(series(name, values, stamps, missing, rows))
+        one = series(shown, values, stamps, missing, rows)
+        found.append(replace(one, timeline=Utc(one.timeline)) if utc else one)
     return found, notes
+
+
+def _named(table: Table, text: str) -> list[str]:
+    """The columns that a text names: one whose name holds commas, or several."""
+    return [text] if text in table.columns else [name for name in text.split(",") if name]
 
 
 def _is_parquet(path: str) -> bool:
@@ -108,18 +120,25 @@ def _is_parquet(path: str) -> bool:
 def _csv(path: str) -> Table:
     """A CSV file with a header; the separator is the one of , ; tab | that the header holds most often."""
     name = "standard input" if path == "-" else printable(path)
-    lines = _lines(text_chunks([path]))
-    header = next(lines, "")
+    try:
+        lines = _lines(text_chunks([path]))
+        header = next(lines, "")
+    except DataError as error:
+        raise DataError(_for_tables(str(error))) from error
     separator = max(",;\t|", key=header.count)
     csv.field_size_limit(LARGEST_FIELD)
     rows = csv.reader(chain([header], lines), delimiter=separator)
     try:
         names = [cell.strip() for cell in next(rows, [])]
-        body = [row for row in rows if row]
+        body = [row or [""] * len(names) for row in rows]
+    except DataError as error:
+        raise DataError(_for_tables(str(error))) from error
     except csv.Error as error:
         raise DataError(f"{name}, line {rows.line_num}: no CSV ({error}); write it again as plain CSV") from error
-    if names and all(_is_number(cell) for cell in names):
-        raise DataError(f"{name}: the first row is {', '.join(names[:3])}, numbers and no names: add a row of names")
+    while body and not any(body[-1]):
+        body.pop()
+    if any(map(_is_number, names)) and all(_is_number(cell) or _date(cell, None) for cell in names):
+        raise DataError(f"{name}: the first row is {', '.join(names[:3])}, values and no names: add a row of names")
     twice = [cell for i, cell in enumerate(names) if cell in names[:i]]
     if twice:
         raise DataError(f"{name}: two columns are called {twice[0]!r}: give them different names")
@@ -135,14 +154,19 @@ def _csv(path: str) -> Table:
 
 def _lines(chunks: Iterable[str]) -> Iterator[str]:
     """The text line by line, ends included."""
-    rest = ""
+    ends, rest = io.IncrementalNewlineDecoder(None, translate=True), ""
     for chunk in chunks:
-        *whole, rest = (rest + chunk).splitlines(keepends=True)
-        if rest.endswith("\n"):
-            whole, rest = [*whole, rest], ""
-        yield from whole
+        *whole, rest = (rest + ends.decode(chunk)).split("\n")
+        for line in whole:
+            yield f"{line}\n"
     if rest:
         yield rest
+
+
+def _for_tables(message: str) -> str:
+    """What is wrong with a text, with a remedy for tables."""
+    cause = message.split(": ")
+    return ": ".join(cause[:2]).split("; ")[0] + "; give a CSV in UTF-8, or Parquet"
 
 
 def _parquet(path: str) -> Table:
@@ -184,8 +208,14 @@ def _numbers(table: Table, name: str, cells: Cells, rows: Positions) -> Values:
         return np.array(filled, np.float64)
     except ValueError:
         at = next(i for i, cell in enumerate(filled) if not _is_number(cell))
-        comma = "; write decimals with a point" if _is_number(cells[at].replace(",", ".")) else ""
-        raise DataError(f"{table.name}: {name}, row {rows[at]}: {cells[at]!r} is no number{comma}") from None
+        raise DataError(f"{table.name}: {name}, row {rows[at]}: {cells[at]!r} is no number{_hint(cells[at])}") from None
+
+
+def _hint(cell: str) -> str:
+    """How to write what was meant as a number."""
+    if re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d*)?", cell):
+        return "; leave out the commas between thousands"
+    return "; write decimals with a point" if _is_number(cell.replace(",", ".")) else ""
 
 
 def _time_column(table: Table, date_format: str | None, taken: set[str | None]) -> str | None:
@@ -194,8 +224,8 @@ def _time_column(table: Table, date_format: str | None, taken: set[str | None]) 
     usual = [name for known in TIMES for name in free if name.lower() == known]
     if usual or not free:
         return usual[0] if usual else None
-    first = table.columns[free[0]][0]
-    return free[0] if not _is_number(first) and _date(first, date_format) is not None else None
+    firsts = {name: table.columns[name][0] for name in free}
+    return next((n for n, cell in firsts.items() if not _is_number(cell) and _date(cell, date_format)), None)
 
 
 def _date(cell: str, date_format: str | None) -> datetime | None:
@@ -203,16 +233,23 @@ def _date(cell: str, date_format: str | None) -> datetime | None:
         return datetime.fromisoformat(cell) if date_format is None else datetime.strptime(cell, date_format)
     except ValueError:
         return None
+    except re.error as error:
+        raise ConfigError(f"--date-format {date_format}: {error}; see the codes of Python's strptime") from error
 
 
-def _stamps(table: Table, name: str, date_format: str | None, rows: Positions | None = None) -> Stamps:
-    """The time of every row: numbers such as years, or dates; those with a zone in UTC."""
+def _stamps(table: Table, name: str, date_format: str | None, rows: Positions | None = None) -> tuple[Stamps, bool]:
+    """The time of every row: numbers such as years, or dates; whether those had a zone, and are in UTC now."""
     cells = table.column(name)
     cells = cells if rows is None else [cells[row - 1] for row in rows]
-    if date_format is None and all(map(_is_number, cells)) and not all(len(cell) == 8 for cell in cells):
-        numbers = np.array(cells, np.float64)
-        if np.isfinite(numbers).all():
-            return numbers
+    if date_format is None and all(map(YEAR_MONTH.fullmatch, cells)):
+        return np.array([f"{cell[:4]}-{cell[4:]}" for cell in cells], MICROSECONDS), False
+    compact = all(cell.isdigit() and len(cell) == 8 for cell in cells)  # 20240301
+    if date_format is None and not compact and sum(map(_is_number, cells)) > len(cells) / 2:
+        rows = np.arange(1, len(cells) + 1) if rows is None else rows
+        numbers = _numbers(table, name, cells, rows)
+        for row in rows[~np.isfinite(numbers)][:1]:
+            raise DataError(f"{table.name}: {name}, row {row}: the time is missing; fill it in, or leave the row out")
+        return numbers, False
     dates = [_date(cell, date_format) for cell in cells]
     zoned = [date is not None and date.tzinfo is not None for date in dates]
     for i, (cell, date) in enumerate(zip(cells, dates, strict=True)):
@@ -226,8 +263,14 @@ def _stamps(table: Table, name: str, date_format: str | None, rows: Positions | 
             raise DataError(
                 f"{table.name}: {name}, row {row}: {cell!r}, but some dates have a time zone and some have none"
             )
-    naive = [d.astimezone(UTC).replace(tzinfo=None) if d.tzinfo else d for d in dates if d is not None]
-    return np.array(naive, MICROSECONDS)
+    there = [date for date in dates if date is not None]
+    midnights = all(date.time() == datetime.min.time() for date in there)
+    if not zoned[0] or midnights:  # days of a place are days, whatever its clocks do
+        return np.array([date.replace(tzinfo=None) for date in there], MICROSECONDS), False
+    try:
+        return np.array([date.astimezone(UTC).replace(tzinfo=None) for date in there], MICROSECONDS), True
+    except OverflowError as error:
+        raise DataError(f"{table.name}: {name}: a date near the year 1 or 9999 has no universal time") from error
 
 
 def _value_columns(table: Table, asked: Sequence[str], time: str | None) -> tuple[list[str], list[str]]:
@@ -236,11 +279,18 @@ def _value_columns(table: Table, asked: Sequence[str], time: str | None) -> tupl
         return [name for name in asked if table.column(name)], []
     names = [name for name in table.columns if name != time]
     # A column counts as numeric if most of its cells are: then a slip of the pen is an error, not a silent omission.
-    values = [name for name in names if _mostly_numbers(table.columns[name])]
+    values = [name for name in names if _mostly_numbers(table.columns[name]) and not _is_index(table, name)]
     if not values:
-        raise DataError(f"{table.name}: no column is numeric ({', '.join(names) or 'there is none but the time'})")
+        hints = {_hint(cell) for name in names for cell in table.columns[name][:1]} - {""}
+        listed = ", ".join(names) or "there is none but the time"
+        raise DataError(f"{table.name}: no column is numeric ({listed}){''.join(sorted(hints)[:1])}")
     left_out = [name for name in names if name not in values]
-    return values, [f"left out, since they are no numbers: {', '.join(left_out)}"] if left_out else []
+    return values, [f"left out, since they are no values: {', '.join(map(repr, left_out))}"] if left_out else []
+
+
+def _is_index(table: Table, name: str) -> bool:
+    """Whether a column only counts the rows, as one without a name does that pandas writes."""
+    return not name and table.columns[name] == [str(i) for i in range(len(table.columns[name]))]
 
 
 def _mostly_numbers(cells: Cells) -> bool:
@@ -248,7 +298,7 @@ def _mostly_numbers(cells: Cells) -> bool:
     return sum(map(_is_number, there)) > len(there) / 2
 
 
-Part = tuple[str, Cells, Stamps | None, Positions]
+Part = tuple[str, Cells, Stamps | None, Positions, bool]
 
 
 def _long(table: Table, ids: str, time: str | None, date_format: str | None, columns: Sequence[str]) -> list[Part]:
@@ -264,8 +314,8 @@ def _long(table: Table, ids: str, time: str | None, date_format: str | None, col
     parts: list[Part] = []
     for name, at in by_name.items():
         rows: npt.NDArray[np.int64] = np.array(at, np.int64) + 1
-        stamps = None if time is None else _stamps(table, time, date_format, rows)
-        parts.append((name, [cells[row] for row in at], stamps, rows))
+        stamps, utc = (None, False) if time is None else _stamps(table, time, date_format, rows)
+        parts.append((name, [cells[row] for row in at], stamps, rows, utc))
     return parts
 
 

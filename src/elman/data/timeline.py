@@ -37,8 +37,9 @@ class Timeline(Protocol):
 
 @dataclass(frozen=True)
 class Rows:
-    """No stamps: the rows themselves, counted from 1."""
+    """No stamps: the rows themselves, counted from `first`."""
 
+    first: int = 1
     season: int | None = None
 
     def positions(self, stamps: Stamps) -> Positions:
@@ -47,7 +48,51 @@ class Rows:
 
     def at(self, position: int) -> str:
         """The number of the row."""
-        return str(position + 1)
+        return str(self.first + position)
+
+
+@dataclass(frozen=True)
+class Skipping:
+    """A grid of which only some steps are there; what follows the last of them is even again."""
+
+    grid: "Timeline"
+    there: tuple[int, ...]
+    """The positions that are, growing."""
+
+    @property
+    def season(self) -> int | None:
+        """That of the grid."""
+        return self.grid.season
+
+    def positions(self, stamps: Stamps) -> Positions | None:
+        """As the grid has them."""
+        return self.grid.positions(stamps)
+
+    def at(self, position: int) -> str:
+        """The stamp of the position-th step that is there, or of one after the last."""
+        after = position - len(self.there) + 1
+        return self.grid.at(self.there[-1] + after if after > 0 else self.there[position])
+
+
+@dataclass(frozen=True)
+class Utc:
+    """A grid of stamps that had time zones, in universal time."""
+
+    grid: "Timeline"
+
+    @property
+    def season(self) -> int | None:
+        """That of the grid."""
+        return self.grid.season
+
+    def positions(self, stamps: Stamps) -> Positions | None:
+        """As the grid has them."""
+        return self.grid.positions(stamps)
+
+    def at(self, position: int) -> str:
+        """The stamp there, with its zone."""
+        stamp = self.grid.at(position)
+        return f"{stamp}Z" if "T" in stamp else stamp
 
 
 @dataclass(frozen=True)
@@ -66,7 +111,7 @@ class Numbers:
 
     def at(self, position: int) -> str:
         """The number there."""
-        return f"{self.first + position * self.step:.12g}"
+        return written_number(self.first + position * self.step)
 
 
 @dataclass(frozen=True)
@@ -144,8 +189,10 @@ class Months:
         """The stamps so many months after the first."""
         month = self.first.astype("datetime64[M]")
         begins = (month + apart).astype(MICROSECONDS)
-        if not self.last_day:
-            return np.asarray(begins + (self.first - month.astype(MICROSECONDS)))
+        if not self.last_day:  # a 30th of February is the last of it
+            time = self.first - self.first.astype("datetime64[D]")
+            ends = (month + apart + 1).astype(MICROSECONDS) - DAY + time
+            return np.asarray(np.minimum(begins + (self.first - month.astype(MICROSECONDS)), ends))
         before_next = (month + 1).astype(MICROSECONDS) - self.first
         return np.asarray((month + apart + 1).astype(MICROSECONDS) - before_next)
 
@@ -204,6 +251,11 @@ def _usual(distances: npt.NDArray[np.generic], otherwise: float) -> float:
         return otherwise
     values, times = np.unique(distances, return_counts=True)
     return float(values[times.argmax()])
+
+
+def written_number(number: float) -> str:
+    """A number as one writes it: whole ones without a point, others with all of their digits."""
+    return str(int(number)) if number == int(number) and abs(number) < 2**53 else f"{number:.15g}"
 
 
 def _written(stamp: np.datetime64, first: np.datetime64, *, whole_days: bool) -> str:

@@ -23,7 +23,7 @@ class Backtest:
     predicted: Values
     """(N, K)"""
     errors: Values
-    """(N, K): observed less predicted, NaN where nothing was observed."""
+    """(N, K): observed less predicted, NaN where nothing was observed, infinite where nothing finite was predicted."""
 
     @property
     def mse(self) -> Values:
@@ -67,7 +67,8 @@ def backtest(fitted: Fitted, series: Series, first: int, end: int, horizon: int)
     at = origins[:, None] + np.arange(1, horizon + 1)
     observed = np.where(series.known, series.values, np.nan)
     truth = np.where(at < end, observed[np.minimum(at, end - 1)], np.nan)
-    return Backtest(origins, predicted, np.where(np.isnan(truth), np.nan, truth - predicted))
+    errors = np.where(np.isfinite(predicted), truth - predicted, np.inf)
+    return Backtest(origins, predicted, np.where(np.isnan(truth), np.nan, errors))
 
 
 def naive_error(values: Values, known: np.ndarray, season: int) -> float:

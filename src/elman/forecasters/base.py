@@ -31,8 +31,8 @@ class Forecaster(Protocol):
     def __call__(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """The value expected after each of inputs (B, T), NaN where too few were read, and the state after the last."""
 
-    def history(self, values: Tensor) -> tuple[Tensor, State]:
-        """Predictions (T,) after each of values (T,), read as one stream, and the state after each, (T, ...)."""
+    def history(self, values: Tensor, origins: Tensor) -> tuple[Tensor, State]:
+        """Of values (T,), read as one stream: predictions after, and the states (N, ...) at, each of origins (N,)."""
 
     def parameter_count(self) -> int:
         """How many numbers were learnt."""
@@ -59,10 +59,10 @@ class Windowed(ABC):
         read = torch.cat((state[0], inputs), 1)
         return self.expected(read.unfold(1, self.tau, 1)), (read[:, inputs.shape[1] :],)
 
-    def history(self, values: Tensor) -> tuple[Tensor, State]:
-        """All at once: the states are windows of the same numbers, not copies."""
+    def history(self, values: Tensor, origins: Tensor) -> tuple[Tensor, State]:
+        """The windows that end at the origins."""
         read = torch.cat((self.initial(1)[0][0], values))
-        windows = read.unfold(0, self.tau, 1)
+        windows = read.unfold(0, self.tau, 1)[origins]
         return self.expected(windows), (windows[:, 1:],)
 
 
@@ -74,7 +74,7 @@ class Stateful(nn.Module, ABC):
         """The state before anything was read."""
 
     @torch.no_grad()
-    def history(self, values: Tensor) -> tuple[Tensor, State]:
+    def history(self, values: Tensor, origins: Tensor) -> tuple[Tensor, State]:
         """One value after the other; a long series as `STREAMS` streams, each warmed on the `WARM` values before it."""
         streams = STREAMS if len(values) > LONG else 1
         warm, length = (WARM, -(-len(values) // streams)) if streams > 1 else (0, len(values))
@@ -88,8 +88,8 @@ class Stateful(nn.Module, ABC):
             if step >= warm:
                 predictions.append(prediction[:, 0])
                 states.append(state)
-        joined = (torch.stack(each, 1).flatten(0, 1)[: len(values)] for each in zip(*states, strict=True))
-        return torch.stack(predictions, 1).flatten()[: len(values)], tuple(joined)
+        joined = tuple(torch.stack(each, 1).flatten(0, 1)[origins] for each in zip(*states, strict=True))
+        return torch.stack(predictions, 1).flatten()[origins], joined
 
 
 def roll(model: Forecaster, first: Tensor, state: State, steps: int) -> Tensor:
@@ -114,7 +114,15 @@ def ahead(model: Forecaster, values: Tensor, origins: Tensor, steps: int) -> Ten
         origins: (N,) indices into `values`.
         steps: K, at least 1.
     """
-    first, states = model.history(values[: int(origins.max()) + 1])
+    first, states = model.history(values[: int(origins.max()) + 1], origins)
     width = sum(s[0].numel() for s in states) or 1
-    pieces = origins.split(max(1, ROWS // width))
+    pieces = torch.arange(len(origins)).split(max(1, ROWS // width))
     return torch.cat([roll(model, first[at], tuple(s[at] for s in states), steps) for at in pieces])
+
+
+@torch.no_grad()
+def one_step(model: Forecaster, values: Tensor) -> Tensor:
+    """The prediction (T,) after each of values (T,), read as one stream."""
+    origins = torch.arange(len(values))
+    pieces = origins.split(max(1, ROWS // model.tau)) if isinstance(model, Windowed) else [origins]
+    return torch.cat([model.history(values, at)[0] for at in pieces])

@@ -15,7 +15,7 @@ import torch
 from elman.cells import CELLS
 from elman.errors import ConfigError, DataError
 from elman.forecasters import learn, linear
-from elman.forecasters.base import Forecaster, ahead
+from elman.forecasters.base import Forecaster, ahead, one_step
 from elman.forecasters.linear import Known, Values
 from elman.names import no_such
 
@@ -63,7 +63,7 @@ def _seasonal(task: Task, season: int) -> Forecaster:
 KINDS: dict[str, Kind] = {
     "last": Kind(lambda _task, _tau: linear.last(), 1, learns=False, windowed=False),
     "seasonal": Kind(_seasonal, 0, learns=False),
-    "mean": Kind(lambda _task, tau: linear.mean(tau), 16, learns=False),
+    "mean": Kind(lambda t, tau: linear.mean(tau, len(t.values)), 16, learns=False),
     "ar": Kind(lambda t, tau: linear.least_squares(t.values, t.known, tau), 4, learns=False),
     "ridge": Kind(lambda t, tau: linear.ridge(t.values, t.known, tau, t.horizon), 64, learns=False),
     "mlp": Kind(lambda t, tau: learn.mlp(t.values, t.known, tau, t.seed), 16),
@@ -129,8 +129,7 @@ class Fitted:
 
     def one_step(self, values: Values) -> Values:
         """The prediction (T,) of each of `values` from those before it; NaN where these were too few."""
-        with torch.no_grad():
-            after: Values = self.model.history(self._standardised(values))[0].numpy()
+        after: Values = one_step(self.model, self._standardised(values)).numpy()
         return np.concatenate((np.array([np.nan]), after[:-1])) * self.deviation + self.mean
 
     def free(self, values: Values, steps: int) -> Values:
@@ -168,7 +167,7 @@ def fit(
     kind, window = parse(name)
     known = np.ones(len(values), np.bool_) if known is None else known
     mean, deviation = (float(values.mean()), float(values.std())) if kind.standardised else (0.0, 1.0)
-    if not (deviation > 0 and np.isfinite(deviation) and np.isfinite(mean)):
-        raise DataError(f"the {len(values):,} training values are all alike or too large: there is nothing to predict")
+    if values.min() == values.max():
+        raise DataError(f"all of the {len(values):,} training values are {values[0]:g}: there is nothing to predict")
     task = Task((values - mean) / deviation, known, horizon, season, seed)
     return Fitted(kind.fit(task, window), mean, deviation)

@@ -14,7 +14,7 @@ from elman.forecasters.base import Windowed, ahead
 Values = npt.NDArray[np.float64]
 Known = npt.NDArray[np.bool_]
 
-EXAMPLES = 200_000  # the last so many windows are fitted to
+EXAMPLES, NUMBERS = 200_000, 2**25  # the last so many windows are fitted to, or windows of so many numbers in all
 STRENGTHS = 10.0 ** np.arange(-4, -0.9, 0.5)  # of the ridge that are tried, times the number of examples
 VALIDATED = 0.25  # the share of the training values, at their end, that the strength is chosen on
 ORIGINS = 500  # from which it is judged, at most
@@ -57,18 +57,25 @@ def seasonal(season: int) -> Linear:
     return Linear(f"seasonal-{season}", np.eye(season)[0])
 
 
-def mean(tau: int) -> Linear:
-    """The mean of the last tau values."""
+def mean(tau: int, values: int) -> Linear:
+    """The mean of the last tau of so many values.
+
+    Raises:
+        DataError: there are not as many.
+    """
+    if tau > values:
+        raise DataError(f"mean-{tau} needs {tau:,} training values and there are {values:,}: take a shorter window")
     return Linear(f"mean-{tau}", np.full(tau, 1 / tau))
 
 
 def examples(values: Values, known: Known, tau: int, name: str) -> tuple[Values, Values]:
-    """Windows (N, tau) and the value after each, (N,): those of them that were observed, the last `EXAMPLES` at most.
+    """Windows (N, tau) and the value after each, (N,): those of them that were observed, the last ones of very many.
 
     Raises:
         DataError: there are none.
     """
-    targets = np.flatnonzero(known[tau:])[-EXAMPLES:]
+    most = max(2 * tau, min(EXAMPLES, NUMBERS // tau))
+    targets = np.flatnonzero(known[tau:])[-most:]
     if not len(targets):
         raise DataError(
             f"{name} needs more than {tau} training values and there are {len(values):,}: "
