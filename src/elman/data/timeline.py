@@ -217,6 +217,8 @@ def _numbers(stamps: Stamps) -> Timeline | None:
     distances = np.diff(stamps)
     if not len(distances):
         return Numbers(float(stamps[0]), 1.0)
+    if distances.max() > 1e9 * distances.min():
+        return None
     # Written decimals are not exact: distances that agree to a millionth are one.
     units = np.rint(distances / distances.min() * 1e6).astype(np.int64)
     step = float(distances[units == _usual(units, 0)].mean())
