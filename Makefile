@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 DEMO_MINUTES ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint types acceptance bench clean
+.PHONY: demo test lint types sanitize acceptance bench clean
 
 demo: $(STAMP)  ## train on the embedded text for a minute; ends with the table and a continuation
 	$(BIN)/elman train python-docs --minutes $(DEMO_MINUTES) $(if $(DEMO_RUN),--run $(DEMO_RUN))
@@ -22,6 +22,9 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
+sanitize: $(STAMP)  ## the native engine under the address and undefined-behaviour sanitizers
+	native/sanitized $(BIN)/python
+
 acceptance: $(STAMP)  ## published results, minutes each; needs The Time Machine (ELMAN_DATA_HOME or a download)
 	$(PYTEST) -m acceptance -s
 
@@ -31,7 +34,7 @@ bench: $(STAMP)  ## speed against plain PyTorch, interleaved; writes benchmarks/
 	$(BIN)/python benchmarks/counting.py
 	$(BIN)/python benchmarks/reading.py > benchmarks/results/reading.json
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group all --editable ".[all]"

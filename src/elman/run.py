@@ -27,11 +27,13 @@ from elman.data.batches import Coverage, coverage
 from elman.data.corpus import Corpus, read_corpus
 from elman.data.sources import SOURCES
 from elman.disk import RunLock, refusals, replace_file
+from elman.engines.native import INSTRUCTIONS
 from elman.environment import device_for, environment
 from elman.errors import ConfigError, DataError, DivergedError, ModelError
 from elman.generation import encode_prompt, generate
 from elman.models.base import Network
 from elman.models.build import network
+from elman.models.recurrent import Recurrent
 from elman.rng import numpy_generator
 from elman.saving import build_network, find, finite, model_files, to_json
 from elman.store import Checkpoints, read_folder
@@ -136,7 +138,14 @@ def begin(path: Path, config: Config) -> Job:
     covered, counts = coverage_of(config, corpus), bounds.counts(corpus.train.ids, len(corpus.vocab))
     with refusals("make", path):
         path.mkdir(parents=True)
-    return Job(path, config, corpus, model, training, counts, covered, [])
+    return Job(path, config, corpus, model, training, counts, covered, _slower(config, model))
+
+
+def _slower(config: Config, model: Network) -> list[str]:
+    """Why the engine is not the fastest that there is, where that is so."""
+    if INSTRUCTIONS or config.engine != "auto" or model.device.type != "cpu" or not isinstance(model, Recurrent):
+        return []
+    return [f"engine {model.engine_name}: native is faster, but elman was installed without a C++ compiler"]
 
 
 def _is_text(name: str) -> bool:

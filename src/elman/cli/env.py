@@ -17,9 +17,10 @@ def command(
 ) -> int:
     """Print versions, threads, devices and directories."""
     from elman.data.sources.time_machine import data_home
+    from elman.engines.native import INSTRUCTIONS
     from elman.environment import environment
 
-    facts = environment() | {"data_home": str(data_home())}
+    facts = environment() | {"native": INSTRUCTIONS or None, "data_home": str(data_home())}
     if json:
         print(json_module.dumps({"schema_version": 1} | facts))
         return 0

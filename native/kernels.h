@@ -1,0 +1,43 @@
+// What a recurrence needs, and what every build of the kernels offers: one struct of pointers, one table of functions.
+#pragma once
+#include <cstdint>
+
+namespace elman {
+
+enum Cell { TANH = 0, RELU = 1, GRU = 2, LSTM = 3 };
+
+// T steps, B rows, H units, G gates; everything is row-major and time-major, float32.
+struct Problem {
+  int64_t T, B, H;
+  int threads;
+  const int64_t* ids;  // (T, B) rows of `asks`, or null: row t * B + b is its own
+  const float* asks;   // what the input asks of every gate, b_x included: (V, G*H) with ids, (T*B, G*H) without
+  const float* W_h;    // (G*H, H)
+  const float* b_h;    // (G*H,)
+  const float* h0;     // (B, H)
+  const float* c0;     // (B, H), LSTM
+  float* outputs;      // (T, B, H)
+  float* cells;        // (T, B, H), LSTM: the memory after every step
+  float* gates;        // (T, B, 4H): GRU r, z, n and u_n; LSTM i, f, g, o
+  const float* d_outputs;            // (T, B, H)
+  const float *d_h_last, *d_c_last;  // (B, H)
+  float* d_asked;                    // (T, B, D): Elman D = H; GRU D = 4H: r, z, n of the past, n of the input; LSTM 4H
+  float *d_h, *d_c;                  // (B, H): the gradients of h0 and c0
+};
+
+struct Kernels {
+  const char* name;
+  bool (*forward)(int cell, const Problem&);   // false where memory ran out
+  bool (*backward)(int cell, const Problem&);
+  // d_table[ids[n]] += d[n], for N rows of `columns` numbers that lie `stride` apart; d_table (V, ldt) starts as zeros
+  void (*scatter)(int64_t N, int64_t columns, int64_t stride, const int64_t* ids, const float* d, int64_t ldt,
+                  float* d_table, int threads);
+};
+
+extern const Kernels kernels_plain;
+#if defined(ELMAN_X86)
+extern const Kernels kernels_avx2;
+extern const Kernels kernels_avx512;
+#endif
+
+}  // namespace elman

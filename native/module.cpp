@@ -1,0 +1,86 @@
+// The Python side: which builds of the kernels this processor runs, and calls with addresses of tensors.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+
+namespace nb = nanobind;
+using elman::Kernels;
+
+namespace {
+
+// The builds that run here, the fastest first.
+std::vector<const Kernels*> usable() {
+  std::vector<const Kernels*> found;
+#if defined(ELMAN_X86)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq"))
+    found.push_back(&elman::kernels_avx512);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&elman::kernels_avx2);
+#endif
+  found.push_back(&elman::kernels_plain);
+  return found;
+}
+
+const Kernels& named(const std::string& name) {
+  for (const Kernels* kernels : usable())
+    if (name == kernels->name) return *kernels;
+  throw std::invalid_argument("this processor does not run the instruction set " + name);
+}
+
+template <class T> T* at(size_t address) { return reinterpret_cast<T*>(address); }
+
+elman::Problem problem(nb::dict d) {
+  const auto size = [&](const char* key) { return nb::cast<int64_t>(d[key]); };
+  const auto in = [&](const char* key) { return at<float>(d.contains(key) ? nb::cast<size_t>(d[key]) : 0); };
+  elman::Problem a{};
+  a.T = size("T"), a.B = size("B"), a.H = size("H"), a.threads = int(size("threads"));
+  a.ids = at<const int64_t>(d.contains("ids") ? nb::cast<size_t>(d["ids"]) : 0);
+  a.asks = in("asks"), a.W_h = in("W_h"), a.b_h = in("b_h"), a.h0 = in("h0"), a.c0 = in("c0");
+  a.outputs = in("outputs"), a.cells = in("cells"), a.gates = in("gates");
+  a.d_outputs = in("d_outputs"), a.d_h_last = in("d_h_last"), a.d_c_last = in("d_c_last");
+  a.d_asked = in("d_asked"), a.d_h = in("d_h"), a.d_c = in("d_c");
+  return a;
+}
+
+void run(const std::string& isa, int cell, bool back, nb::dict arguments) {
+  const Kernels& kernels = named(isa);
+  const elman::Problem a = problem(arguments);
+  bool done;
+  {
+    const nb::gil_scoped_release released;
+    done = (back ? kernels.backward : kernels.forward)(cell, a);
+  }
+  if (!done) throw std::bad_alloc();
+}
+
+void scatter(const std::string& isa, int64_t N, int64_t columns, int64_t stride, size_t ids, size_t d, int64_t ldt,
+             size_t d_table, int threads) {
+  const Kernels& kernels = named(isa);
+  const nb::gil_scoped_release released;
+  kernels.scatter(N, columns, stride, at<const int64_t>(ids), at<const float>(d), ldt, at<float>(d_table), threads);
+}
+
+std::vector<std::string> instruction_sets() {
+  std::vector<std::string> names;
+  for (const Kernels* kernels : usable()) names.emplace_back(kernels->name);
+  return names;
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+  m.doc() = "Recurrences compiled for this machine; see elman.engines.native.";
+  m.def("instruction_sets", &instruction_sets, "The builds that run here, the fastest first.");
+  m.def("run", &run, nb::arg("isa"), nb::arg("cell"), nb::arg("back"), nb::arg("arguments"),
+        "A layer over a sequence, forward or back; arguments by name, sizes and addresses (native/kernels.h).");
+  m.def("scatter", &scatter, nb::arg("isa"), nb::arg("N"), nb::arg("columns"), nb::arg("stride"), nb::arg("ids"),
+        nb::arg("d"), nb::arg("ldt"), nb::arg("d_table"), nb::arg("threads"), "Adds rows up where their ids say.");
+}
