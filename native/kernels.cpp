@@ -91,7 +91,7 @@ template <int C> constexpr int MR() { return C == LSTM ? 6 : 8; }
 constexpr int BACK_NV = 2, BACK_MR = 8;
 #else
 template <int C> constexpr int NV() { return C <= RELU ? 2 : gates<C>(); }
-template <int C> constexpr int MR() { return C <= RELU ? 6 : C == GRU ? 4 : 2; }
+template <int C> constexpr int MR() { return C <= RELU ? 6 : C == GRU ? 4 : 3; }
 constexpr int BACK_NV = 2, BACK_MR = 6;
 #endif
 template <int C> constexpr int units() { return C <= RELU ? NV<C>() * VL : VL; }  // of a panel
@@ -99,11 +99,20 @@ template <int C> constexpr int units() { return C <= RELU ? NV<C>() * VL : VL; }
 // sums[i][j] += A[i][k] * panel[k][j] over K; rows of A lie `stride` apart.
 template <int R, int N> INLINE void multiply(const float* A, int64_t stride, const float* panel, int64_t K, Vec (&sums)[R][N]) {
   for (int64_t k = 0; k < K; k++, panel += N * VL) {
-    Vec w[N];
-    for (int j = 0; j < N; j++) w[j] = load(panel + j * VL);
-    for (int i = 0; i < R; i++) {
-      const Vec a = all(A[i * stride + k]);
-      for (int j = 0; j < N; j++) sums[i][j] += a * w[j];
+    if constexpr (R < N) {  // whichever is fewer stays in registers beside the sums, the other passes through one
+      Vec a[R];
+      for (int i = 0; i < R; i++) a[i] = all(A[i * stride + k]);
+      for (int j = 0; j < N; j++) {
+        const Vec w = load(panel + j * VL);
+        for (int i = 0; i < R; i++) sums[i][j] += a[i] * w;
+      }
+    } else {
+      Vec w[N];
+      for (int j = 0; j < N; j++) w[j] = load(panel + j * VL);
+      for (int i = 0; i < R; i++) {
+        const Vec a = all(A[i * stride + k]);
+        for (int j = 0; j < N; j++) sums[i][j] += a * w[j];
+      }
     }
   }
 }
