@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from elman.rivals import Learning
 
 EXAMPLES = """Examples:
-  elman compare book.txt                             # n-gram, mlp, elman, gru, lstm
+  elman compare book.txt                    # n-gram, mlp, elman, gru, lstm
   elman compare book.txt --models 3-gram,gru,lstm --seeds 3 --epochs 5
-  elman compare sine --models ridge-128,gru --seeds 3  # forecasters, from the same origins
-  elman compare runs/a runs/b                        # on the held-out text they share
-  elman compare runs/a runs/words --on other.txt     # in bits per character
-Models: N-gram, ngram (chooses N), laplace-N, witten-bell-N, mlp, bag (5 tokens, order lost), elman, elman-relu,
-gru, lstm; NAME-reversed reads the text from its end. Always beside them: uniform, unigram, xz and bz2. Other settings:
---config, as for elman train. A series (sine, a CSV or Parquet file) is compared as elman forecast does."""
+  elman compare sine --models ridge-128,gru --seeds 3     # forecasters
+  elman compare runs/a runs/b               # on the held-out text they share
+  elman compare runs/a runs/words --on other.txt    # in bits per character
+Models: N-gram, ngram (chooses N), laplace-N, witten-bell-N, mlp, bag (5 tokens,
+order lost), elman, elman-relu, gru, lstm; NAME-reversed reads the text from its
+end. Always beside them: uniform, unigram, xz and bz2. Other settings: --config,
+as for elman train. A series (sine, a CSV or Parquet file) is compared as elman
+forecast does."""
 
 FLAGS = (
     "level", "clean", "limit", "held_out", "hidden", "dropout", "device",

@@ -24,12 +24,13 @@ LONGEST_NAME = 150  # bytes of a file's name that a series gives it
 WIDTH = 100  # columns of the tables, whatever the terminal: a figure that is cut is a wrong figure
 
 EXAMPLES = """Examples:
-  elman forecast sine                             # the lecture's series, the model chosen by back-test
-  elman forecast sales.csv --horizon 14           # every numeric column, dates found by themselves
-  elman forecast sales.csv --columns shop --model ridge-28 --model gru --seeds 3
+  elman forecast sine                         # the lecture's series
+  elman forecast sales.csv --horizon 14       # every numeric column
+  elman forecast sales.csv --columns shop --model ridge-28,gru --seeds 3
   elman forecast sales.csv --missing previous --season 7 --json
-Models: last, seasonal, mean, ar, ridge, mlp, mlp-reference, and every cell (elman, gru, lstm), one step ahead or, as
-gru-ahead, trained on its own outputs; a window may follow (ridge-128). auto tries them and takes the best."""
+Models: last, seasonal, mean, ar, ridge, mlp, mlp-reference, and every cell
+(elman, gru, lstm), one step ahead or, as gru-ahead, trained on its own outputs;
+a window may follow (ridge-128). auto tries them and takes the best."""
 
 
 def command(
@@ -56,7 +57,7 @@ def command(
         list[str] | None, Parameter(negative="", help="Columns with values [default: y, or all that are numeric].")
     ] = None,
     time: Annotated[str | None, Parameter(help="Column with the time [default: found by its name or dates].")] = None,
-    date_format: Annotated[str | None, Parameter(help="How dates are written, as %%d/%%m/%%Y [default: ISO].")] = None,
+    date_format: Annotated[str | None, Parameter(help="How dates are written, as %d/%m/%Y [default: ISO].")] = None,
     ids: Annotated[
         str | None, Parameter(name="--id", help="Column that names the series of a long table [default: unique_id].")
     ] = None,
