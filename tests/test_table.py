@@ -183,6 +183,12 @@ def test_many_rows_are_read(tmp_path):
     np.testing.assert_array_equal(found.values, np.arange(n) % 97)
 
 
+def test_a_time_in_several_columns_is_not_guessed(tmp_path):
+    path = written(tmp_path, "year,month,y\n2024,1,5\n2024,2,6\n2025,1,7\n")
+    with pytest.raises(ConfigError, match="the time is in the columns month, year: join them into one"):
+        read_series(path)
+
+
 def test_names_of_columns_may_hold_commas(tmp_path):
     path = written(tmp_path, 'a,"b, c",d\n1,2,3\n3,5,4\n')
     assert list(values(read_series(path, columns=["b, c"])[0])) == ["b, c"]

@@ -3,6 +3,7 @@
 import csv
 import io
 import json as json_module
+import math
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -277,12 +278,12 @@ def _named(model: dict[str, Any], one: dict[str, Any]) -> str:
 
 def _mean(values: Sequence[float]) -> float:
     """The mean of what is there, infinite if nothing is."""
-    there = [v for v in values if v == v]  # noqa: PLR0124 - NaN alone differs from itself
+    there = [v for v in values if not math.isnan(v)]
     return sum(there) / len(there) if there else float("inf")
 
 
 def _figure(value: float) -> str:
-    if value != value or value == float("inf"):  # noqa: PLR0124 - NaN alone differs from itself
+    if not math.isfinite(value):
         return "-"
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.1e}" if abs(value) >= 1e6 else f"{value:,.0f}"
 

@@ -29,6 +29,7 @@ NOTHING: Final = frozenset({"", "na", "n/a", "nan", "null", "none", "nat"})
 LONG: Final = ("unique_id", "ds", "y")
 TIMES: Final = ("ds", "date", "time", "datetime", "timestamp", "day", "month", "year")
 """Names, in lower case, of a column that is taken for the time where none is named."""
+PARTS: Final = ("day", "month", "year")
 TABLES: Final = (".csv", ".tsv", ".parquet", ".csv.gz", ".tsv.gz", ".csv.zst", ".tsv.zst")
 YEAR_MONTH: Final = re.compile(r"(1[89]|2[01])\d\d(0[1-9]|1[0-2])")
 LARGEST_FIELD: Final = 2**24
@@ -222,6 +223,12 @@ def _time_column(table: Table, date_format: str | None, taken: set[str | None]) 
     """The column of the time, where one can be told."""
     free = [name for name in table.columns if name not in taken]
     usual = [name for known in TIMES for name in free if name.lower() == known]
+    parts = [name for name in usual if name.lower() in PARTS]
+    if len(parts) > 1 and usual[0] in parts:
+        raise ConfigError(
+            f"{table.name}: the time is in the columns {', '.join(parts)}: join them into one, such as 2024-03-01, "
+            "or name one with --time"
+        )
     if usual or not free:
         return usual[0] if usual else None
     firsts = {name: table.columns[name][0] for name in free}

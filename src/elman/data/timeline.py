@@ -52,12 +52,10 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Skipping:
-    """A grid of which only some steps are there; what follows the last of them is even again."""
+class Over:
+    """A grid seen through another."""
 
     grid: "Timeline"
-    there: tuple[int, ...]
-    """The positions that are, growing."""
 
     @property
     def season(self) -> int | None:
@@ -67,6 +65,14 @@ class Skipping:
     def positions(self, stamps: Stamps) -> Positions | None:
         """As the grid has them."""
         return self.grid.positions(stamps)
+
+
+@dataclass(frozen=True)
+class Skipping(Over):
+    """A grid of which only some steps are there; what follows the last of them is even again."""
+
+    there: tuple[int, ...]
+    """The positions that are, growing."""
 
     def at(self, position: int) -> str:
         """The stamp of the position-th step that is there, or of one after the last."""
@@ -75,19 +81,8 @@ class Skipping:
 
 
 @dataclass(frozen=True)
-class Utc:
+class Utc(Over):
     """A grid of stamps that had time zones, in universal time."""
-
-    grid: "Timeline"
-
-    @property
-    def season(self) -> int | None:
-        """That of the grid."""
-        return self.grid.season
-
-    def positions(self, stamps: Stamps) -> Positions | None:
-        """As the grid has them."""
-        return self.grid.positions(stamps)
 
     def at(self, position: int) -> str:
         """The stamp there, with its zone."""
