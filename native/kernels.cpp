@@ -9,6 +9,9 @@
 #include <memory>
 #include <type_traits>
 #include "kernels.h"
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -36,6 +39,9 @@ typedef float Vec __attribute__((vector_size(VL * 4)));
 typedef float Loose __attribute__((vector_size(VL * 4), aligned(4), may_alias));
 
 typedef int32_t Ints __attribute__((vector_size(VL * 4)));
+typedef uint32_t Words __attribute__((vector_size(VL * 4)));
+typedef uint32_t LooseWords __attribute__((vector_size(VL * 4), aligned(4), may_alias));
+typedef uint16_t Halves __attribute__((vector_size(VL * 2)));
 
 INLINE Vec all(float x) { return x - Vec{}; }
 INLINE Vec load(const float* p) { return *reinterpret_cast<const Loose*>(p); }
@@ -54,7 +60,8 @@ INLINE void store(float* p, Vec v, int n) {
 }
 
 // e^x - 1 for x of -87 to 87: x = n log 2 + r, a polynomial in r (Cephes), and 2^n in the exponent. NaN stays NaN.
-INLINE Vec expm1(Vec x) {
+// `less` 0 gives e^x itself.
+INLINE Vec expm1(Vec x, float less = 1.0f) {
   const Vec magic = all(12582912.0f);  // 1.5 * 2^23: what is added to it is rounded to a whole number
   const Vec shifted = x * 1.44269504088896341f + magic, n = shifted - magic;
   const Vec r = x - n * 0.693359375f - n * -2.12194440e-4f;
@@ -65,7 +72,7 @@ INLINE Vec expm1(Vec x) {
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r;
   const Vec power = (Vec)(((Ints)shifted - (Ints)magic + 127) << 23);
-  return power * p + (power - 1.0f);
+  return power * p + (power - less);
 }
 INLINE Vec within(Vec x, float limit) {
   x = limit < x ? all(limit) : x;
@@ -94,51 +101,104 @@ template <int C> constexpr int NV() { return C <= RELU ? 2 : gates<C>(); }
 template <int C> constexpr int MR() { return C <= RELU ? 6 : C == GRU ? 4 : 3; }
 constexpr int BACK_NV = 2, BACK_MR = 6;
 #endif
-template <int C> constexpr int units() { return C <= RELU ? NV<C>() * VL : VL; }  // of a panel
+template <int C> constexpr int units() { return C <= RELU ? NV<C>() * VL : VL; }  // of a panel, in forward products
 
-// sums[i][j] += A[i][k] * panel[k][j] over K; rows of A lie `stride` apart.
-template <int R, int N> INLINE void multiply(const float* A, int64_t stride, const float* panel, int64_t K, Vec (&sums)[R][N]) {
-  for (int64_t k = 0; k < K; k++, panel += N * VL) {
+// Products read words of 32 bits: a float32 number, or two bfloat16 ones that follow each other along the sum. Sums are
+// float32 in either.
+struct F32 {
+  static constexpr int PER = 1;  // numbers in a word
+};
+struct BF16 {
+  static constexpr int PER = 2;
+};
+using Word = uint32_t;
+
+// The upper 16 bits of float32 numbers, rounded to even; a NaN stays one.
+INLINE Words rounded(Vec x) {
+  const Words w = (Words)x, up = (w + 0x7fff + (w >> 16 & 1)) >> 16;
+  return x == x ? up : w >> 16 | 0x40;
+}
+template <class S> INLINE Words word(Vec low, Vec high) {
+  if constexpr (S::PER == 1) return (Words)low;
+  return rounded(low) | rounded(high) << 16;
+}
+template <class S> INLINE Vec multiplied(Vec sum, Words a, Words w) {
+  if constexpr (S::PER == 1) return sum + (Vec)a * (Vec)w;
+#ifdef __AVX512BF16__
+  return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)w);
+#else
+  return sum + (Vec)(a & 0xffff0000u) * (Vec)(w & 0xffff0000u) + (Vec)(a << 16) * (Vec)(w << 16);
+#endif
+}
+
+// sums[i][j] += A[i][k] * panel[k][j] over K words; rows of A lie `down` apart, the words of a row `along`.
+template <class S, int R, int N>
+INLINE void multiply(const Word* A, int64_t down, int64_t along, const Word* panel, int64_t K, Vec (&sums)[R][N]) {
+  for (int64_t k = 0; k < K; k++, panel += N * VL, A += along) {
     if constexpr (R < N) {  // whichever is fewer stays in registers beside the sums, the other passes through one
-      Vec a[R];
-      for (int i = 0; i < R; i++) a[i] = all(A[i * stride + k]);
+      Words a[R];
+      for (int i = 0; i < R; i++) a[i] = A[i * down] + Words{};
       for (int j = 0; j < N; j++) {
-        const Vec w = load(panel + j * VL);
-        for (int i = 0; i < R; i++) sums[i][j] += a[i] * w;
+        const Words w = *reinterpret_cast<const LooseWords*>(panel + j * VL);
+        for (int i = 0; i < R; i++) sums[i][j] = multiplied<S>(sums[i][j], a[i], w);
       }
     } else {
-      Vec w[N];
-      for (int j = 0; j < N; j++) w[j] = load(panel + j * VL);
+      Words w[N];
+      for (int j = 0; j < N; j++) w[j] = *reinterpret_cast<const LooseWords*>(panel + j * VL);
       for (int i = 0; i < R; i++) {
-        const Vec a = all(A[i * stride + k]);
-        for (int j = 0; j < N; j++) sums[i][j] += a * w[j];
+        const Words a = A[i * down] + Words{};
+        for (int j = 0; j < N; j++) sums[i][j] = multiplied<S>(sums[i][j], a, w[j]);
       }
     }
   }
 }
 
-// Weights in the order in which tiles read them; what lies beyond the last unit is 0.
-template <int C> void pack_forward(const Problem& a, int64_t panel, float* out) {
-  const int64_t H = a.H, first = panel * units<C>();
-  constexpr int N = NV<C>();
-  std::memset(out, 0, H * N * VL * sizeof(float));
-  for (int j = 0; j < N; j++) {
-    const int64_t unit = first + (C <= RELU ? j * VL : 0), row = (C <= RELU ? 0 : j * H) + unit;
-    for (int64_t block = 0; block < H; block += 16)  // a cache line of each row at a time
-      for (int lane = 0; lane < VL && unit + lane < H; lane++)
-        for (int64_t k = block; k < block + 16 && k < H; k++) out[(k * N + j) * VL + lane] = a.W_h[(row + lane) * H + k];
-  }
+// Numbers k to k+n-1 of a row of words, from a vector.
+template <class S> INLINE void put(Word* row, int64_t k, Vec v, int n) {
+  if constexpr (S::PER == 1) return store(reinterpret_cast<float*>(row) + k, v, n);
+  const Halves halves = __builtin_convertvector(rounded(v), Halves);
+  std::memcpy(reinterpret_cast<uint16_t*>(row) + k, &halves, 2 * (n < VL ? n : VL));
 }
-void pack_backward(const Problem& a, int64_t K, int64_t panel, float* out) {
-  const int64_t first = panel * BACK_NV * VL, n = a.H - first < BACK_NV * VL ? a.H - first : BACK_NV * VL;
-  for (int64_t k = 0; k < K; k++) {
-    std::memcpy(out + k * BACK_NV * VL, a.W_h + k * a.H + first, n * sizeof(float));
-    std::memset(out + k * BACK_NV * VL + n, 0, (BACK_NV * VL - n) * sizeof(float));
-  }
+constexpr int64_t words(int64_t numbers, int per) { return (numbers + per - 1) / per; }
+
+// `width` columns of K numbers as a panel: word k of column j at k * pitch + j; columns from n on are 0. Columns lie
+// `across` apart, their numbers `down`. A panel narrower than
+// a vector is written past its width: what belongs there comes after it.
+template <class S>
+void pack(const float* from, int64_t across, int64_t down, int64_t n, int64_t width, int64_t K, Word* out, int64_t pitch) {
+  const int64_t last = words(K, S::PER);
+  for (int64_t block = 0; block < last; block += 16)  // a cache line of each column at a time
+    for (int64_t j = 0; j < width; j += VL)
+      for (int64_t k = block; k < block + 16 && k < last; k++) {
+        const float* at = from + j * across + k * S::PER * down;
+        const bool whole = n - j >= VL;
+        const int left = int((n < width ? n : width) - j);
+        Vec parts[2] = {};
+        for (int part = 0; part < S::PER && k * S::PER + part < K; part++, at += down)
+          if (across == 1 && whole) parts[part] = load(at);
+          else for (int lane = 0; lane < VL && lane < left; lane++) parts[part][lane] = at[lane * across];
+        const Words w = word<S>(parts[0], parts[1]);
+        std::memcpy(out + k * pitch + j, &w, whole && j == 0 ? 4 * VL : 4 * (width - j < VL ? width - j : VL));
+      }
+}
+
+// What the tiles of a layer read: packed weights, and the rows of the step before in words, at the parity of its step.
+struct Operands {
+  const Word* panels;
+  int64_t size;     // words of a panel
+  Word* rows;       // (2, B, stride)
+  int64_t stride;   // no power of two, which would put all rows into the same corner of the cache
+  int64_t K;        // words of a row
+  Word* row(const Problem& a, int64_t t, int64_t b) const { return rows + ((t & 1) * a.B + b) * stride; }
+};
+
+// The gates that step t keeps for the way back, four vectors of a row's units from `unit` on.
+INLINE float* kept(const Problem& a, int64_t t, int64_t b, int64_t unit) {
+  return a.gates + ((t * ((a.H + VL - 1) / VL) + unit / VL) * a.B + b) * 4 * VL;
 }
 
 // One tile: R rows from row b on, the units of one panel, step t.
-template <int C, int R> void forward_tile(const Problem& a, int64_t t, int64_t b, int64_t panel, const float* P) {
+template <class S, int C, int R> void forward_tile(const Problem& a, const Operands& o, int64_t t, int64_t b, int64_t panel) {
   const int64_t H = a.H, first = panel * units<C>();
   const float* before = (t ? a.outputs + (t - 1) * a.B * H : a.h0) + b * H;
   constexpr int N = NV<C>();
@@ -154,30 +214,37 @@ template <int C, int R> void forward_tile(const Problem& a, int64_t t, int64_t b
       sums[i][j] = C == GRU && j == 2 ? bias : left > 0 ? bias + load(asks[i] + at, left) : Vec{};
     }
   }
-  multiply<R, N>(before, H, P, H, sums);
+  multiply<S, R, N>(o.row(a, t - 1, b), o.stride, 1, o.panels + panel * o.size, o.K, sums);
   for (int i = 0; i < R; i++) {
     const int64_t row = t * a.B + b + i;
     float* out = a.outputs + row * H + first;
+    Word* words = o.row(a, t, b + i);
     const int n = int(H - first);
     if constexpr (C <= RELU) {
-      for (int j = 0; j < N && n > j * VL; j++)
-        store(out + j * VL, C == TANH ? tanh(sums[i][j]) : relu(sums[i][j]), n - j * VL);
+      for (int j = 0; j < N && n > j * VL; j++) {
+        const Vec h = C == TANH ? tanh(sums[i][j]) : relu(sums[i][j]);
+        store(out + j * VL, h, n - j * VL);
+        put<S>(words, first + j * VL, h, n - j * VL);
+      }
     } else {
-      float* kept = a.gates + row * 4 * H + first;
+      float* gates = kept(a, t, b + i, first);
+      Vec h;
       if constexpr (C == GRU) {
         const Vec r = sigmoid(sums[i][0]), z = sigmoid(sums[i][1]), u = sums[i][2];
         const Vec c = tanh(load(asks[i] + 2 * H, n) + r * u);
         const Vec parts[4] = {r, z, c, u};
-        for (int j = 0; j < 4; j++) store(kept + j * H, parts[j], n);
-        store(out, c + z * (load(before + i * H + first, n) - c), n);
+        for (int j = 0; j < 4; j++) store(gates + j * VL, parts[j]);
+        h = c + z * (load(before + i * H + first, n) - c);
       } else {
         const Vec parts[4] = {sigmoid(sums[i][0]), sigmoid(sums[i][1]), tanh(sums[i][2]), sigmoid(sums[i][3])};
-        for (int j = 0; j < 4; j++) store(kept + j * H, parts[j], n);
+        for (int j = 0; j < 4; j++) store(gates + j * VL, parts[j]);
         const float* memory = (t ? a.cells + (t - 1) * a.B * H : a.c0) + (b + i) * H + first;
         const Vec c = parts[1] * load(memory, n) + parts[0] * parts[2];
         store(a.cells + row * H + first, c, n);
-        store(out, parts[3] * tanh(c), n);
+        h = parts[3] * tanh(c);
       }
+      store(out, h, n);
+      put<S>(words, first, h, n);
     }
   }
 }
@@ -185,10 +252,17 @@ template <int C, int R> void forward_tile(const Problem& a, int64_t t, int64_t b
 template <int C> constexpr int owed() { return C <= RELU ? 1 : 4; }  // gradients of a unit that `d_asked` holds
 
 // d_h of step t is what step t+1 owes through W_h, plus what its outputs and the sequel ask; then back through the gates.
-template <int C, int R> void backward_tile(const Problem& a, int64_t t, int64_t b, int64_t panel, const float* P) {
+template <class S, int C, int R> void backward_tile(const Problem& a, const Operands& o, int64_t t, int64_t b, int64_t panel) {
   const int64_t H = a.H, stride = owed<C>() * H, first = panel * BACK_NV * VL;
   Vec sums[R][BACK_NV] = {};
-  if (t < a.T - 1) multiply<R, BACK_NV>(a.d_asked + ((t + 1) * a.B + b) * stride, stride, P, gates<C>() * H, sums);
+  for (int i = 0; i < R && t >= 0; i++) {  // what comes after the product is fetched meanwhile
+    const int64_t row = t * a.B + b + i;
+    __builtin_prefetch(a.d_outputs + row * H + first);
+    for (int k = 0; k < owed<C>(); k++) __builtin_prefetch(a.d_asked + row * stride + k * H + first, 1);
+    for (int k = 0; C > RELU && k < BACK_NV * 4 * VL; k += 16)
+      __builtin_prefetch(kept(a, t, b + i, first + k / (4 * VL) * VL) + k % (4 * VL));
+  }
+  if (t < a.T - 1) multiply<S, R, BACK_NV>(o.row(a, t + 1, b), o.stride, 1, o.panels + panel * o.size, o.K, sums);
   for (int i = 0; i < R; i++)
     for (int j = 0; j < BACK_NV; j++) {
       const int64_t unit = first + j * VL, row = t * a.B + b + i, at = (b + i) * H + unit;
@@ -203,29 +277,33 @@ template <int C, int R> void backward_tile(const Problem& a, int64_t t, int64_t 
       }
       d_h += load(a.d_outputs + row * H + unit, n);
       float* d = a.d_asked + row * stride + unit;
+      Word* words = o.row(a, t, b + i);
       if constexpr (C <= RELU) {
         const Vec h = load(a.outputs + row * H + unit, n);
-        store(d, C == TANH ? d_h * (1.0f - h * h) : (h > 0.0f ? d_h : Vec{}), n);
+        const Vec d_a = C == TANH ? d_h * (1.0f - h * h) : (h > 0.0f ? d_h : Vec{});
+        store(d, d_a, n);
+        put<S>(words, unit, d_a, n);
       } else {
-        const float* kept = a.gates + row * 4 * H + unit;
-        Vec g[4];
-        for (int k = 0; k < 4; k++) g[k] = load(kept + k * H, n);
+        const float* from = kept(a, t, b + i, unit);
+        Vec g[4], parts[4];
+        for (int k = 0; k < 4; k++) g[k] = load(from + k * VL);
         if constexpr (C == GRU) {
           const Vec r = g[0], z = g[1], c = g[2], u = g[3];
           const Vec before = load((t ? a.outputs + (t - 1) * a.B * H : a.h0) + at, n);
           const Vec d_c = d_h * (1.0f - z) * (1.0f - c * c);
-          const Vec parts[4] = {d_c * u * r * (1.0f - r), d_h * (before - c) * z * (1.0f - z), d_c * r, d_c};
-          for (int k = 0; k < 4; k++) store(d + k * H, parts[k], n);
+          parts[0] = d_c * u * r * (1.0f - r), parts[1] = d_h * (before - c) * z * (1.0f - z);
+          parts[2] = d_c * r, parts[3] = d_c;
           store(a.d_h + at, d_h * z, n);
         } else {
           const Vec c = load(a.cells + row * H + unit, n), squashed = tanh(c);
           const Vec before = load((t ? a.cells + (t - 1) * a.B * H : a.c0) + at, n);
           const Vec d_c = load((t == a.T - 1 ? a.d_c_last : a.d_c) + at, n) + d_h * g[3] * (1.0f - squashed * squashed);
-          const Vec parts[4] = {d_c * g[2] * g[0] * (1.0f - g[0]), d_c * before * g[1] * (1.0f - g[1]),
-                                d_c * g[0] * (1.0f - g[2] * g[2]), d_h * squashed * g[3] * (1.0f - g[3])};
-          for (int k = 0; k < 4; k++) store(d + k * H, parts[k], n);
+          parts[0] = d_c * g[2] * g[0] * (1.0f - g[0]), parts[1] = d_c * before * g[1] * (1.0f - g[1]);
+          parts[2] = d_c * g[0] * (1.0f - g[2] * g[2]), parts[3] = d_h * squashed * g[3] * (1.0f - g[3]);
           store(a.d_c + at, d_c * g[1], n);
         }
+        for (int k = 0; k < 4; k++) store(d + k * H, parts[k], n);
+        for (int k = 0; k < gates<C>(); k++) put<S>(words, k * H + unit, parts[k], n);
       }
     }
 }
@@ -249,12 +327,11 @@ template <int M, class Tile> INLINE void in_blocks(int64_t b0, int64_t b1, Tile 
 }
 
 struct Free {
-  void operator()(float* p) const { std::free(p); }
+  void operator()(Word* p) const { std::free(p); }
 };
-using Buffer = std::unique_ptr<float, Free>;
-Buffer buffer(int64_t numbers) {
-  const size_t bytes = (numbers * sizeof(float) + 63) / 64 * 64;
-  return Buffer(static_cast<float*>(std::aligned_alloc(64, bytes)));
+using Buffer = std::unique_ptr<Word, Free>;
+Buffer buffer(int64_t count) {
+  return Buffer(static_cast<Word*>(std::aligned_alloc(64, (count * sizeof(Word) + 63) / 64 * 64)));
 }
 
 // work(panel) for all panels, shared out; then each thread its rows: rows(b0, b1).
@@ -276,45 +353,156 @@ template <class Pack, class Rows> void in_parallel(const Problem& a, int64_t pan
   }
 }
 
-template <int C> bool forward_of(const Problem& a) {
-  const int64_t panels = (a.H + units<C>() - 1) / units<C>(), size = a.H * NV<C>() * VL;
-  const Buffer packed = buffer(panels * size);
-  if (!packed) return false;
-  float* P = packed.get();
+// Packs weights of K numbers into `panels`, lets rows(b0, b1, operands) go through them; false where memory ran out.
+template <class S, class Pack, class Rows> bool layer(const Problem& a, int64_t K, int64_t panels, int64_t width, Pack pack_one, Rows rows) {
+  Operands o{};
+  o.K = words(K, S::PER), o.size = o.K * width, o.stride = (o.K + 63) / 64 * 64 + 16;
+  const Buffer packed = buffer(panels * o.size), both = buffer(2 * a.B * o.stride);
+  if (!packed || !both) return false;
+  o.panels = packed.get(), o.rows = both.get();
+  std::memset(o.rows, 0, 2 * a.B * o.stride * sizeof(Word));  // an odd number of bfloat16 ends in a 0
   in_parallel(
-      a, panels, [&](int64_t panel) { pack_forward<C>(a, panel, P + panel * size); },
-      [&](int64_t b0, int64_t b1) {
-        for (int64_t t = 0; t < a.T; t++)
-          for (int64_t panel = 0; panel < panels; panel++)
-            in_blocks<MR<C>()>(b0, b1, [&](auto R, int64_t b) {
-              forward_tile<C, decltype(R)::value>(a, t, b, panel, P + panel * size);
-            });
-      });
+      a, panels, [&](int64_t panel) { pack_one(panel, packed.get() + panel * o.size); },
+      [&](int64_t b0, int64_t b1) { rows(b0, b1, o); });
   return true;
 }
 
-template <int C> bool backward_of(const Problem& a) {
-  const int64_t K = gates<C>() * a.H, panels = (a.H + BACK_NV * VL - 1) / (BACK_NV * VL), size = K * BACK_NV * VL;
-  const Buffer packed = buffer(panels * size);
-  if (!packed) return false;
-  float* P = packed.get();
-  in_parallel(
-      a, panels, [&](int64_t panel) { pack_backward(a, K, panel, P + panel * size); },
-      [&](int64_t b0, int64_t b1) {
-        for (int64_t t = a.T - 1; t >= -1; t--)
-          for (int64_t panel = 0; panel < panels; panel++)
-            in_blocks<BACK_MR>(b0, b1, [&](auto R, int64_t b) {
-              backward_tile<C, decltype(R)::value>(a, t, b, panel, P + panel * size);
-            });
-      });
+template <class S, int C> bool forward_of(const Problem& a) {
+  constexpr int N = NV<C>(), each = units<C>();  // the vectors of a unit's gates are packed side by side
+  const auto pack_one = [&](int64_t panel, Word* out) {
+    if (C <= RELU) return pack<S>(a.W_h + panel * each * a.H, a.H, 1, a.H - panel * each, each, a.H, out, each);
+    for (int j = 0; j < N; j++)
+      pack<S>(a.W_h + (j * a.H + panel * each) * a.H, a.H, 1, a.H - panel * each, VL, a.H, out + j * VL, N * VL);
+  };
+  return layer<S>(a, a.H, (a.H + each - 1) / each, N * VL, pack_one, [&](int64_t b0, int64_t b1, const Operands& o) {
+    for (int64_t b = b0; b < b1; b++)
+      for (int64_t k = 0; k < a.H; k += VL) put<S>(o.row(a, -1, b), k, load(a.h0 + b * a.H + k, int(a.H - k)), int(a.H - k));
+    for (int64_t t = 0; t < a.T; t++)
+      for (int64_t panel = 0; panel < (a.H + each - 1) / each; panel++)
+        in_blocks<MR<C>()>(b0, b1, [&](auto R, int64_t b) { forward_tile<S, C, decltype(R)::value>(a, o, t, b, panel); });
+  });
+}
+
+template <class S, int C> bool backward_of(const Problem& a) {
+  constexpr int width = BACK_NV * VL;
+  const int64_t K = gates<C>() * a.H, panels = (a.H + width - 1) / width;
+  const auto pack_one = [&](int64_t panel, Word* out) {
+    pack<S>(a.W_h + panel * width, 1, a.H, a.H - panel * width, width, K, out, width);
+  };
+  return layer<S>(a, K, panels, width, pack_one, [&](int64_t b0, int64_t b1, const Operands& o) {
+    for (int64_t t = a.T - 1; t >= -1; t--)
+      for (int64_t panel = 0; panel < panels; panel++)
+        in_blocks<BACK_MR>(b0, b1, [&](auto R, int64_t b) { backward_tile<S, C, decltype(R)::value>(a, o, t, b, panel); });
+  });
+}
+
+template <class S> bool forward_in(int cell, const Problem& a) {
+  return cell == TANH ? forward_of<S, TANH>(a) : cell == RELU ? forward_of<S, RELU>(a)
+       : cell == GRU  ? forward_of<S, GRU>(a)  : forward_of<S, LSTM>(a);
+}
+template <class S> bool backward_in(int cell, const Problem& a) {
+  return cell == TANH ? backward_of<S, TANH>(a) : cell == RELU ? backward_of<S, RELU>(a)
+       : cell == GRU  ? backward_of<S, GRU>(a)  : backward_of<S, LSTM>(a);
+}
+bool forward(int cell, const Problem& a) { return a.bfloat16 ? forward_in<BF16>(cell, a) : forward_in<F32>(cell, a); }
+bool backward(int cell, const Problem& a) { return a.bfloat16 ? backward_in<BF16>(cell, a) : backward_in<F32>(cell, a); }
+
+constexpr int64_t STRETCH = 256, CHUNK = 192;  // words of a sum, and rows, whose packed form stays in the cache
+
+// Rows m0 to m1 and columns n0 to n1 of a product, by one thread, whose own are `panel` and `chunk`. Every stretch of a sum
+// is added up by itself, which rounds less than one long sum.
+template <class S> void product_of(const Product& p, int64_t m0, int64_t m1, int64_t n0, int64_t n1, Word* panel, Word* chunk) {
+  constexpr int N = BACK_NV, M = BACK_MR;
+  const bool in_place = S::PER == 1 && p.ak == 1;  // rows of float32 that lie in order are read where they are
+  const int64_t step = in_place ? m1 - m0 : CHUNK;
+  for (int64_t k0 = 0; k0 < p.K; k0 += STRETCH * S::PER)
+    for (int64_t c0 = m0; c0 < m1; c0 += step) {
+      const int64_t K = p.K - k0 < STRETCH * S::PER ? p.K - k0 : STRETCH * S::PER, c1 = c0 + step < m1 ? c0 + step : m1;
+      const auto packed = [&](int64_t i) { return !in_place || c1 - i < M; };
+      const auto slot = [&](int64_t i) { return chunk + (in_place ? 0 : (i - c0) / M * (M * STRETCH + VL)); };
+      for (int64_t k = 0; k < K; k += 8)  // few rows of A at a time: their lines stay in the cache for the next columns
+        for (int64_t i = c0; i < c1; i += M)
+          if (packed(i))
+            pack<S>(p.A + i * p.ai + (k0 + k) * p.ak, p.ai, p.ak, c1 - i, M, K - k < 8 ? K - k : 8, slot(i) + k / S::PER * M, M);
+      for (int64_t n = n0; n < n1; n += N * VL) {
+        pack<S>(p.B + k0 * p.bk + n * p.bj, p.bj, p.bk, n1 - n, N * VL, K, panel, N * VL);
+        for (int64_t i = c0; i < c1; i += M) {
+          Vec sums[M][N] = {};
+          if (packed(i)) multiply<S, M, N>(slot(i), 1, M, panel, words(K, S::PER), sums);
+          else multiply<S, M, N>(reinterpret_cast<const Word*>(p.A + i * p.ai + k0), p.ai, 1, panel, K, sums);
+          for (int r = 0; r < M && i + r < c1; r++)
+            for (int j = 0; j < N && n + j * VL < n1; j++) {
+              const int left = int(n1 - n - j * VL);
+              float* to = p.C + (i + r) * p.ldc + n + j * VL;
+              const Vec sum = p.scale * sums[r][j];
+              if (k0 || p.add) store(to, load(to, left) + sum, left);
+              else store(to, p.bias ? load(p.bias + n + j * VL, left) + sum : sum, left);
+            }
+        }
+      }
+    }
+}
+
+bool product(const Product& p) {
+  const int64_t panel = STRETCH * BACK_NV * VL, each = panel + (CHUNK / BACK_MR + 1) * (BACK_MR * STRETCH + VL);
+  const Buffer own = buffer(each * p.threads);
+  if (!own) return false;
+#ifdef _OPENMP
+#pragma omp parallel num_threads(p.threads)
+#endif
+  {
+#ifdef _OPENMP
+    const int64_t me = omp_get_thread_num(), threads = omp_get_num_threads();
+#else
+    const int64_t me = 0, threads = 1;
+#endif
+    const bool by_rows = p.M >= p.N;  // the longer side is shared out
+    const int64_t all = by_rows ? p.M : p.N, unit = by_rows ? BACK_MR : BACK_NV * VL, blocks = (all + unit - 1) / unit;
+    const auto edge = [&](int64_t thread) { return blocks * thread / threads * unit < all ? blocks * thread / threads * unit : all; };
+    const int64_t from = edge(me), to = edge(me + 1);
+    Word* mine = own.get() + me * each;
+    const auto work = p.bfloat16 ? product_of<BF16> : product_of<F32>;
+    if (from < to) by_rows ? work(p, from, to, 0, p.N, mine, mine + panel) : work(p, 0, p.M, from, to, mine, mine + panel);
+  }
   return true;
 }
 
-bool forward(int cell, const Problem& a) {
-  return cell == TANH ? forward_of<TANH>(a) : cell == RELU ? forward_of<RELU>(a) : cell == GRU ? forward_of<GRU>(a) : forward_of<LSTM>(a);
-}
-bool backward(int cell, const Problem& a) {
-  return cell == TANH ? backward_of<TANH>(a) : cell == RELU ? backward_of<RELU>(a) : cell == GRU ? backward_of<GRU>(a) : backward_of<LSTM>(a);
+// nats[n] = -log softmax(x[n])[target], and x becomes the gradient of their sum: softmax(x) - one-hot(target). A target
+// below 0 costs nothing.
+void cross_entropy(int64_t N, int64_t V, float* logits, const int64_t* targets, float* nats, int threads) {
+#ifdef _OPENMP
+#pragma omp parallel for schedule(static) num_threads(threads)
+#else
+  (void)threads;
+#endif
+  for (int64_t n = 0; n < N; n++) {
+    float* x = logits + n * V;
+    const auto part = [&](int64_t j, float beyond) {
+      Vec v = load(x + j, int(V - j));
+      for (int lane = int(V - j); lane < VL; lane++) v[lane] = beyond;
+      return v;
+    };
+    Vec most = part(0, -HUGE_VALF), sums{};
+    for (int64_t j = VL; j < V; j += VL) {
+      const Vec v = part(j, -HUGE_VALF);
+      most = v > most ? v : most;
+    }
+    float top = most[0];
+    double total = 0;
+    for (int lane = 1; lane < VL; lane++) top = most[lane] > top ? most[lane] : top;
+    const float wanted = targets[n] < 0 ? 0 : x[targets[n]];
+    for (int64_t j = 0; j < V; j += VL) {
+      Vec e = expm1(within(part(j, 0) - top, 87.0f), 0.0f);
+      for (int lane = int(V - j); lane < VL; lane++) e[lane] = 0;
+      store(x + j, e, int(V - j));
+      sums += e;
+    }
+    for (int lane = 0; lane < VL; lane++) total += sums[lane];
+    const float share = targets[n] < 0 ? 0 : float(1 / total);
+    for (int64_t j = 0; j < V; j += VL) store(x + j, part(j, 0) * share, int(V - j));
+    if (targets[n] >= 0) x[targets[n]] -= 1;
+    nats[n] = targets[n] < 0 ? 0 : float(std::log(total) - (double(wanted) - top));
+  }
 }
 
 void scatter(int64_t N, int64_t columns, int64_t stride, const int64_t* ids, const float* d, int64_t ldt, float* d_table, int threads) {
@@ -338,6 +526,6 @@ void scatter(int64_t N, int64_t columns, int64_t stride, const int64_t* ids, con
 
 }  // namespace
 
-const Kernels JOIN(kernels_, ELMAN_ISA) = {TEXT(ELMAN_ISA), forward, backward, scatter};
+const Kernels JOIN(kernels_, ELMAN_ISA) = {TEXT(ELMAN_ISA), forward, backward, product, cross_entropy, scatter};
 
 }  // namespace elman

@@ -10,6 +10,7 @@ enum Cell { TANH = 0, RELU = 1, GRU = 2, LSTM = 3 };
 struct Problem {
   int64_t T, B, H;
   int threads;
+  bool bfloat16;       // whether the products read W_h, states and gradients rounded to bfloat16
   const int64_t* ids;  // (T, B) rows of `asks`, or null: row t * B + b is its own
   const float* asks;   // what the input asks of every gate, b_x included: (V, G*H) with ids, (T*B, G*H) without
   const float* W_h;    // (G*H, H)
@@ -18,17 +19,33 @@ struct Problem {
   const float* c0;     // (B, H), LSTM
   float* outputs;      // (T, B, H)
   float* cells;        // (T, B, H), LSTM: the memory after every step
-  float* gates;        // (T, B, 4H): GRU r, z, n and u_n; LSTM i, f, g, o
+  float* gates;        // T * B * 4 * (H rounded up to 16) numbers: GRU r, z, n and u_n; LSTM i, f, g, o; in vectors
   const float* d_outputs;            // (T, B, H)
   const float *d_h_last, *d_c_last;  // (B, H)
   float* d_asked;                    // (T, B, D): Elman D = H; GRU D = 4H: r, z, n of the past, n of the input; LSTM 4H
   float *d_h, *d_c;                  // (B, H): the gradients of h0 and c0
 };
 
+// C (M, N) = scale * A B, plus what C held where `add`, else plus the bias, a number a column. A number of A lies at
+// i * ai + k * ak, one of B at k * bk + j * bj.
+struct Product {
+  int64_t M, N, K;
+  const float *A, *B;
+  int64_t ai, ak, bk, bj;
+  float* C;
+  int64_t ldc;
+  const float* bias;
+  float scale;
+  bool add, bfloat16;
+  int threads;
+};
+
 struct Kernels {
   const char* name;
   bool (*forward)(int cell, const Problem&);   // false where memory ran out
   bool (*backward)(int cell, const Problem&);
+  bool (*product)(const Product&);
+  void (*cross_entropy)(int64_t N, int64_t V, float* logits, const int64_t* targets, float* nats, int threads);
   // d_table[ids[n]] += d[n], for N rows of `columns` numbers that lie `stride` apart; d_table (V, ldt) starts as zeros
   void (*scatter)(int64_t N, int64_t columns, int64_t stride, const int64_t* ids, const float* d, int64_t ldt,
                   float* d_table, int threads);
@@ -38,6 +55,7 @@ extern const Kernels kernels_plain;
 #if defined(ELMAN_X86)
 extern const Kernels kernels_avx2;
 extern const Kernels kernels_avx512;
+extern const Kernels kernels_avx512bf16;
 #endif
 
 }  // namespace elman

@@ -21,8 +21,10 @@ std::vector<const Kernels*> usable() {
 #if defined(ELMAN_X86)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq"))
+      __builtin_cpu_supports("avx512dq")) {
+    if (__builtin_cpu_supports("avx512bf16")) found.push_back(&elman::kernels_avx512bf16);
     found.push_back(&elman::kernels_avx512);
+  }
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&elman::kernels_avx2);
 #endif
   found.push_back(&elman::kernels_plain);
@@ -42,6 +44,7 @@ elman::Problem problem(nb::dict d) {
   const auto in = [&](const char* key) { return at<float>(d.contains(key) ? nb::cast<size_t>(d[key]) : 0); };
   elman::Problem a{};
   a.T = size("T"), a.B = size("B"), a.H = size("H"), a.threads = int(size("threads"));
+  a.bfloat16 = size("bfloat16");
   a.ids = at<const int64_t>(d.contains("ids") ? nb::cast<size_t>(d["ids"]) : 0);
   a.asks = in("asks"), a.W_h = in("W_h"), a.b_h = in("b_h"), a.h0 = in("h0"), a.c0 = in("c0");
   a.outputs = in("outputs"), a.cells = in("cells"), a.gates = in("gates");
@@ -59,6 +62,24 @@ void run(const std::string& isa, int cell, bool back, nb::dict arguments) {
     done = (back ? kernels.backward : kernels.forward)(cell, a);
   }
   if (!done) throw std::bad_alloc();
+}
+
+void product(const std::string& isa, int64_t M, int64_t N, int64_t K, size_t A, int64_t ai, int64_t ak, size_t B, int64_t bk,
+             int64_t bj, size_t C, int64_t ldc, size_t bias, float scale, bool add, bool bfloat16, int threads) {
+  const Kernels& kernels = named(isa);
+  bool done;
+  {
+    const nb::gil_scoped_release released;
+    done = kernels.product({M, N, K, at<const float>(A), at<const float>(B), ai, ak, bk, bj, at<float>(C), ldc,
+                            at<const float>(bias), scale, add, bfloat16, threads});
+  }
+  if (!done) throw std::bad_alloc();
+}
+
+void cross_entropy(const std::string& isa, int64_t N, int64_t V, size_t logits, size_t targets, size_t nats, int threads) {
+  const Kernels& kernels = named(isa);
+  const nb::gil_scoped_release released;
+  kernels.cross_entropy(N, V, at<float>(logits), at<const int64_t>(targets), at<float>(nats), threads);
 }
 
 void scatter(const std::string& isa, int64_t N, int64_t columns, int64_t stride, size_t ids, size_t d, int64_t ldt,
@@ -81,6 +102,12 @@ NB_MODULE(_native, m) {
   m.def("instruction_sets", &instruction_sets, "The builds that run here, the fastest first.");
   m.def("run", &run, nb::arg("isa"), nb::arg("cell"), nb::arg("back"), nb::arg("arguments"),
         "A layer over a sequence, forward or back; arguments by name, sizes and addresses (native/kernels.h).");
+  m.def("product", &product, nb::arg("isa"), nb::arg("M"), nb::arg("N"), nb::arg("K"), nb::arg("A"), nb::arg("ai"),
+        nb::arg("ak"), nb::arg("B"), nb::arg("bk"), nb::arg("bj"), nb::arg("C"), nb::arg("ldc"), nb::arg("bias"),
+        nb::arg("scale"), nb::arg("add"), nb::arg("bfloat16"), nb::arg("threads"),
+        "C = scale A B + bias, or + C; addresses and strides (native/kernels.h).");
+  m.def("cross_entropy", &cross_entropy, nb::arg("isa"), nb::arg("N"), nb::arg("V"), nb::arg("logits"), nb::arg("targets"),
+        nb::arg("nats"), nb::arg("threads"), "The cost of every row, and its gradient in place of the logits.");
   m.def("scatter", &scatter, nb::arg("isa"), nb::arg("N"), nb::arg("columns"), nb::arg("stride"), nb::arg("ids"),
         nb::arg("d"), nb::arg("ldt"), nb::arg("d_table"), nb::arg("threads"), "Adds rows up where their ids say.");
 }

@@ -10,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from elman.cells import CELLS
 from elman.config import TrainSettings
+from elman.engines import ENGINES
 from elman.errors import DivergedError
 from elman.optim import clip_gradients, optimizer_for, rate
 
+CPU = torch.device("cpu")
 S = TrainSettings(lr=2.0)
 lists = st.lists(st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=5), min_size=1, max_size=4)
 
@@ -152,7 +155,7 @@ def one_step(settings: TrainSettings):
     model = tiny(hidden=3)
     optimizer = optimizer_for(model, settings)
     for i, p in enumerate(q for q in model.parameters() if q.requires_grad):
-        p.grad = torch.linspace(-1, 1.5, p.numel()).reshape(p.shape) * (i + 1)
+        p.grad = torch.empty_like(p).copy_(torch.linspace(-1, 1.5, p.numel()).reshape(p.shape) * (i + 1))
     before, given = weights(model), {n: p.grad for n, p in model.named_parameters()}
     optimizer.step()
     return before, given, weights(model)
@@ -184,3 +187,19 @@ def test_only_what_learns_is_given_to_the_optimiser():
     assert given == {id(p) for p in model.parameters() if p.requires_grad}
     assert id(model.stack[0].start) not in given
     assert id(tiny(learn_initial=True).stack[0].start) not in given
+
+
+@pytest.mark.parametrize(
+    "engine", [name for name in ENGINES if ENGINES[name].supports(CELLS["gru"], CPU, torch.float32)]
+)
+@pytest.mark.parametrize("embedding", [0, 4])
+def test_a_gradient_lies_in_memory_as_its_parameter_does(engine, embedding):
+    """The fused optimizers of PyTorch read memory in order and see no strides."""
+    model = tiny(hidden=3, engine=engine, embedding=embedding, layers=2)
+    inputs = torch.tensor([[1, 2, 3], [2, 1, 0]])
+    nats, _ = model.cost(inputs, inputs, model.initial(2))
+    nats.backward()
+    assert not embedding or model.embed.grad is not None
+    assert embedding or not model.stack[0].W_x.is_contiguous()
+    for name, p in model.named_parameters():
+        assert p.grad is None or p.grad.stride() == p.stride(), name

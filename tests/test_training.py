@@ -99,15 +99,15 @@ def test_sequential_carries_the_state_and_random_does_not():
     for batching, carried in (("sequential", True), ("random", False)):
         model = elman.Recurrent(task(), hidden=5)
         given, returned = [], []
-        forward = model.forward
+        cost = model.cost
 
-        def spy(inputs, state, noise=None, forward=forward, given=given, returned=returned):
-            logits, after = forward(inputs, state, noise)
+        def spy(inputs, targets, state, noise=None, cost=cost, given=given, returned=returned):
+            nats, after = cost(inputs, targets, state, noise)
             given.append(state)
             returned.append(after)
-            return logits, after
+            return nats, after
 
-        model.forward = spy
+        model.cost = spy
         list(train(model, TEXT, settings=replace(FAST, batching=batching, steps=30)))
         ends = [i for i, s in enumerate(given) if not s[0].any()]
         if carried:
@@ -184,13 +184,13 @@ def test_the_same_seed_gives_the_same_bits_whatever_global_state_is():
 def test_dropout_differs_from_step_to_step():
     model = tiny(dropout=0.5)
     seen = []
-    forward = model.forward
+    cost = model.cost
 
-    def spy(inputs, state, noise=None):
+    def spy(inputs, targets, state, noise=None):
         seen.append(noise.get_state().numpy().tobytes())
-        return forward(inputs, state, noise)
+        return cost(inputs, targets, state, noise)
 
-    model.forward = spy
+    model.cost = spy
     list(train(model, TEXT, settings=FAST))
     assert len(set(seen)) == len(seen) == 25
 
@@ -347,10 +347,13 @@ def test_without_held_out_text_nothing_improves_and_patience_waits():
 def poisoned_loss(model: elman.Recurrent, at: int, change) -> None:
     """From step `at` on the loss is what `change` makes of it."""
     calls = iter(range(1, 10**6))
-    nats = model.task.nats
-    model.task.nats = lambda logits, targets: (
-        change(nats(logits, targets)) if next(calls) >= at else nats(logits, targets)
-    )
+    cost = model.cost
+
+    def changed(*arguments):
+        nats, state = cost(*arguments)
+        return (change(nats) if next(calls) >= at else nats), state
+
+    model.cost = changed
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,25 @@
 def instruction_sets() -> list[str]: ...
 def run(isa: str, cell: int, back: bool, arguments: dict[str, int]) -> None: ...
+def product(
+    isa: str,
+    M: int,
+    N: int,
+    K: int,
+    A: int,
+    ai: int,
+    ak: int,
+    B: int,
+    bk: int,
+    bj: int,
+    C: int,
+    ldc: int,
+    bias: int,
+    scale: float,
+    add: bool,
+    bfloat16: bool,
+    threads: int,
+) -> None: ...
+def cross_entropy(isa: str, N: int, V: int, logits: int, targets: int, nats: int, threads: int) -> None: ...
 def scatter(
     isa: str,
     N: int,

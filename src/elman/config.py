@@ -81,7 +81,7 @@ class ModelSettings:
     init: str = "elman"
     """Initial weights: elman, reference (normal, 0.01) or torch (uniform)."""
     engine: str = "auto"
-    """What runs the recurrence: auto, aten (PyTorch's layers), bptt (written-out gradients), loop."""
+    """What runs the recurrence: auto, native (compiled), native-bfloat16, aten (PyTorch's layers), bptt, loop."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

@@ -71,10 +71,10 @@ def optimizer_for(model: nn.Module, settings: TrainSettings) -> torch.optim.Opti
     """SGD, or AdamW (Loshchilov and Hutter 2019) whose decay acts on matrices and not on biases."""
     trained = [p for p in model.parameters() if p.requires_grad]
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(trained, lr=settings.lr, foreach=True)
+        return torch.optim.SGD(trained, lr=settings.lr, fused=True)
     matrices, vectors = [p for p in trained if p.dim() > 1], [p for p in trained if p.dim() < 2]
     groups = [
         {"params": matrices, "weight_decay": settings.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.99), foreach=True)
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.99), fused=True)

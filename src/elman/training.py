@@ -204,8 +204,7 @@ def _learn(training: Training, ids: Ids, row: Rows, started: float) -> _Cost:
     inputs, targets = (torch.from_numpy(a).to(device) for a in gather(ids, row))
     state = model.initial(len(inputs)) if row.fresh else training.carried
     noise = torch_generator(s.seed, "dropout", training.step, device=device) if model.dropout else None
-    logits, state = model(inputs, state, noise)
-    nats = model.task.nats(logits, targets)
+    nats, state = model.cost(inputs, targets, state, noise)
     training.optimizer.zero_grad()
     (nats / row.targets).backward()
     cost = float(nats.detach())

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from elman.cells import Cell, State
+from elman.data.batches import IGNORE
 
 ENGINES: dict[str, type["Engine"]] = {}
 """Every engine by the name that a user types."""
@@ -34,6 +35,8 @@ class Engine(ABC):
     """Runs one layer over a window."""
 
     name: ClassVar[str]
+    needs: ClassVar[str] = ""
+    """What it takes to run it, for whoever asked for it in vain."""
 
     def __init_subclass__(cls) -> None:
         ENGINES[cls.name] = cls
@@ -51,6 +54,19 @@ class Engine(ABC):
         `inputs` are features (B, T, I), or token ids (B, T), which mean their one-hot vectors.
         The outputs are a view of time-major memory: `outputs.transpose(0, 1)` is contiguous.
         """
+
+    @staticmethod
+    def linear(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
+        """W x + b of rows (N, I): the map from outputs to logits."""
+        return F.linear(x, W, b)
+
+    @staticmethod
+    def cost(x: Tensor, W: Tensor, b: Tensor, targets: Tensor) -> Tensor:
+        """Nats, a scalar, of the targets (N,) where W x + b are logits; a target of `IGNORE` costs nothing.
+
+        nats = -sum log softmax(W x + b)[target]
+        """
+        return F.cross_entropy(F.linear(x, W, b), targets, ignore_index=IGNORE, reduction="sum")
 
 
 def asks(inputs: Tensor, weights: Weights) -> Tensor:

@@ -101,6 +101,13 @@ class Network(nn.Module, ABC):
     def operations(self) -> int:
         """Multiplications, each with its addition, of one token."""
 
+    def cost(
+        self, inputs: Tensor, targets: Tensor, state: State, noise: Generator | None = None
+    ) -> tuple[Tensor, State]:
+        """What the targets (B, T) after each of inputs cost together, a scalar, and the state after the last."""
+        logits, state = self(inputs, state, noise)
+        return self.task.nats(logits, targets), state
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

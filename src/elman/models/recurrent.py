@@ -153,13 +153,30 @@ class Recurrent(Network):
 
     def forward(self, inputs: Tensor, state: State, noise: Generator | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V) for the token after each of inputs (B, T), and the state after the last."""
-        engine, n = self.engine, len(self.cell.states)
+        engine = self.engine
+        x, after = self._outputs(engine, inputs, state, noise)
+        logits = engine.linear(x.flatten(0, 1), self.head, self.b_q)
+        return logits.unflatten(0, x.shape[:2]).transpose(0, 1), after
+
+    def cost(
+        self, inputs: Tensor, targets: Tensor, state: State, noise: Generator | None = None
+    ) -> tuple[Tensor, State]:
+        """Nats of the targets (B, T), a scalar, and the state after the last: logits need not be kept."""
+        engine = self.engine
+        x, after = self._outputs(engine, inputs, state, noise)
+        return engine.cost(x.flatten(0, 1), self.head, self.b_q, targets.t().reshape(-1)), after
+
+    def _outputs(
+        self, engine: type[Engine], inputs: Tensor, state: State, noise: Generator | None
+    ) -> tuple[Tensor, State]:
+        """What the last layer says, time-major (T, B, H), and the state after the last step."""
+        n = len(self.cell.states)
         x = inputs if self.embed is None else F.embedding(inputs.t(), self.embed).transpose(0, 1)
         after: State = ()
         for depth, layer in enumerate(self.stack):
             x, ended = engine.run(self.cell, x, state[depth * n : (depth + 1) * n], layer.weights())
             x, after = self.drop(x, noise), after + ended
-        return F.linear(x.transpose(0, 1), self.head, self.b_q).transpose(0, 1), after
+        return x.transpose(0, 1), after
 
     def stepper(self) -> Step:
         """A function from one token a row, (B,), and a state to logits (B, V) and the next state.
