@@ -22,8 +22,9 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-sanitize: $(STAMP)  ## the native engine under the address and undefined-behaviour sanitizers
+sanitize: $(STAMP)  ## the native engine under the address and undefined-behaviour sanitizers, and for other processors
 	native/sanitized $(BIN)/python
+	native/portable
 
 acceptance: $(STAMP)  ## published results, minutes each; needs The Time Machine (ELMAN_DATA_HOME or a download)
 	$(PYTEST) -m acceptance -s

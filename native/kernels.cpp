@@ -28,8 +28,10 @@
 namespace elman {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int VL = 16;  // float32 numbers in a vector
+#if defined(ELMAN_VECTOR)
+constexpr int VL = ELMAN_VECTOR;  // float32 numbers in a vector
+#elif defined(__AVX512F__)
+constexpr int VL = 16;
 #elif defined(__AVX__)
 constexpr int VL = 8;
 #else
@@ -92,15 +94,16 @@ INLINE Vec relu(Vec x) { return x < 0.0f ? Vec{} : x; }
 // How many gates a cell has, and the tile of its forward product: NV vectors (of a gate each, or for Elman's network of
 // neighbouring units) by MR rows, as many as the registers hold.
 template <int C> constexpr int gates() { return C <= RELU ? 1 : C == GRU ? 3 : 4; }
-#if defined(__AVX512F__)
-template <int C> constexpr int NV() { return C <= RELU ? 2 : gates<C>(); }
-template <int C> constexpr int MR() { return C == LSTM ? 6 : 8; }
-constexpr int BACK_NV = 2, BACK_MR = 8;
+#if defined(__aarch64__)
+constexpr bool MANY = true;  // 32 registers, not 16
 #else
-template <int C> constexpr int NV() { return C <= RELU ? 2 : gates<C>(); }
-template <int C> constexpr int MR() { return C <= RELU ? 6 : C == GRU ? 4 : 3; }
-constexpr int BACK_NV = 2, BACK_MR = 6;
+constexpr bool MANY = VL == 16;
 #endif
+template <int C> constexpr int NV() { return C <= RELU ? 2 : gates<C>(); }
+template <int C> constexpr int MR() {
+  return C <= RELU ? (MANY ? 8 : 6) : C == GRU ? (MANY ? 8 : 4) : MANY ? 6 : 3;
+}
+constexpr int BACK_NV = 2, BACK_MR = MANY ? 8 : 6;
 template <int C> constexpr int units() { return C <= RELU ? NV<C>() * VL : VL; }  // of a panel, in forward products
 
 // Products read words of 32 bits: a float32 number, or two bfloat16 ones that follow each other along the sum. Sums are
@@ -526,6 +529,7 @@ void scatter(int64_t N, int64_t columns, int64_t stride, const int64_t* ids, con
 
 }  // namespace
 
+extern const Kernels JOIN(kernels_, ELMAN_ISA);
 const Kernels JOIN(kernels_, ELMAN_ISA) = {TEXT(ELMAN_ISA), forward, backward, product, cross_entropy, scatter};
 
 }  // namespace elman

@@ -51,7 +51,11 @@ struct Kernels {
                   float* d_table, int threads);
 };
 
+#if defined(__aarch64__)
+extern const Kernels kernels_neon;
+#else
 extern const Kernels kernels_plain;
+#endif
 #if defined(ELMAN_X86)
 extern const Kernels kernels_avx2;
 extern const Kernels kernels_avx512;

@@ -27,7 +27,11 @@ std::vector<const Kernels*> usable() {
   }
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&elman::kernels_avx2);
 #endif
+#if defined(__aarch64__)
+  found.push_back(&elman::kernels_neon);
+#else
   found.push_back(&elman::kernels_plain);
+#endif
   return found;
 }
 
