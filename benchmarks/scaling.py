@@ -2,7 +2,7 @@
 
 Units, rows, steps and threads vary one at a time, the others at H = 256, B = 32, T = 35, one thread; V = 28.
 
-    python benchmarks/scaling.py [--rounds 7] [--cells elman gru lstm] [--vary H B T threads]
+    python benchmarks/scaling.py [--rounds 7] [--cells elman gru lstm] [--vary H B T threads] [--add]
 
 writes results/scaling.json, and draws it into results/scaling.png.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from side_by_side import RESULTS, against, interleave, read, write
+from side_by_side import RESULTS, against, interleave, merged, read, write
 
 from elman.bench import elman_step, plain_step
 from elman.plots import new_figure, nice_ticks
@@ -46,6 +46,7 @@ def picture(rows: Sequence[dict[str, Any]]):
     figure = new_figure(7.0)
     panels = figure.subplots(2, 2, sharey=True)
     for axes, variable in zip(panels.flat, VALUES, strict=True):
+        axes.set_visible(any(row["varies"] == variable for row in rows))
         for cell, colour in COLOURS.items():
             for way, style, fill in (("elman", "-", "full"), (PLAIN, "--", "none")):
                 points = sorted(
@@ -87,7 +88,9 @@ def main() -> None:
     parser.add_argument("--cells", nargs="+", default=list(COLOURS), choices=list(COLOURS))
     parser.add_argument("--vary", nargs="+", default=list(VALUES), choices=list(VALUES))
     parser.add_argument("--draw", action="store_true", help="only draw what is in results/scaling.json")
+    parser.add_argument("--add", action="store_true", help="keep the other rows of results/scaling.json")
     options = parser.parse_args()
+    before = read("scaling") if options.add else None
     table = read("scaling")["result"] if options.draw else []
     for variable in [] if options.draw else options.vary:
         for cell in options.cells:
@@ -100,7 +103,8 @@ def main() -> None:
                     flush=True,
                 )
     if not options.draw:
-        write("scaling", table)
+        table = merged(before, table, ("varies", "cell", *BASE)) if before else table
+        write("scaling", table, before=before)
     picture(table).savefig(RESULTS / "scaling.png")
 
 

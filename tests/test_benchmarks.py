@@ -22,7 +22,7 @@ def script(monkeypatch, tmp_path):
 
     def load(name, *arguments):
         module = importlib.import_module(name)
-        for each in ("side_by_side", "scaling"):
+        for each in ("side_by_side", "scaling", "tables"):
             other = importlib.import_module(each)
             if hasattr(other, "RESULTS"):
                 monkeypatch.setattr(other, "RESULTS", tmp_path)
@@ -34,6 +34,12 @@ def script(monkeypatch, tmp_path):
 
 def written(folder, name):
     return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_the_page_of_results_is_what_the_command_makes(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    tables = importlib.import_module("tables")
+    assert (FOLDER / "results" / "README.md").read_text(encoding="utf-8") == tables.make()
 
 
 SMALL = ("--rounds", "2", "--steps", "1", "--threads", "1", "--hidden", "4", "--vocab", "5")
@@ -50,10 +56,20 @@ def test_training_measures_every_way_of_every_row(script, tmp_path):
     assert "textbook's loop" not in gru, "the textbook writes it for one cell"
     assert "JAX" not in elman
     assert "not measured" not in elman, "nobody asked for it"
-    rate, share = elman["elman"]["per_second"]["median"], elman["elman"]["share"]["median"]
-    assert elman["flops_per_token"] == 6 * 4 * 4 + 6 * 4 * 5
-    assert share == pytest.approx(rate * elman["flops_per_token"] / elman["matrix product"]["median"], rel=1)
     assert set(elman[PLAIN]["ratio"].values()) == {1.0}
+
+
+def test_shares_are_of_the_products_of_the_same_round(script, tmp_path, monkeypatch):
+    """A token of an Elman network with H = 4 and V = 5 is 6 * 16 + 6 * 20 = 216 flops."""
+    training = script("training", *SMALL, "--cells", "elman", "--ways")
+    rates = {PLAIN: [5.0, 5.0], "elman": [10.0, 20.0], "matrix product": [1000.0, 4000.0]}
+    monkeypatch.setattr(training, "interleave", lambda ways, rounds: {name: rates[name] for name in ways})
+    training.main()
+    (row,) = written(tmp_path, "training")["result"]
+    assert row["flops_per_token"] == 216
+    assert row["elman"]["share"]["median"] == pytest.approx((10 * 216 / 1000 + 20 * 216 / 4000) / 2)
+    assert row["elman"]["ratio"]["median"] == 3
+    assert row["matrix product"]["median"] == 2500
 
 
 def test_training_says_that_jax_is_missing(script, tmp_path, monkeypatch, capsys):
@@ -105,6 +121,8 @@ def test_the_textbooks_loop_learns_what_plain_pytorch_learns(script, monkeypatch
     theirs = (net.rnn.weight_ih_l0, net.rnn.weight_hh_l0, net.rnn.bias_hh_l0, net.linear.weight, net.linear.bias)
     ours = [p.detach().t().clone() for p in theirs]
     monkeypatch.setattr(bench, "Plain", lambda _: net)
+    cost = torch.nn.functional.cross_entropy
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", lambda x, y: 100 * cost(x, y))  # so that it is clipped
     scratch, plain = training.scratch_step(shape, ours), bench.plain_step(shape)
     for _ in range(9):
         assert scratch() == plain() == 8
@@ -161,6 +179,72 @@ def test_scaling_varies_one_at_a_time_and_draws(script, tmp_path, monkeypatch):
     medians = [row["elman"]["per_second"]["median"] for row in rows[2:]]
     assert ours.get_xydata().tolist() == [[B, rate] for B, rate in zip((1, 2, 3), medians, strict=True)]
     assert plain.get_linestyle() == "--"
+    edges = panels[1].collections[0].get_paths()[0].vertices.tolist()
+    assert all([row["B"], row["elman"]["per_second"][end]] in edges for row in rows[2:] for end in ("low", "high"))
     before = written(tmp_path, "scaling")
     script("scaling", "--draw").main()
     assert written(tmp_path, "scaling") == before
+    script("scaling", "--rounds", "2", "--cells", "gru", "--vary", "B", "T", "--add").main()
+    after = written(tmp_path, "scaling")["result"]
+    assert [row["varies"] for row in after] == ["H", "H", "B", "B", "B", "T"]
+    assert after[:2] == rows[:2]
+    assert after[2:5] != rows[2:]
+
+
+def spread(median):
+    return {"median": median, "low": 0.9 * median, "high": 1.1 * median}
+
+
+def way(rate, ratio, share=None):
+    same = {"median": 1.0, "low": 1.0, "high": 1.0}
+    more = {} if share is None else {"share": spread(share)}
+    return {"per_second": spread(rate), "ratio": same if ratio == 1 else spread(ratio)} | more
+
+
+DOCUMENTS = {
+    "training": [
+        {"threads": 1, "V": 28, "cell": "gru", "H": 256, "engine": "native", "flops_per_token": 9}
+        | {"matrix product": spread(1e9), PLAIN: way(1000, 1, 0.4), "elman": way(1500, 1.5, 0.6), "JAX": way(900, 0.9)},
+        {"threads": 2, "V": 28, "cell": "elman", "H": 256, "engine": "bptt"}
+        | {PLAIN: way(2000, 1), "elman": way(12345, 2)},  # as an older run left it
+    ],
+    "kernels": {
+        "instructions": "avx2",
+        "threads": 1,
+        "goal": {"H": 512, "share": 0.8},
+        "rows": [
+            {"cell": "gru", "H": H, "matrix product": spread(1e11)}
+            | {"forward": {"per_second": spread(9e10), "share": spread(0.9)}}
+            | {"backward": {"per_second": spread(7.8e10), "share": spread(share)}}
+            for H, share in ((256, 0.5), (512, 0.78))
+        ],
+    },
+    "scaling": [
+        {"varies": "B", "cell": "lstm", "H": 256, "B": B, "T": 35, "threads": 1}
+        | {PLAIN: way(100, 1), "elman": way(200, 1 + B / 4)}
+        for B in (4, 1)
+    ],
+    "generating": [{"cell": "elman", "H": 512, "textbook": way(6000, 1), "elman arg-max": way(18000, 3)}],
+}
+FACTS = {"cores": 2, "cpu_capability": "AVX2", "python": "3.11", "torch": "2.13"}
+
+
+def test_the_page_by_hand(script, tmp_path):
+    tables = script("tables")
+    for name, result in DOCUMENTS.items():
+        document = {"command": f"python {name}.py", "environment": FACTS, "result": result}
+        (tmp_path / f"{name}.json").write_text(json.dumps(document))
+    page = tables.make()
+    lines = page.splitlines()
+    assert "| 1 | 28 | gru | 256 | native | 1,500 | 1.50 (1.35 to 1.65) | 60 % | 40 % | 0.90 |" in lines
+    assert "| 2 | 28 | elman | 256 | bptt | 12,345 | 2.00 (1.80 to 2.20) |  |  |  |" in lines
+    assert "| gru | 512 | 90.0 | 90 % (81 to 99) | 78.0 | 78 % (70 to 86) | 100.0 |" in lines
+    assert "is 78 %: not reached." in lines
+    assert lines[lines.index("| B | 1 | 4 |") + 2] == "| lstm | 1.25 | 2.00 |"
+    assert "| elman | 512 | textbook | 6,000 |  |" in lines
+    assert "| elman | 512 | elman arg-max | 18,000 | 3.00 (2.70 to 3.30) x textbook |" in lines
+    assert "`python training.py` (2 cores, AVX2, Python 3.11, PyTorch 2.13)" in lines
+    DOCUMENTS["kernels"]["rows"][1]["backward"]["share"] = spread(0.81)
+    document = {"command": "x", "environment": FACTS, "result": DOCUMENTS["kernels"]}
+    (tmp_path / "kernels.json").write_text(json.dumps(document))
+    assert "is 81 %: reached." in tables.make()
