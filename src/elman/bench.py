@@ -129,7 +129,7 @@ def threads_here() -> list[int]:
 
 
 def racing(
-    shape: Shape, *, threads: Sequence[int] | None = None, rounds: int = 15, turn: float = TURN
+    shape: Shape, *, threads: Sequence[int] | None = None, rounds: int = 11, turn: float = TURN
 ) -> Iterator[Race]:
     """Measure every way to train that shape here, yielding what is known after every round.
 

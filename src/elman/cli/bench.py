@@ -32,7 +32,7 @@ def command(
     batch: Annotated[int, number("Rows of a batch.", least=1)] = 32,
     window: Annotated[int, number("Steps of a window.", least=1)] = 35,
     threads: Annotated[list[int] | None, numbers("Numbers of threads to try [default: one, and all].", least=1)] = None,
-    rounds: Annotated[int, number("Turns of every way.", least=1)] = 15,
+    rounds: Annotated[int, number("Turns of every way.", least=1)] = 11,
     json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
     quiet: Annotated[
         bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False, help="No progress.")
