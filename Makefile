@@ -31,9 +31,12 @@ acceptance: $(STAMP)  ## published results, minutes each; needs The Time Machine
 
 bench: $(STAMP)  ## speed against plain PyTorch, interleaved; writes benchmarks/results/
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/generating.py
 	$(BIN)/python benchmarks/counting.py
 	$(BIN)/python benchmarks/reading.py > benchmarks/results/reading.json
+	$(BIN)/python benchmarks/tables.py
 
 $(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -1,55 +1,49 @@
-"""Two or more ways to do one job, interleaved in one run, compared as ratios pair by pair.
-
-The machine's speed drifts, so a figure alone says little; a ratio of neighbours in time says more.
-"""
+"""What the benchmarks share: ways that take turns (`elman.timing`), and results beside what made them."""
 
 import json
-import statistics
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from elman.environment import environment
+from elman.environment import environment, version
+from elman.timing import against, interleave, spread
+
+__all__ = ["against", "interleave", "merged", "read", "spread", "write"]
 
 RESULTS = Path(__file__).parent / "results"
 
 
-def interleave(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Call every way in turn, `rounds` times after a warm-up; each returns units of work, noted as units a second."""
-    rates: dict[str, list[float]] = {name: [] for name in ways}
-    for name in ways:
-        ways[name]()
-    for i in range(rounds):
-        # Forth and back, so that no way is always the one that follows another.
-        order = list(ways) if i % 2 == 0 else list(reversed(ways))
-        for name in order:
-            started = time.perf_counter()
-            work = ways[name]()
-            rates[name].append(work / (time.perf_counter() - started))
-    return rates
+def read(name: str) -> dict[str, Any]:
+    """A document that `write` left."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def against(rates: Mapping[str, list[float]], reference: str) -> dict[str, Any]:
-    """Each way's rate and its ratio to the reference round by round: median and quartiles."""
-    return {
-        name: {
-            "per_second": spread(values),
-            "ratio": spread([v / r for v, r in zip(values, rates[reference], strict=True)]),
-        }
-        for name, values in rates.items()
+def here() -> dict[str, Any]:
+    """The versions and the machine of this run."""
+    return environment() | {"jax": version("jax")}
+
+
+def write(name: str, result: Any, *, before: dict[str, Any] | None = None) -> None:
+    """Keep the result beside the versions and the command that made it, or the commands, one after another."""
+    command = " ".join(["python", *sys.argv])
+    document = {
+        "command": f"{before['command']} && {command}" if before else command,
+        "environment": here() | ({"threads": before["environment"]["threads"]} if before else {}),
+        "result": result,
     }
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Median and quartiles."""
-    low, middle, high = statistics.quantiles(values, n=4)
-    return {"median": middle, "low": low, "high": high}
-
-
-def write(name: str, result: Any) -> None:
-    """Keep the result beside the versions and the command that made it."""
-    document = {"command": " ".join(["python", *sys.argv]), "environment": environment(), "result": result}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def merged(before: dict[str, Any], rows: Sequence[dict[str, Any]], key: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of an earlier run, with those of this one in the place of those with the same key.
+
+    The environments must be equal but for the threads: figures of two machines make no table.
+    """
+    now, then = (e | {"threads": None} for e in (here(), before["environment"]))
+    if now != then:
+        odd = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
+        raise SystemExit(f"--add: the earlier rows were measured elsewhere ({', '.join(odd)} differ)")
+    new = {tuple(row[k] for k in key) for row in rows}
+    return [row for row in before["result"] if tuple(row[k] for k in key) not in new] + list(rows)

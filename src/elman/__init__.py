@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from elman.bench import race
     from elman.comparison import Comparison
     from elman.config import Config, TrainSettings
     from elman.data.corpus import Corpus, Part, read_corpus, split
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from elman.models.recurrent import Recurrent
     from elman.rivals import compare
     from elman.saving import load, save
+    from elman.speed import Race
     from elman.task import Text
     from elman.training import Progress, Training, fit, train
     from elman.zipf import frequencies
@@ -38,6 +40,7 @@ _HOMES = {
     "NGram": "models.ngram",
     "Part": "data.corpus",
     "Progress": "training",
+    "Race": "speed",
     "Recurrent": "models.recurrent",
     "Score": "evaluation",
     "Series": "data.series",
@@ -55,6 +58,7 @@ _HOMES = {
     "generate": "generation",
     "generate_samples": "generation",
     "load": "saving",
+    "race": "bench",
     "read_corpus": "data.corpus",
     "read_series": "data.table",
     "save": "saving",
@@ -73,6 +77,7 @@ __all__ = [
     "NGram",
     "Part",
     "Progress",
+    "Race",
     "Recurrent",
     "Score",
     "Series",
@@ -90,6 +95,7 @@ __all__ = [
     "generate",
     "generate_samples",
     "load",
+    "race",
     "read_corpus",
     "read_series",
     "save",

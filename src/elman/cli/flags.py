@@ -21,8 +21,17 @@ def number(text: str, *, least: int | None = None) -> Parameter:
     return Parameter(help=text, converter=_whole, validator=() if least is None else Number(gte=least))
 
 
+def numbers(text: str, *, least: int) -> Parameter:
+    """Several whole numbers after one flag, each at least `least`."""
+    return Parameter(help=text, converter=_wholes, consume_multiple=1, negative="", validator=Number(gte=least))
+
+
 def _whole(_kind: type, tokens: Sequence[Token]) -> int:
     return int(tokens[0].value)
+
+
+def _wholes(_kind: type, tokens: Sequence[Token]) -> list[int]:
+    return [int(token.value) for token in tokens]
 
 
 def flags(name: str, fields: Sequence[str]) -> type:

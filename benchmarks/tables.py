@@ -1,0 +1,130 @@
+"""Make results/README.md of the JSON beside it: `python benchmarks/tables.py`."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from side_by_side import RESULTS, read
+
+HEAD = """# Measured
+
+Made by `python benchmarks/tables.py` of the JSON files in this folder; medians, and quartiles in brackets. What is
+measured, and how, is said in [the page above](../README.md) and at the top of each script.
+"""
+BESIDE = ("textbook's loop", "JAX", "autocast")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table; figures are set to the right."""
+    marks = ["---" if any(_is_word(row[i]) for row in rows) else "---:" for i in range(len(head))]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in (head, marks, *rows))
+
+
+def _is_word(cell: object) -> bool:
+    return isinstance(cell, str) and bool(cell) and not cell[0].isdigit()
+
+
+def origin(document: Mapping[str, Any]) -> str:
+    """What made the figures, and where."""
+    e = document["environment"]
+    where = f"{e['cores']} cores, {e['cpu_capability']}, Python {e['python']}, PyTorch {e['torch']}"
+    return f"`{document['command']}` ({where})"
+
+
+def ratio(found: Mapping[str, float]) -> str:
+    return f"{found['median']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+
+
+def percent(found: Mapping[str, float] | None) -> str:
+    return "" if found is None else f"{100 * found['median']:.0f} %"
+
+
+def training(document: Mapping[str, Any]) -> Iterator[str]:
+    """Every row, with what stands beside elman in it."""
+    rows = document["result"]
+    beside = [name for name in BESIDE if any(name in row for row in rows)]
+    head = ["threads", "V", "cell", "H", "engine", "tokens/s", "x plain PyTorch", "share", "plain's share", *beside]
+    lines = []
+    for row in rows:
+        ours, plain = row["elman"], row["plain PyTorch"]
+        others = [f"{row[name]['ratio']['median']:.2f}" if name in row else "" for name in beside]
+        figures = [f"{ours['per_second']['median']:,.0f}", ratio(ours["ratio"])]
+        shares = [percent(way.get("share")) for way in (ours, plain)]
+        lines.append([row["threads"], row["V"], row["cell"], row["H"], row["engine"], *figures, *shares, *others])
+    yield "B = 32, T = 35, clipped, SGD. Shares are of what a large float32 matrix product reaches in the same rounds"
+    yield "on as many threads" + (f"; {', '.join(beside)}: x plain PyTorch." if beside else ".")
+    yield ""
+    yield table(head, lines)
+
+
+def kernels(document: Mapping[str, Any]) -> Iterator[str]:
+    """GF/s and shares, and whether the goal is reached."""
+    result = document["result"]
+    goal, lines, least = result["goal"], [], 1.0
+    for row in result["rows"]:
+        cells = [row["cell"], row["H"]]
+        for name in ("forward", "backward"):
+            found = row[name]
+            low, high = (100 * found["share"][end] for end in ("low", "high"))
+            share = f"{percent(found['share'])} ({low:.0f} to {high:.0f})"
+            cells += [f"{found['per_second']['median'] / 1e9:.1f}", share]
+            if row["H"] == goal["H"]:
+                least = min(least, found["share"]["median"])
+        lines.append([*cells, f"{row['matrix product']['median'] / 1e9:.1f}"])
+    reached = "reached" if least >= goal["share"] else "not reached"
+    yield f"The recurrence on one thread ({result['instructions']}), B = 32, T = 35: GF/s, and the share of what a"
+    yield f"large matrix product reaches. The goal is {100 * goal['share']:.0f} % at H = {goal['H']}; the lowest there"
+    yield f"is {100 * least:.0f} %: {reached}."
+    yield ""
+    yield table(["cell", "H", "forward", "share", "backward", "share", "matrix product"], lines)
+
+
+def generating(document: Mapping[str, Any]) -> Iterator[str]:
+    """A line a way, whatever else tells the rows apart."""
+    facts, lines = [], []
+    for row in document["result"]:
+        ways = {name: found for name, found in row.items() if isinstance(found, dict) and "per_second" in found}
+        told = {name: value for name, value in row.items() if name not in ways and not isinstance(value, dict | list)}
+        facts = facts or list(told)
+        reference = next(name for name, found in ways.items() if set(found["ratio"].values()) == {1.0})
+        for name, found in ways.items():
+            times = "" if name == reference else f"{ratio(found['ratio'])} x {reference}"
+            lines.append([*(told.get(f, "") for f in facts), name, f"{found['per_second']['median']:,.0f}", times])
+    yield "Characters a second."
+    yield ""
+    yield table([*facts, "way", "characters/s", "against"], lines)
+
+
+def scaling(document: Mapping[str, Any]) -> Iterator[str]:
+    """The picture, and how many times plain PyTorch elman is as each variable varies."""
+    rows = document["result"]
+    yield "![tokens a second against units, rows, steps and threads](scaling.png)"
+    yield ""
+    yield "elman, x plain PyTorch, as one of them varies; the others are H = 256, B = 32, T = 35, one thread; V = 28."
+    for variable in dict.fromkeys(row["varies"] for row in rows):
+        found = [row for row in rows if row["varies"] == variable]
+        values = sorted({row[variable] for row in found})
+        times = {(row["cell"], row[variable]): f"{row['elman']['ratio']['median']:.2f}" for row in found}
+        cells = dict.fromkeys(row["cell"] for row in found)
+        yield ""
+        yield table([variable, *values], [[cell, *(times.get((cell, v), "") for v in values)] for cell in cells])
+
+
+SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], Iterator[str]]]] = {
+    "training": ("The whole training step", training),
+    "kernels": ("The native engine alone", kernels),
+    "scaling": ("As sizes vary", scaling),
+    "generating": ("Generating", generating),
+}
+
+
+def make() -> str:
+    """The page."""
+    parts = [HEAD]
+    for name, (title, section) in SECTIONS.items():
+        document = read(name)
+        parts.append("\n".join([f"## {title}", "", *section(document), "", origin(document), ""]))
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    (RESULTS / "README.md").write_text(make(), encoding="utf-8")
