@@ -319,6 +319,16 @@ def test_an_engine_that_beats_auto_is_what_to_set():
     assert said[-1] == "Set --engine aten."
 
 
+def test_a_winner_that_rounds_more_is_said_to():
+    said = verdict(fabricated({("native", 1): steady(100), ("native-bfloat16", 1): steady(170)}))
+    assert (
+        "native-bfloat16 rounds what enters a product to bfloat16, as autocast does; all others keep float32." in said
+    )
+    assert said[-1] == "Set --engine native-bfloat16."
+    said = verdict(fabricated({("native", 1): steady(180), ("native-bfloat16", 1): steady(170)}))
+    assert "rounds" not in " ".join(said)
+
+
 def test_plain_pytorch_may_win_and_is_said_to():
     found = {(PLAIN, 1): steady(300), ("native", 1): steady(200), ("loop", 1): steady(50)}
     assert "But plain PyTorch on 1 thread is faster: 1.50 (1.50 to 1.50) times." in verdict(fabricated(found))

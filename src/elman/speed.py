@@ -175,7 +175,7 @@ def verdict(race: Race) -> list[str]:
     last = [f"Set {' and '.join(settings)}."] if settings else []
     if not settings and race.default in race.products:
         last = ["There is nothing to set."]
-    return [_winner(race, first, others, equal), *_plain(race, first), engine, *threads, *last]
+    return [_winner(race, first, others, equal), *_plain(race, first), engine, *_rounding(first), *threads, *last]
 
 
 def _winner(race: Race, first: Way, others: Sequence[Way], equal: Sequence[Way]) -> str:
@@ -207,6 +207,13 @@ def _auto(race: Race, first: Way, auto: Way, equal: Sequence[Way]) -> tuple[str,
     if auto == first or auto in equal:
         return f"auto takes {auto.name}, which no engine clearly beats.", None
     return f"auto takes {auto.name}, but {first} is {race.ratio(first, auto).written()} times {auto}.", first.name
+
+
+def _rounding(first: Way) -> list[str]:
+    """What the reader must know of a winner that is not as exact as the others."""
+    if not first.name.endswith("-bfloat16"):
+        return []
+    return [f"{first.name} rounds what enters a product to bfloat16, as autocast does; all others keep float32."]
 
 
 def _threads(race: Race, way: Way) -> tuple[list[str], int | None]:
