@@ -1,8 +1,6 @@
 """Continuing a text: read the prompt, then draw a token, read it, draw the next (S15, S50)."""
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +9,7 @@ import torch
 from elman.cells import State
 from elman.data.batches import START, Ids
 from elman.data.vocab import Vocab
+from elman.drawing import Draw
 from elman.errors import ConfigError, DataError
 from elman.models.base import SequenceModel
 from elman.rng import numpy_generator
@@ -18,66 +17,13 @@ from elman.task import Text
 
 LOGITS_AT_ONCE = 2**22  # of a prompt: 16 MB
 PROMPT_CHUNK = 4096  # tokens of a prompt read at a time
-COLDEST, HOTTEST = 1e-30, 1e30  # temperatures beyond these are taken for them: single precision holds no more
-NOISE_CHUNK = 256  # steps whose noise is drawn at a time,
-NOISE_AT_ONCE = 2**20  # as far as no more numbers than these are drawn together: 8 MB
-
-
-@dataclass(frozen=True)
-class Draw:
-    """How the next token is chosen from the logits.
-
-        P(token) is proportional to exp(logit / temperature), among those that top_k and top_p leave
-
-    `temperature` 0 takes the most probable token. `top_k` keeps the k most probable tokens; `top_p` keeps the
-    fewest that together have at least that probability (Holtzman et al. 2020). `<unk>` is never drawn.
-
-    Raises:
-        ConfigError: a negative or undefined temperature, top_k under 1, top_p outside (0, 1].
-    """
-
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
-
-    def __post_init__(self) -> None:
-        if not (self.temperature >= 0 and math.isfinite(self.temperature)):
-            raise ConfigError(f"temperature {self.temperature}: give a finite number, 0 or more (0 is arg-max)")
-        if self.top_k is not None and self.top_k < 1:
-            raise ConfigError(f"top_k {self.top_k}: keep at least one token")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ConfigError(f"top_p {self.top_p} is not in (0, 1]")
-
-    def __call__(self, logits: npt.NDArray[np.float32], noise: npt.NDArray[np.float32] | None) -> npt.NDArray[np.int64]:
-        """A token a row, (B,), of logits (B, V), which are overwritten.
-
-        argmax(logit + temperature * Gumbel noise) is a draw from the softmax (Gumbel 1954); `noise`, (B, V), is
-        already multiplied by the temperature. Without noise it is the most probable token.
-        """
-        if noise is None:
-            return np.asarray(logits.argmax(-1))
-        if self.top_k is not None and self.top_k < logits.shape[1]:
-            logits[logits < np.partition(logits, -self.top_k)[:, -self.top_k, None]] = -np.inf
-        if self.top_p is not None and self.top_p < 1:
-            _keep_nucleus(logits, self.top_p, self.temperature)
-        logits += noise
-        return np.asarray(logits.argmax(-1))
-
-
-def _keep_nucleus(logits: npt.NDArray[np.float32], top_p: float, temperature: float) -> None:
-    """Silence all but the fewest tokens that have at least `top_p` of the probability."""
-    order = np.argsort(-logits, -1, kind="stable")
-    ranked = np.take_along_axis(logits, order, -1).astype(np.float64)
-    p = np.exp((ranked - ranked[:, :1]) / max(temperature, COLDEST))
-    p /= p.sum(-1, keepdims=True)
-    outside = np.cumsum(p, -1) - p >= top_p
-    np.put_along_axis(logits, order, np.where(outside, -np.inf, np.take_along_axis(logits, order, -1)), -1)
+UNIFORMS_AT_ONCE = 2**12  # numbers drawn together
 
 
 def draw_tokens(
     model: SequenceModel, prompt: Ids, *, count: int, draw: Draw, samples: int = 1, seed: int = 0
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """`count` times one token a sample, (samples,), each sample a continuation of `prompt`."""
+    """`count` times one token a sample, (samples,), each sample a continuation of `prompt`; never `<unk>`."""
     if count < 0 or samples < 1:
         raise ConfigError(f"{samples} samples of {count} tokens: give at least one sample and no negative length")
     vocab = model.task.vocab
@@ -85,12 +31,12 @@ def draw_tokens(
     with torch.inference_mode():
         logits, state = _read(model, prompt, samples)
         step, device = model.stepper(), logits.device
-    noise = _noise(samples, model.task.size, draw, seed) if draw.temperature else None
+    uniforms = _uniforms(samples, seed) if draw.temperature else None
     for left in range(count, 0, -1):
         scores = logits.float().numpy(force=True)
         if vocab.unknown:
             scores[:, 0] = -np.inf
-        tokens = draw(scores, next(noise) if noise else None)
+        tokens = draw(scores, next(uniforms) if uniforms else None)
         yield tokens
         if left > 1:
             with torch.inference_mode():
@@ -106,12 +52,11 @@ def _read(model: SequenceModel, prompt: Ids, samples: int) -> tuple[torch.Tensor
     return logits[:, -1].repeat(samples, 1), tuple(s.repeat(samples, 1) for s in state)
 
 
-def _noise(samples: int, size: int, draw: Draw, seed: int) -> Iterator[npt.NDArray[np.float32]]:
-    """Gumbel noise times the temperature, (samples, V) a step, in blocks whose size does not change what is drawn."""
-    rng, scale = numpy_generator(seed, "samples"), min(draw.temperature, HOTTEST)
-    steps = max(1, min(NOISE_CHUNK, NOISE_AT_ONCE // (samples * size)))
+def _uniforms(samples: int, seed: int) -> Iterator[npt.NDArray[np.float64]]:
+    """Numbers in [0, 1), (samples,) a step, in blocks whose size does not change what is drawn."""
+    rng = numpy_generator(seed, "samples")
     while True:
-        yield from (scale * rng.gumbel(size=(steps, samples, size))).astype(np.float32)
+        yield from rng.random((max(1, UNIFORMS_AT_ONCE // samples), samples))
 
 
 def encode_prompt(task: Text, prompt: str) -> Ids:
