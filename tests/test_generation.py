@@ -227,10 +227,10 @@ def test_a_longer_text_begins_with_the_shorter_one():
     assert long[:256] != long[256:512]
 
 
-def test_how_many_numbers_are_drawn_at_a_time_does_not_show(monkeypatch):
+def test_how_many_tokens_are_drawn_at_a_time_does_not_show(monkeypatch):
     m = model()
     expected = generate_samples(m, "ab", 50, samples=3, temperature=1)
-    monkeypatch.setattr("elman.generation.UNIFORMS_AT_ONCE", 7 * 3)
+    monkeypatch.setattr("elman.generation.CHUNK", 7)
     assert generate_samples(m, "ab", 50, samples=3, temperature=1) == expected
 
 

@@ -1,5 +1,6 @@
 """Continuing a text: read the prompt, then draw a token, read it, draw the next (S15, S50)."""
 
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +11,7 @@ from elman.cells import State
 from elman.data.batches import START, Ids
 from elman.data.vocab import Vocab
 from elman.drawing import Draw
+from elman.engines import Write
 from elman.errors import ConfigError, DataError
 from elman.models.base import SequenceModel
 from elman.rng import numpy_generator
@@ -17,30 +19,69 @@ from elman.task import Text
 
 LOGITS_AT_ONCE = 2**22  # of a prompt: 16 MB
 PROMPT_CHUNK = 4096  # tokens of a prompt read at a time
-UNIFORMS_AT_ONCE = 2**12  # numbers drawn together
+CHUNK, TOKENS_AT_ONCE = 256, 2**16  # tokens of a stream, and of all, that are drawn in one call at most
+QUICK = 0.05  # seconds that a chunk may take for the next one to be longer
 
 
 def draw_tokens(
     model: SequenceModel, prompt: Ids, *, count: int, draw: Draw, samples: int = 1, seed: int = 0
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """`count` times one token a sample, (samples,), each sample a continuation of `prompt`; never `<unk>`."""
+    """`count` times one token a sample, (samples,), each sample a continuation of `prompt`; never `<unk>`.
+
+    They are drawn in chunks, the first of one token and each twice as long as the one before while that is quick.
+    Chunks change no token: the numbers that choose them come from one stream.
+    """
     if count < 0 or samples < 1:
         raise ConfigError(f"{samples} samples of {count} tokens: give at least one sample and no negative length")
-    vocab = model.task.vocab
+    rng = numpy_generator(seed, "samples") if draw.temperature else None
+
+    def uniforms(steps: int) -> npt.NDArray[np.float64] | None:
+        return rng.random((steps, samples)) if rng else None
+
+    if not count:
+        return
     # Not around the loop: a generator that yields inside the mode would leave its caller in it.
     with torch.inference_mode():
         logits, state = _read(model, prompt, samples)
-        step, device = model.stepper(), logits.device
-    uniforms = _uniforms(samples, seed) if draw.temperature else None
-    for left in range(count, 0, -1):
-        scores = logits.float().numpy(force=True)
-        if vocab.unknown:
-            scores[:, 0] = -np.inf
-        tokens = draw(scores, next(uniforms) if uniforms else None)
-        yield tokens
-        if left > 1:
-            with torch.inference_mode():
-                logits, state = step(torch.from_numpy(tokens).to(device), state)
+        write = model.writer(draw, samples) or _by_steps(model, draw)
+    numbers = uniforms(1)
+    tokens = draw(_scores(logits, model.task), None if numbers is None else numbers[0])
+    yield tokens
+    left, chunk, longest = count - 1, 1, max(1, min(CHUNK, TOKENS_AT_ONCE // samples))
+    while left:
+        steps = min(chunk, left)
+        started = time.perf_counter()
+        with torch.inference_mode():
+            drawn, state = write(tokens, state, steps, uniforms(steps))
+        if time.perf_counter() - started < QUICK:
+            chunk = min(2 * chunk, longest)
+        yield from drawn
+        tokens, left = drawn[-1], left - steps
+
+
+def _by_steps(model: SequenceModel, draw: Draw) -> Write:
+    """The definition of writing: a step of the model, a draw, and again."""
+    step = model.stepper()
+
+    def write(
+        tokens: npt.NDArray[np.int64], state: State, steps: int, uniforms: npt.NDArray[np.float64] | None
+    ) -> tuple[npt.NDArray[np.int64], State]:
+        drawn = []
+        for i in range(steps):
+            logits, state = step(torch.from_numpy(tokens).to(state[0].device), state)
+            tokens = draw(_scores(logits, model.task), None if uniforms is None else uniforms[i])
+            drawn.append(tokens)
+        return np.stack(drawn), state
+
+    return write
+
+
+def _scores(logits: torch.Tensor, task: Text) -> npt.NDArray[np.float32]:
+    """Logits (B, V) to draw from: `<unk>` has none."""
+    scores = logits.float().numpy(force=True)
+    if task.vocab.unknown:
+        scores[:, 0] = -np.inf
+    return scores
 
 
 def _read(model: SequenceModel, prompt: Ids, samples: int) -> tuple[torch.Tensor, State]:
@@ -50,13 +91,6 @@ def _read(model: SequenceModel, prompt: Ids, samples: int) -> tuple[torch.Tensor
     for chunk in inputs.split(max(1, min(PROMPT_CHUNK, LOGITS_AT_ONCE // model.task.size)), 1):
         logits, state = model(chunk, state)
     return logits[:, -1].repeat(samples, 1), tuple(s.repeat(samples, 1) for s in state)
-
-
-def _uniforms(samples: int, seed: int) -> Iterator[npt.NDArray[np.float64]]:
-    """Numbers in [0, 1), (samples,) a step, in blocks whose size does not change what is drawn."""
-    rng = numpy_generator(seed, "samples")
-    while True:
-        yield from rng.random((max(1, UNIFORMS_AT_ONCE // samples), samples))
 
 
 def encode_prompt(task: Text, prompt: str) -> Ids:

@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
 from elman.cells import Cell, State
-from elman.engines.base import Engine, Weights
+from elman.drawing import Draw
+from elman.engines.base import Engine, Stack, Weights, Write
+from elman.engines.native_writer import Writer
 from elman.errors import ConfigError
 
 SMALL = 48  # units, below which a product of weights' gradients is not cut into blocks that round less
@@ -57,6 +59,12 @@ class Native(Engine):
         layer: Any = _Layer
         outputs, *last = layer.apply(CODES[cell.name], ids, asks, weights.W_h, weights.b_h, *state)
         return outputs.transpose(0, 1), tuple(last)
+
+    @staticmethod
+    def writer(cell: type[Cell], stack: Stack, draw: Draw, *, streams: int, unknown: bool) -> Write | None:
+        """All of them in one call."""
+        assert MODULE is not None  # noqa: S101 - it says that it supports nothing without
+        return Writer(MODULE, INSTRUCTIONS[0], CODES[cell.name], stack, draw, streams=streams, unknown=unknown)
 
 
 def call(code: int, tensors: Mapping[str, Tensor | None], *, T: int, B: int, H: int, back: bool) -> None:
