@@ -54,7 +54,7 @@ INLINE void store(float* p, Vec v, int n) {
   std::memcpy(p, &v, n * sizeof(float));
 }
 
-// e^x - 1 for x of -87 to 87: x = n log 2 + r, a polynomial in r (Cephes), and 2^n in the exponent. NaN stays NaN.
+// e^x - less for x of -87 to 87: x = n log 2 + r, a polynomial in r (Cephes), and 2^n in the exponent. NaN stays NaN.
 INLINE Vec expm1(Vec x, float less = 1.0f) {
   const Vec magic = all(12582912.0f);  // 1.5 * 2^23: what is added to it is rounded to a whole number
   const Vec shifted = x * 1.44269504088896341f + magic, n = shifted - magic;
@@ -384,10 +384,9 @@ void step(const Map& m, bool back, int64_t B, const float* x, const float* asks,
   const int64_t panels = (m.H + units - 1) / units;
   for (int64_t i = 0; i < panels; i++) {
     const int64_t panel = back ? panels - 1 - i : i;
-    if constexpr (ONE) step_tile<C, 1, N>(m, panel, 0, x, asks, ids, memory, out);
-    else in_blocks<MR<C>()>(0, B, [&](auto R, int64_t b) {
-      step_tile<C, decltype(R)::value, N>(m, panel, b, x, asks, ids, memory, out);
-    });
+    const auto tile = [&](auto R, int64_t b) { step_tile<C, decltype(R)::value, N>(m, panel, b, x, asks, ids, memory, out); };
+    if constexpr (ONE) tile(std::integral_constant<int, 1>(), 0);
+    else in_blocks<MR<C>()>(0, B, tile);
   }
 }
 
@@ -412,28 +411,23 @@ int64_t draw(const Generation& a, float* logits, float* p, Ranked* order, const 
   if (!u) return best;
   for (int64_t i = 0; i < V; i += VL) {
     const Vec x = (load(logits + i, int(V - i)) - logits[best]) / a.heat;
-    store(p + i, x < -87.0f ? Vec{} : expm1(x, 0.0f), int(V - i));
+    store(p + i, x < -87.0f ? Vec{} : expm1(within(x, 87.0f), 0.0f), int(V - i));
   }
   double total = sum(p, V), mass = 0;
   if (!(total < INFINITY)) return best;
   if (a.top_k < V || a.top_p < 1) {
     for (int64_t i = 0; i < V; i++) order[i] = {logits[i], int32_t(i)};
-    if (a.top_k < V) {
-      std::nth_element(order, order + a.top_k - 1, order + V);
-      const float least = order[a.top_k - 1].logit;
-      for (int64_t i = 0; i < V; i++) p[i] = logits[i] < least ? 0.0f : p[i];
-      total = sum(p, V);
+    std::sort(order, order + V);
+    const float least = order[a.top_k - 1].logit;
+    for (int64_t i = 0; i < V; i++) p[i] = logits[i] < least ? 0.0f : p[i];
+    const double enough = a.top_p < 1 ? a.top_p * sum(p, V) : INFINITY;
+    for (int64_t i = 0; i < V; i++) {
+      float& each = p[order[i].token];
+      const float kept = mass < enough ? each : 0.0f;
+      mass += each;
+      each = kept;
     }
-    if (a.top_p < 1) {
-      std::sort(order, order + V);
-      for (int64_t i = 0; i < V; i++) {
-        float& each = p[order[i].token];
-        const bool kept = mass < a.top_p * total;
-        mass += each;
-        each = kept ? each : 0.0f;
-      }
-      total = sum(p, V), mass = 0;
-    }
+    total = sum(p, V), mass = 0;
   }
   for (int64_t i = 0; i < V; i++)
     if ((mass += p[i]) > *u * total) return i;
