@@ -1,4 +1,4 @@
-"""Characters a second of one stream, elman against the textbook's `predict`, interleaved.
+"""Characters a second, of one stream and of several: elman, the textbook's `predict`, a lean PyTorch loop; interleaved.
 
 python benchmarks/generating.py [--rounds 9] [--length 1500]
 """
@@ -6,34 +6,80 @@ python benchmarks/generating.py [--rounds 9] [--length 1500]
 import argparse
 import os
 
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # one stream on one core; read when NumPy is imported
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # one core; read when NumPy is imported
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from side_by_side import against, interleave, write
 from torch import nn
 
 from elman.data.vocab import Vocab
-from elman.generation import generate
+from elman.generation import Draw, draw_tokens, generate
 from elman.models.recurrent import Recurrent
 from elman.task import Text
 
-HIDDEN = 512
+MODELS = [("elman", 256), ("elman", 512), ("gru", 512), ("lstm", 512)]
+TEMPERATURES = {"arg-max": 0.0, "temperature 0.7": 0.7}
 
 
-def textbook(size, length):
+def textbook(size, hidden, length):
     """Arg-max decoding as the textbook writes it: one-hot, `nn.RNN`, a graph over the whole text."""
-    rnn, linear = nn.RNN(size, HIDDEN), nn.Linear(HIDDEN, size)
+    rnn, linear = nn.RNN(size, hidden), nn.Linear(hidden, size)
 
     def work():
-        state, out = torch.zeros(1, 1, HIDDEN), [1]
+        state, out = torch.zeros(1, 1, hidden), [1]
         for _ in range(length):
             x = F.one_hot(torch.tensor([[out[-1]]]), size).to(torch.float32)
             y, state = rnn(x, state)
-            out.append(int(linear(y.reshape(-1, HIDDEN)).argmax(dim=1).reshape(1)))
+            out.append(int(linear(y.reshape(-1, hidden)).argmax(dim=1).reshape(1)))
         return length
 
     return work
+
+
+def lean(model, streams, steps, temperature):
+    """As little PyTorch as does it: rows of a table, two products a step, no graph."""
+    layer, step = model.stack[0], model.cell.step
+    with torch.no_grad():
+        asks, W_h, W_q = (layer.W_x.t() + layer.b_x).contiguous(), layer.W_h.t(), model.W_q.t()
+        if model.cell.name == "elman":
+            asks += layer.b_h
+
+    @torch.inference_mode()
+    def work():
+        tokens, state, out = torch.ones(streams, dtype=torch.int64), model.initial(streams), []
+        for _ in range(steps):
+            asked = asks.index_select(0, tokens)
+            if model.cell.name == "elman":
+                state = (torch.addmm(asked, state[0], W_h).tanh_(),)
+            else:
+                state = step(asked, torch.addmm(layer.b_h, state[0], W_h), *state)
+            logits = torch.addmm(model.b_q, state[0], W_q)
+            if temperature:
+                tokens = torch.multinomial(logits.div_(temperature).softmax(-1), 1).squeeze(1)
+            else:
+                tokens = logits.argmax(-1)
+            out.append(tokens)
+        torch.stack(out).numpy()
+        return steps * streams
+
+    return work
+
+
+def ours(model, streams, steps, temperature):
+    """The tokens alone, as in the lean loop."""
+
+    def work():
+        prompt, draw = np.array([1]), Draw(temperature)
+        return sum(map(len, draw_tokens(model, prompt, count=steps, draw=draw, samples=streams)))
+
+    return work
+
+
+def text(model, length, temperature):
+    """A text, piece by piece."""
+    return lambda: sum(map(len, generate(model, "a", length, temperature=temperature)))
 
 
 def main() -> None:
@@ -44,20 +90,24 @@ def main() -> None:
     torch.set_num_threads(1)
     vocab = Vocab.chars("abcdefghijklmnopqrstuvwxyz ")
     table = []
-    for cell in ("elman", "gru", "lstm"):
-        model = Recurrent(Text(vocab), cell=cell, hidden=HIDDEN)
-
-        def ours(temperature, model=model):
-            return lambda: sum(map(len, generate(model, "a", options.length, temperature=temperature)))
-
-        ways = {"elman arg-max": ours(0.0), "elman temperature 0.7": ours(0.7)}
-        if cell == "elman":
-            ways = {"textbook": textbook(len(vocab), options.length), **ways}
-        rates = interleave(ways, options.rounds)
-        compared = against(rates, next(iter(ways)))
-        table.append({"cell": cell, "H": HIDDEN, "threads": 1} | compared)
-        for name, figures in compared.items():
-            print(f"{cell:5} {HIDDEN}  {name:22} {figures['per_second']['median']:9,.0f} characters/s", flush=True)
+    for cell, hidden in MODELS:
+        model = Recurrent(Text(vocab), cell=cell, hidden=hidden)
+        for streams in (1, 64):
+            steps = max(1, options.length // min(streams, 16))
+            for name, temperature in TEMPERATURES.items():
+                ways = {
+                    "lean PyTorch": lean(model, streams, steps, temperature),
+                    "elman": ours(model, streams, steps, temperature),
+                }
+                if streams == 1:
+                    ways["elman, as text"] = text(model, steps, temperature)
+                if streams == 1 and cell == "elman" and not temperature:
+                    ways["textbook"] = textbook(len(vocab), hidden, steps)
+                compared = against(interleave(ways, options.rounds), "lean PyTorch")
+                table.append({"cell": cell, "H": hidden, "streams": streams, "draw": name, "threads": 1} | compared)
+                for way, figures in compared.items():
+                    rate, ratio = (figures[what]["median"] for what in ("per_second", "ratio"))
+                    print(f"{cell:5} {hidden} {streams:2} {name:15} {way:14} {rate:9,.0f}/s {ratio:5.2f}", flush=True)
     write("generating", table)
 
 

@@ -3,6 +3,7 @@
 // The batch is split over threads, and each runs its rows through all steps: rows never wait for each other. A product
 // with W_h goes in tiles of MR rows by NV vectors that stay in registers, over weights that were packed so that they
 // are read in order; the gates of a unit lie in one tile, so that the activations are applied before anything is stored.
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -61,8 +62,7 @@ INLINE void store(float* p, Vec v, int n) {
   std::memcpy(p, &v, n * sizeof(float));
 }
 
-// e^x - 1 for x of -87 to 87: x = n log 2 + r, a polynomial in r (Cephes), and 2^n in the exponent. NaN stays NaN.
-// `less` 0 gives e^x itself.
+// e^x - less for x of -87 to 87: x = n log 2 + r, a polynomial in r (Cephes), and 2^n in the exponent. NaN stays NaN.
 INLINE Vec expm1(Vec x, float less = 1.0f) {
   const Vec magic = all(12582912.0f);  // 1.5 * 2^23: what is added to it is rounded to a whole number
   const Vec shifted = x * 1.44269504088896341f + magic, n = shifted - magic;
@@ -527,9 +527,149 @@ void scatter(int64_t N, int64_t columns, int64_t stride, const int64_t* ids, con
     }
 }
 
+// Generating: each thread takes its streams through all steps, reading a token and drawing the next. A single stream
+// reads all weights for every token, so its tiles are one row by as many vectors as hide the latency of a sum, and every
+// other step goes through the panels in reverse: what the cache still holds of the last step is read first.
+constexpr int AFFINE = -1;  // no cell: the product alone
+template <int C, bool ONE> constexpr int wide() { return !ONE ? NV<C>() : C == AFFINE ? 4 : C == GRU ? 12 : 8; }
+
+// One tile of W x + b, and of what a cell makes of it and the asks: R rows from row b on, the units of one panel.
+template <int C, int R, int N>
+void step_tile(const Map& m, int64_t panel, int64_t b, const float* x, const float* asks, const int64_t* ids, float* memory, float* out) {
+  constexpr int U = N / gates<C>();
+  const int64_t H = m.H, first = panel * U * VL;
+  Vec sums[R][N];
+  for (int j = 0; j < N; j++) {
+    const int64_t unit = first + j % U * VL;
+    const Vec bias = unit < H ? load(m.b + j / U * H + unit, int(H - unit)) : Vec{};
+    for (int i = 0; i < R; i++) sums[i][j] = bias;
+  }
+  const auto words_of = [](const float* p) { return reinterpret_cast<const Word*>(p); };
+  multiply<F32, R, N>(words_of(x + b * m.K), m.K, 1, words_of(m.W + panel * m.K * N * VL), m.K, sums);
+  for (int i = 0; i < R; i++)
+    for (int u = 0; u < U && first + u * VL < H; u++) {
+      const int64_t unit = first + u * VL, at = (b + i) * H + unit;
+      const int n = int(H - unit);
+      if constexpr (C == AFFINE) {
+        store(out + at, sums[i][u], n);
+        continue;
+      }
+      const float* ask = asks + (ids ? ids[b + i] : b + i) * gates<C>() * H + unit;
+      const auto gate = [&](int g) { return sums[i][g * U + u] + load(ask + g * H, n); };
+      if constexpr (C == TANH || C == RELU) {
+        store(out + at, C == TANH ? tanh(gate(0)) : relu(gate(0)), n);
+      } else if constexpr (C == GRU) {
+        const Vec r = sigmoid(gate(0)), z = sigmoid(gate(1)), c = tanh(load(ask + 2 * H, n) + r * sums[i][2 * U + u]);
+        store(out + at, c + z * (load(x + at, n) - c), n);
+      } else if constexpr (C == LSTM) {
+        const Vec c = sigmoid(gate(1)) * load(memory + at, n) + sigmoid(gate(0)) * tanh(gate(2));
+        store(memory + at, c, n);
+        store(out + at, sigmoid(gate(3)) * tanh(c), n);
+      }
+    }
+}
+
+template <int C, bool ONE>
+void step(const Map& m, bool back, int64_t B, const float* x, const float* asks, const int64_t* ids, float* memory, float* out) {
+  constexpr int N = wide<C, ONE>(), units = N / gates<C>() * VL;
+  const int64_t panels = (m.H + units - 1) / units;
+  for (int64_t i = 0; i < panels; i++) {
+    const int64_t panel = back ? panels - 1 - i : i;
+    const auto tile = [&](auto R, int64_t b) { step_tile<C, decltype(R)::value, N>(m, panel, b, x, asks, ids, memory, out); };
+    if constexpr (ONE) tile(std::integral_constant<int, 1>(), 0);
+    else in_blocks<MR<C>()>(0, B, tile);
+  }
+}
+
+struct Ranked {  // a type of this file's own: what the library makes of it is compiled for this instruction set alone
+  float logit;
+  int32_t token;
+  bool operator<(const Ranked& other) const { return logit > other.logit || (logit == other.logit && token < other.token); }
+};
+INLINE double sum(const float* p, int64_t n) {
+  double total = 0;
+  for (int64_t i = 0; i < n; i++) total += p[i];
+  return total;
+}
+
+// The token in whose part of the probabilities u falls; without u, or where one is NaN, the most probable. `p` and
+// `order` hold V.
+int64_t draw(const Generation& a, float* logits, float* p, Ranked* order, const double* u) {
+  const int64_t V = a.V;
+  if (a.forbidden >= 0) logits[a.forbidden] = -INFINITY;
+  int64_t best = 0;
+  for (int64_t i = 1; i < V; i++) best = logits[i] > logits[best] ? i : best;
+  if (!u) return best;
+  for (int64_t i = 0; i < V; i += VL) {
+    const Vec x = (load(logits + i, int(V - i)) - logits[best]) / a.heat;
+    store(p + i, x < -87.0f ? Vec{} : expm1(within(x, 87.0f), 0.0f), int(V - i));
+  }
+  double total = sum(p, V), mass = 0;
+  if (!(total < INFINITY)) return best;
+  if (a.top_k < V || a.top_p < 1) {
+    for (int64_t i = 0; i < V; i++) order[i] = {logits[i], int32_t(i)};
+    std::sort(order, order + V);
+    const float least = order[a.top_k - 1].logit;
+    for (int64_t i = 0; i < V; i++) p[i] = logits[i] < least ? 0.0f : p[i];
+    const double enough = a.top_p < 1 ? a.top_p * sum(p, V) : INFINITY;
+    for (int64_t i = 0; i < V; i++) {
+      float& each = p[order[i].token];
+      const float kept = mass < enough ? each : 0.0f;
+      mass += each;
+      each = kept;
+    }
+    total = sum(p, V), mass = 0;
+  }
+  for (int64_t i = 0; i < V; i++)
+    if ((mass += p[i]) > *u * total) return i;
+  return best;
+}
+
+// The streams b0 to b1 - 1; `scratch` holds six times `widest` numbers for each, of these streams alone.
+template <int C, bool ONE> void generate_rows(const Generation& a, int64_t b0, int64_t b1, float* scratch, int64_t widest) {
+  const int64_t rows = b1 - b0, size = rows * widest;
+  float *next = scratch, *asks = next + size, *logits = asks + size, *p = logits + size;
+  const auto state = [&](int64_t i) { return a.state[i] + (a.state[i] ? b0 * a.maps[i | 1].H : 0); };
+  for (int64_t t = 0; t < a.steps; t++) {
+    const int64_t* read = (t ? a.tokens + (t - 1) * a.B : a.first) + b0;
+    for (int64_t l = 0; l < a.layers; l++) {
+      const Map &ask = a.maps[2 * l], &past = a.maps[2 * l + 1];
+      for (int64_t b = 0; !l && ask.W && b < rows; b++)
+        std::memcpy(next + b * ask.K, a.table + read[b] * ask.K, ask.K * sizeof(float));
+      if (ask.W) step<AFFINE, ONE>(ask, t % 2, rows, l ? state(2 * l - 2) : next, nullptr, nullptr, nullptr, asks);
+      step<C, ONE>(past, t % 2, rows, state(2 * l), ask.W ? asks : a.table, ask.W ? nullptr : read, state(2 * l + 1), next);
+      std::memcpy(state(2 * l), next, rows * past.H * sizeof(float));
+    }
+    step<AFFINE, ONE>(a.maps[2 * a.layers], t % 2, rows, state(2 * a.layers - 2), nullptr, nullptr, nullptr, logits);
+    for (int64_t b = 0, at = t * a.B + b0; b < rows; b++, at++)
+      a.tokens[at] = draw(a, logits + b * a.V, p, reinterpret_cast<Ranked*>(p + size), a.uniforms ? a.uniforms + at : nullptr);
+  }
+}
+
+template <int C> bool generate_of(const Generation& a) {
+  int64_t widest = a.V;  // of what a map reads or makes
+  for (int64_t i = 0; i <= 2 * a.layers; i++)
+    for (const int64_t n : {a.maps[i].K, a.maps[i].H}) widest = n > widest ? n : widest;
+  const Buffer scratch = buffer(6 * a.B * widest);
+  if (!scratch) return false;
+  Problem rows{};
+  rows.B = a.B, rows.threads = a.threads;
+  in_parallel(rows, 0, [](int64_t) {}, [&](int64_t b0, int64_t b1) {
+    (a.B == 1 ? generate_rows<C, true> : generate_rows<C, false>)(a, b0, b1, reinterpret_cast<float*>(scratch.get()) + 6 * b0 * widest, widest);
+  });
+  return true;
+}
+bool generate(int cell, const Generation& a) {
+  return cell == TANH ? generate_of<TANH>(a) : cell == RELU ? generate_of<RELU>(a) : cell == GRU ? generate_of<GRU>(a) : generate_of<LSTM>(a);
+}
+int vectors(int cell, bool one) {
+  if (one) return cell == AFFINE ? wide<AFFINE, true>() : cell == GRU ? wide<GRU, true>() : wide<TANH, true>();
+  return cell == GRU ? NV<GRU>() : cell == LSTM ? NV<LSTM>() : NV<TANH>();
+}
+
 }  // namespace
 
 extern const Kernels JOIN(kernels_, ELMAN_ISA);
-const Kernels JOIN(kernels_, ELMAN_ISA) = {TEXT(ELMAN_ISA), forward, backward, product, cross_entropy, scatter};
+const Kernels JOIN(kernels_, ELMAN_ISA) = {TEXT(ELMAN_ISA), forward, backward, product, cross_entropy, scatter, generate, vectors, VL};
 
 }  // namespace elman

@@ -40,6 +40,28 @@ struct Product {
   int threads;
 };
 
+// x -> W x + b, K numbers to G*H. W lies in panels, (panels, K, G, U, VL): U vectors of units for each gate.
+struct Map {
+  int64_t K, H;
+  const float *W, *b;
+};
+
+// `steps` tokens of B streams: one is read, and from the logits after it the next is drawn.
+struct Generation {
+  int64_t steps, B, V, layers;
+  int threads;
+  const Map* maps;       // for each layer what its input asks and what its past asks, and last the output (H = V)
+  const float* table;    // (V, G*H) what a token asks of the first layer; or, where that has a map (W), its input (V, K)
+  float* const* state;   // for each layer h (B, H), and c (B, H) or null
+  const int64_t* first;  // (B,) the tokens to read first
+  int64_t* tokens;       // (steps, B) what is drawn
+  const double* uniforms;  // (steps, B) in [0, 1), or null: the most probable token
+  int64_t forbidden;       // a token that is not drawn, or -1
+  int64_t top_k;           // V: all
+  double top_p;            // 1: all
+  float heat;              // the temperature
+};
+
 struct Kernels {
   const char* name;
   bool (*forward)(int cell, const Problem&);   // false where memory ran out
@@ -49,6 +71,9 @@ struct Kernels {
   // d_table[ids[n]] += d[n], for N rows of `columns` numbers that lie `stride` apart; d_table (V, ldt) starts as zeros
   void (*scatter)(int64_t N, int64_t columns, int64_t stride, const int64_t* ids, const float* d, int64_t ldt,
                   float* d_table, int threads);
+  bool (*generate)(int cell, const Generation&);  // false where memory ran out
+  int (*vectors)(int cell, bool one);  // of a panel: G * U, for one stream or several; -1: for a map without a cell
+  int VL;                              // numbers in a vector
 };
 
 #if defined(__aarch64__)

@@ -1,11 +1,13 @@
 // The Python side: which builds of the kernels this processor runs, and calls with addresses of tensors.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "kernels.h"
@@ -93,6 +95,35 @@ void scatter(const std::string& isa, int64_t N, int64_t columns, int64_t stride,
   kernels.scatter(N, columns, stride, at<const int64_t>(ids), at<const float>(d), ldt, at<float>(d_table), threads);
 }
 
+void generate(const std::string& isa, int cell, const std::vector<std::tuple<int64_t, int64_t, size_t, size_t>>& maps,
+              const std::vector<size_t>& state, nb::dict d) {
+  const Kernels& kernels = named(isa);
+  std::vector<elman::Map> all;
+  for (const auto& [K, H, W, b] : maps) all.push_back({K, H, at<const float>(W), at<const float>(b)});
+  std::vector<float*> states;
+  for (const size_t s : state) states.push_back(at<float>(s));
+  const auto size = [&](const char* key) { return nb::cast<int64_t>(d[key]); };
+  const auto address = [&](const char* key) { return nb::cast<size_t>(d[key]); };
+  elman::Generation a{};
+  a.steps = size("steps"), a.B = size("B"), a.V = size("V"), a.layers = int64_t(maps.size() / 2);
+  a.threads = int(size("threads")), a.maps = all.data(), a.state = states.data();
+  a.table = at<const float>(address("table")), a.first = at<const int64_t>(address("first"));
+  a.tokens = at<int64_t>(address("tokens")), a.uniforms = at<const double>(address("uniforms"));
+  a.forbidden = size("forbidden"), a.top_k = size("top_k");
+  a.top_p = nb::cast<double>(d["top_p"]), a.heat = float(nb::cast<double>(d["heat"]));
+  bool done;
+  {
+    const nb::gil_scoped_release released;
+    done = kernels.generate(cell, a);
+  }
+  if (!done) throw std::bad_alloc();
+}
+
+std::tuple<int, int> panel(const std::string& isa, int cell, bool one) {
+  const Kernels& kernels = named(isa);
+  return {kernels.vectors(cell, one), kernels.VL};
+}
+
 std::vector<std::string> instruction_sets() {
   std::vector<std::string> names;
   for (const Kernels* kernels : usable()) names.emplace_back(kernels->name);
@@ -114,4 +145,8 @@ NB_MODULE(_native, m) {
         nb::arg("nats"), nb::arg("threads"), "The cost of every row, and its gradient in place of the logits.");
   m.def("scatter", &scatter, nb::arg("isa"), nb::arg("N"), nb::arg("columns"), nb::arg("stride"), nb::arg("ids"),
         nb::arg("d"), nb::arg("ldt"), nb::arg("d_table"), nb::arg("threads"), "Adds rows up where their ids say.");
+  m.def("generate", &generate, nb::arg("isa"), nb::arg("cell"), nb::arg("maps"), nb::arg("state"), nb::arg("arguments"),
+        "Reads and draws tokens; maps as (K, H, W, b), the rest by name, sizes and addresses (native/kernels.h).");
+  m.def("panel", &panel, nb::arg("isa"), nb::arg("cell"), nb::arg("one"),
+        "Vectors of a panel, and numbers of a vector, in which `generate` wants the weights of a cell (-1: of none).");
 }

@@ -18,7 +18,7 @@ LAYERS = [
     {"disk", "tensors"},
     {"store"},
     {"data", "rng", "config"},
-    {"cells", "task", "bounds", "counts", "smoothing", "zipf", "verdict", "plots", "environment", "timing"},
+    {"cells", "drawing", "task", "bounds", "counts", "smoothing", "zipf", "verdict", "plots", "environment", "timing"},
     {"engines"},
     {"models"},
     {"optim", "evaluation", "generation", "markov", "saving"},

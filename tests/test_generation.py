@@ -69,8 +69,7 @@ def probabilities(temperature: float = 1.0, top_k: int | None = None, top_p: flo
 
 def draws(n: int = 40_000, seed: int = 0, *, temperature: float = 1.0, **settings) -> np.ndarray:
     logits = np.tile(np.array(LOGITS, np.float32), (n, 1))
-    noise = (temperature * np.random.default_rng(seed).gumbel(size=logits.shape)).astype(np.float32)
-    return Draw(temperature, **settings)(logits, noise)
+    return Draw(temperature, **settings)(logits, np.random.default_rng(seed).random(n))
 
 
 def assert_drawn_from(expected: list[float], counts: np.ndarray) -> None:
@@ -117,13 +116,30 @@ def test_top_p_counts_the_token_that_crosses_the_line():
 
 def test_equal_logits_are_drawn_alike():
     logits = np.zeros((30_000, 4), np.float32)
-    noise = np.random.default_rng(0).gumbel(size=logits.shape).astype(np.float32)
-    assert_drawn_from([0.25] * 4, np.bincount(Draw()(logits, noise), minlength=4))
+    uniforms = np.random.default_rng(0).random(len(logits))
+    assert_drawn_from([0.25] * 4, np.bincount(Draw()(logits, uniforms), minlength=4))
+    assert Draw(top_k=2)(logits, uniforms).max() == 3  # what equals the second is not told from it
+    assert Draw(top_p=0.5)(logits, uniforms).max() == 1
 
 
 def test_rows_are_drawn_apart():
     logits = np.array([[5.0, 0.0, -5.0], [-5.0, 0.0, 5.0]], np.float32)
-    assert Draw(top_k=1)(logits, np.zeros_like(logits)).tolist() == [0, 2]
+    assert Draw(top_k=1)(logits, np.zeros(2)).tolist() == [0, 2]
+
+
+def test_the_token_is_the_first_whose_cumulative_probability_is_more_than_the_number():
+    draw, logits = Draw(temperature=0.5), np.array([[0, math.log(2), -math.inf, 0]], np.float32)  # 1/6, 4/6, 0, 1/6
+    numbers = np.array([0, 1 / 6 - 1e-6, 1 / 6 + 1e-6, 5 / 6 - 1e-6, 5 / 6 + 1e-6, np.nextafter(1, 0)])
+    assert draw(np.repeat(logits, 6, 0), numbers).tolist() == [0, 0, 1, 1, 3, 3]
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-9, 1.0, 1e308])
+@pytest.mark.parametrize("settings", [{}, {"top_k": 3}, {"top_p": 0.9}, {"top_p": 5e-324}], ids=str)
+def test_logits_of_minus_infinity_are_never_drawn(temperature, settings):
+    logits = np.full((2, 7), -np.inf, np.float32)
+    logits[:, [2, 4]] = [1, 2]
+    for numbers in ([0.0, 5e-324], [0.5, 0.999], [np.nextafter(1, 0)] * 2):
+        assert set(Draw(temperature, **settings)(logits, np.array(numbers))) <= {2, 4}
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.4, 3.0])
@@ -206,15 +222,15 @@ def test_the_same_seed_gives_the_same_text_and_another_another():
 
 def test_a_longer_text_begins_with_the_shorter_one():
     m = model()
-    long = "".join(generate(m, "ab", 600, temperature=1, seed=3))  # more than one block of noise
+    long = "".join(generate(m, "ab", 600, temperature=1, seed=3))
     assert long.startswith("".join(generate(m, "ab", 80, temperature=1, seed=3)))
     assert long[:256] != long[256:512]
 
 
-def test_how_much_noise_is_drawn_at_a_time_does_not_show(monkeypatch):
+def test_how_many_tokens_are_drawn_at_a_time_does_not_show(monkeypatch):
     m = model()
     expected = generate_samples(m, "ab", 50, samples=3, temperature=1)
-    monkeypatch.setattr("elman.generation.NOISE_AT_ONCE", 7 * 3 * V)
+    monkeypatch.setattr("elman.generation.CHUNK", 7)
     assert generate_samples(m, "ab", 50, samples=3, temperature=1) == expected
 
 

@@ -1,8 +1,7 @@
 """Continuing a text: read the prompt, then draw a token, read it, draw the next (S15, S50)."""
 
-import math
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +10,8 @@ import torch
 from elman.cells import State
 from elman.data.batches import START, Ids
 from elman.data.vocab import Vocab
+from elman.drawing import Draw
+from elman.engines import Write
 from elman.errors import ConfigError, DataError
 from elman.models.base import SequenceModel
 from elman.rng import numpy_generator
@@ -18,83 +19,69 @@ from elman.task import Text
 
 LOGITS_AT_ONCE = 2**22  # of a prompt: 16 MB
 PROMPT_CHUNK = 4096  # tokens of a prompt read at a time
-COLDEST, HOTTEST = 1e-30, 1e30  # temperatures beyond these are taken for them: single precision holds no more
-NOISE_CHUNK = 256  # steps whose noise is drawn at a time,
-NOISE_AT_ONCE = 2**20  # as far as no more numbers than these are drawn together: 8 MB
-
-
-@dataclass(frozen=True)
-class Draw:
-    """How the next token is chosen from the logits.
-
-        P(token) is proportional to exp(logit / temperature), among those that top_k and top_p leave
-
-    `temperature` 0 takes the most probable token. `top_k` keeps the k most probable tokens; `top_p` keeps the
-    fewest that together have at least that probability (Holtzman et al. 2020). `<unk>` is never drawn.
-
-    Raises:
-        ConfigError: a negative or undefined temperature, top_k under 1, top_p outside (0, 1].
-    """
-
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
-
-    def __post_init__(self) -> None:
-        if not (self.temperature >= 0 and math.isfinite(self.temperature)):
-            raise ConfigError(f"temperature {self.temperature}: give a finite number, 0 or more (0 is arg-max)")
-        if self.top_k is not None and self.top_k < 1:
-            raise ConfigError(f"top_k {self.top_k}: keep at least one token")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ConfigError(f"top_p {self.top_p} is not in (0, 1]")
-
-    def __call__(self, logits: npt.NDArray[np.float32], noise: npt.NDArray[np.float32] | None) -> npt.NDArray[np.int64]:
-        """A token a row, (B,), of logits (B, V), which are overwritten.
-
-        argmax(logit + temperature * Gumbel noise) is a draw from the softmax (Gumbel 1954); `noise`, (B, V), is
-        already multiplied by the temperature. Without noise it is the most probable token.
-        """
-        if noise is None:
-            return np.asarray(logits.argmax(-1))
-        if self.top_k is not None and self.top_k < logits.shape[1]:
-            logits[logits < np.partition(logits, -self.top_k)[:, -self.top_k, None]] = -np.inf
-        if self.top_p is not None and self.top_p < 1:
-            _keep_nucleus(logits, self.top_p, self.temperature)
-        logits += noise
-        return np.asarray(logits.argmax(-1))
-
-
-def _keep_nucleus(logits: npt.NDArray[np.float32], top_p: float, temperature: float) -> None:
-    """Silence all but the fewest tokens that have at least `top_p` of the probability."""
-    order = np.argsort(-logits, -1, kind="stable")
-    ranked = np.take_along_axis(logits, order, -1).astype(np.float64)
-    p = np.exp((ranked - ranked[:, :1]) / max(temperature, COLDEST))
-    p /= p.sum(-1, keepdims=True)
-    outside = np.cumsum(p, -1) - p >= top_p
-    np.put_along_axis(logits, order, np.where(outside, -np.inf, np.take_along_axis(logits, order, -1)), -1)
+CHUNK, TOKENS_AT_ONCE = 256, 2**16  # tokens of a stream, and of all, that are drawn in one call at most
+QUICK = 0.05  # seconds that a chunk may take for the next one to be longer
 
 
 def draw_tokens(
     model: SequenceModel, prompt: Ids, *, count: int, draw: Draw, samples: int = 1, seed: int = 0
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """`count` times one token a sample, (samples,), each sample a continuation of `prompt`."""
+    """`count` times one token a sample, (samples,), each sample a continuation of `prompt`; never `<unk>`.
+
+    They are drawn in chunks, the first of one token and each twice as long as the one before while that is quick.
+    Chunks change no token: the numbers that choose them come from one stream.
+    """
     if count < 0 or samples < 1:
         raise ConfigError(f"{samples} samples of {count} tokens: give at least one sample and no negative length")
-    vocab = model.task.vocab
+    rng = numpy_generator(seed, "samples") if draw.temperature else None
+
+    def uniforms(steps: int) -> npt.NDArray[np.float64] | None:
+        return rng.random((steps, samples)) if rng else None
+
+    if not count:
+        return
     # Not around the loop: a generator that yields inside the mode would leave its caller in it.
     with torch.inference_mode():
         logits, state = _read(model, prompt, samples)
-        step, device = model.stepper(), logits.device
-    noise = _noise(samples, model.task.size, draw, seed) if draw.temperature else None
-    for left in range(count, 0, -1):
-        scores = logits.float().numpy(force=True)
-        if vocab.unknown:
-            scores[:, 0] = -np.inf
-        tokens = draw(scores, next(noise) if noise else None)
-        yield tokens
-        if left > 1:
-            with torch.inference_mode():
-                logits, state = step(torch.from_numpy(tokens).to(device), state)
+        write = model.writer(draw, samples) or _by_steps(model, draw)
+    numbers = uniforms(1)
+    tokens = draw(_scores(logits, model.task), None if numbers is None else numbers[0])
+    yield tokens
+    left, chunk, longest = count - 1, 1, max(1, min(CHUNK, TOKENS_AT_ONCE // samples))
+    while left:
+        steps = min(chunk, left)
+        started = time.perf_counter()
+        with torch.inference_mode():
+            drawn, state = write(tokens, state, steps, uniforms(steps))
+        if time.perf_counter() - started < QUICK:
+            chunk = min(2 * chunk, longest)
+        yield from drawn
+        tokens, left = drawn[-1], left - steps
+
+
+def _by_steps(model: SequenceModel, draw: Draw) -> Write:
+    """The definition of writing: a step of the model, a draw, and again."""
+    step = model.stepper()
+
+    def write(
+        tokens: npt.NDArray[np.int64], state: State, steps: int, uniforms: npt.NDArray[np.float64] | None
+    ) -> tuple[npt.NDArray[np.int64], State]:
+        drawn = []
+        for i in range(steps):
+            logits, state = step(torch.from_numpy(tokens).to(state[0].device), state)
+            tokens = draw(_scores(logits, model.task), None if uniforms is None else uniforms[i])
+            drawn.append(tokens)
+        return np.stack(drawn), state
+
+    return write
+
+
+def _scores(logits: torch.Tensor, task: Text) -> npt.NDArray[np.float32]:
+    """Logits (B, V) to draw from: `<unk>` has none."""
+    scores = logits.float().numpy(force=True)
+    if task.vocab.unknown:
+        scores[:, 0] = -np.inf
+    return scores
 
 
 def _read(model: SequenceModel, prompt: Ids, samples: int) -> tuple[torch.Tensor, State]:
@@ -104,14 +91,6 @@ def _read(model: SequenceModel, prompt: Ids, samples: int) -> tuple[torch.Tensor
     for chunk in inputs.split(max(1, min(PROMPT_CHUNK, LOGITS_AT_ONCE // model.task.size)), 1):
         logits, state = model(chunk, state)
     return logits[:, -1].repeat(samples, 1), tuple(s.repeat(samples, 1) for s in state)
-
-
-def _noise(samples: int, size: int, draw: Draw, seed: int) -> Iterator[npt.NDArray[np.float32]]:
-    """Gumbel noise times the temperature, (samples, V) a step, in blocks whose size does not change what is drawn."""
-    rng, scale = numpy_generator(seed, "samples"), min(draw.temperature, HOTTEST)
-    steps = max(1, min(NOISE_CHUNK, NOISE_AT_ONCE // (samples * size)))
-    while True:
-        yield from (scale * rng.gumbel(size=(steps, samples, size))).astype(np.float32)
 
 
 def encode_prompt(task: Text, prompt: str) -> Ids:

@@ -6,14 +6,14 @@ import pkgutil
 import torch
 
 from elman.cells import Cell
-from elman.engines.base import ENGINES, Engine, Weights
+from elman.engines.base import ENGINES, Engine, Stack, Weights, Write
 from elman.errors import ConfigError
 from elman.names import no_such
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["ENGINES", "Engine", "Weights", "choose"]
+__all__ = ["ENGINES", "Engine", "Stack", "Weights", "Write", "choose"]
 
 
 def choose(

@@ -5,14 +5,27 @@ values and in all gradients.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from elman.cells import Cell, State
 from elman.data.batches import IGNORE
+from elman.drawing import Draw
+
+Write = Callable[
+    [npt.NDArray[np.int64], State, int, npt.NDArray[np.float64] | None], tuple[npt.NDArray[np.int64], State]
+]
+"""Reads a token a stream, (B,), draws the next from what follows, reads that, and so on.
+
+Given N numbers in [0, 1) a stream, (N, B), which choose (`Draw`; None: the most probable), it returns N tokens, (N, B),
+and the state after all but the last of them were read.
+"""
 
 ENGINES: dict[str, type["Engine"]] = {}
 """Every engine by the name that a user types."""
@@ -29,6 +42,18 @@ class Weights(NamedTuple):
     """(G*H,)"""
     b_h: Tensor
     """(G*H,)"""
+
+
+class Stack(NamedTuple):
+    """The parameters of a whole language model."""
+
+    embed: Tensor | None
+    """E, (V, I) of the first layer; None for one-hot inputs."""
+    layers: list[Weights]
+    W_q: Tensor
+    """(V, H)"""
+    b_q: Tensor
+    """(V,)"""
 
 
 class Engine(ABC):
@@ -67,6 +92,11 @@ class Engine(ABC):
         nats = -sum log softmax(W x + b)[target]
         """
         return F.cross_entropy(F.linear(x, W, b), targets, ignore_index=IGNORE, reduction="sum")
+
+    @staticmethod
+    def writer(cell: type[Cell], stack: Stack, draw: Draw, *, streams: int, unknown: bool) -> Write | None:  # noqa: ARG004
+        """What draws many tokens in one call, not token 0 where it is unknown; None where there is no such."""
+        return None
 
 
 def asks(inputs: Tensor, weights: Weights) -> Tensor:

@@ -17,7 +17,9 @@ from torch.autograd.function import Function, once_differentiable
 
 from elman.cells import Cell, State
 from elman.data.batches import IGNORE
-from elman.engines.base import Engine, Weights
+from elman.drawing import Draw
+from elman.engines.base import Engine, Stack, Weights, Write
+from elman.engines.native_writer import Writer
 from elman.errors import ConfigError
 
 CODES = {"elman": 0, "elman-relu": 1, "gru": 2, "lstm": 3}
@@ -76,6 +78,12 @@ class Native(Engine):
         """Nats, a scalar, of the targets (N,) where W x + b are logits; a target below 0 costs nothing."""
         return _cost(x, W, b, targets, bfloat16=False)
 
+    @staticmethod
+    def writer(cell: type[Cell], stack: Stack, draw: Draw, *, streams: int, unknown: bool) -> Write | None:
+        """All of them in one call."""
+        assert MODULE is not None  # noqa: S101 - it says that it supports nothing without
+        return Writer(MODULE, INSTRUCTIONS[0], CODES[cell.name], stack, draw, streams=streams, unknown=unknown)
+
 
 class NativeBfloat16(Engine):
     """The same with products of bfloat16 numbers, added up in single precision."""
@@ -102,6 +110,11 @@ class NativeBfloat16(Engine):
     def cost(x: Tensor, W: Tensor, b: Tensor, targets: Tensor) -> Tensor:
         """Nats, a scalar, of the targets (N,)."""
         return _cost(x, W, b, targets, bfloat16=True)
+
+    @staticmethod
+    def writer(cell: type[Cell], stack: Stack, draw: Draw, *, streams: int, unknown: bool) -> Write | None:
+        """As `native`, in single precision: a step of a few streams waits for weights and not for products."""
+        return Native.writer(cell, stack, draw, streams=streams, unknown=unknown)
 
 
 def _run(cell: type[Cell], inputs: Tensor, state: State, weights: Weights, *, bfloat16: bool) -> tuple[Tensor, State]:

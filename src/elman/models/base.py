@@ -8,6 +8,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from elman.cells import State
+from elman.drawing import Draw
+from elman.engines import Write
 from elman.task import Text
 
 Step = Callable[[Tensor, State], tuple[Tensor, State]]
@@ -36,6 +38,9 @@ class SequenceModel(Protocol):
 
     def stepper(self) -> Step:
         """The same one token at a time, (B,) to logits (B, V): what generating does, as lean as can be."""
+
+    def writer(self, draw: Draw, streams: int) -> Write | None:
+        """What reads and draws many tokens of so many streams in one call, `<unk>` never; None: only the steps can."""
 
     def settings(self) -> dict[str, Any]:
         """The arguments that build this model again, as JSON values."""
@@ -92,6 +97,10 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def stepper(self) -> Step:
         """The same one token at a time."""
+
+    def writer(self, draw: Draw, streams: int) -> Write | None:  # noqa: ARG002 - the protocol's
+        """Nothing but the steps."""
+        return None
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from torch import Generator, Tensor
 from elman.cells import State
 from elman.counts import UNREAD, Counts, Whole, estimate, memory
 from elman.data.batches import START, Ids
+from elman.drawing import Draw
+from elman.engines import Write
 from elman.errors import ConfigError
 from elman.models.base import Step, one_by_one
 from elman.names import no_such
@@ -128,6 +130,10 @@ class NGram:
     def stepper(self) -> Step:
         """The same one token at a time."""
         return one_by_one(self)
+
+    def writer(self, draw: Draw, streams: int) -> Write | None:  # noqa: ARG002 - the protocol's
+        """Nothing but the steps."""
+        return None
 
     def settings(self) -> dict[str, Any]:
         """The arguments that build this model again, but for the counts."""

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from elman.cells import CELLS, Cell, State
-from elman.engines import Engine, Weights, choose
+from elman.drawing import Draw
+from elman.engines import Engine, Stack, Weights, Write, choose
 from elman.errors import ConfigError
 from elman.models.base import Network, Step
 from elman.models.initial import INITS
@@ -215,6 +216,11 @@ class Recurrent(Network):
             return head(x), after
 
         return one_step
+
+    def writer(self, draw: Draw, streams: int) -> Write | None:
+        """The engine's, of the weights as they are now; equal to the steps, but for rounding."""
+        stack = Stack(self.embed, [layer.weights() for layer in self.stack], self.head, self.b_q)
+        return self.engine.writer(self.cell, stack, draw, streams=streams, unknown=self.task.vocab.unknown)
 
     def settings(self) -> dict[str, Any]:
         """The arguments that build this model again; the weights follow."""
