@@ -1,5 +1,5 @@
-// The kernels against the equations in double precision, for processors that no test machine has: compiled for each and run
-// under an emulator by native/portable. Outputs are compared as they are; gradients as slopes along random directions.
+// The kernels against the equations in double precision, for processors that no test machine has: compiled for each and
+// run under an emulator by native/portable. Outputs are compared as they are, gradients as slopes along a direction.
 #include <cmath>
 #include <cstdio>
 #include <functional>
@@ -26,8 +26,8 @@ static Floats normal(size_t n, float scale) {
   for (float& x : v) x = draw(rng);
   return v;
 }
-static void expect(bool good, const std::string& what, double found, double expected) {
-  if (good) return;
+static void expect(const std::string& what, double found, double expected, double tolerance) {
+  if (std::abs(found - expected) <= tolerance) return;  // a NaN is within none
   failures++;
   std::printf("FAILED %s: %.9g, not %.9g\n", what.c_str(), found, expected);
 }
@@ -37,25 +37,25 @@ static float half(float x) {  // rounded to bfloat16, by arithmetic and not by b
   return float(std::ldexp(std::nearbyint(m * 256), exponent - 8));
 }
 
-struct Case { int64_t T, B, H, V; int cell; };
+struct Case { Int T, B, H, V; int cell; };
 struct Weights { Doubles asks, W_h, b_h, h0, c0; };
 
 // outputs (T, B, H) and the last memory (B, H), by the equations.
-static void run(const Case& c, const std::vector<int64_t>& ids, const Weights& w, Doubles& outputs, Doubles& memory) {
+static void run(const Case& c, const std::vector<Int>& ids, const Weights& w, Doubles& outputs, Doubles& memory) {
   const int G = c.cell <= RELU ? 1 : c.cell == GRU ? 3 : 4;
   const auto sigmoid = [](double x) { return 1 / (1 + std::exp(-x)); };
   Doubles h = w.h0;
   memory = w.c0;
   outputs.assign(c.T * c.B * c.H, 0);
-  for (int64_t t = 0; t < c.T; t++)
-    for (int64_t b = 0; b < c.B; b++) {
+  for (Int t = 0; t < c.T; t++)
+    for (Int b = 0; b < c.B; b++) {
       Doubles u(G * c.H), after(c.H);
-      for (int64_t r = 0; r < G * c.H; r++) {
+      for (Int r = 0; r < G * c.H; r++) {
         u[r] = w.b_h[r];
-        for (int64_t k = 0; k < c.H; k++) u[r] += w.W_h[r * c.H + k] * h[b * c.H + k];
+        for (Int k = 0; k < c.H; k++) u[r] += w.W_h[r * c.H + k] * h[b * c.H + k];
       }
       const double* x = &w.asks[ids[t * c.B + b] * G * c.H];
-      for (int64_t i = 0; i < c.H; i++) {
+      for (Int i = 0; i < c.H; i++) {
         const auto a = [&](int g) { return x[g * c.H + i] + u[g * c.H + i]; };
         if (c.cell == TANH) after[i] = std::tanh(a(0));
         if (c.cell == RELU) after[i] = a(0) > 0 ? a(0) : 0;
@@ -69,7 +69,7 @@ static void run(const Case& c, const std::vector<int64_t>& ids, const Weights& w
           after[i] = sigmoid(a(3)) * std::tanh(m);
         }
       }
-      for (int64_t i = 0; i < c.H; i++) outputs[(t * c.B + b) * c.H + i] = h[b * c.H + i] = after[i];
+      for (Int i = 0; i < c.H; i++) outputs[(t * c.B + b) * c.H + i] = h[b * c.H + i] = after[i];
     }
 }
 
@@ -77,12 +77,14 @@ static void layer(const Case& c, int threads, bool bfloat16) {
   const int G = c.cell <= RELU ? 1 : c.cell == GRU ? 3 : 4, D = c.cell <= RELU ? 1 : 4;
   const std::string name = "cell " + std::to_string(c.cell) + " H " + std::to_string(c.H) + " B " + std::to_string(c.B);
   const size_t n = c.T * c.B * c.H, rows = c.B * c.H;
-  std::vector<int64_t> ids(c.T * c.B);
+  std::vector<Int> ids(c.T * c.B);
   for (auto& id : ids) id = rng() % c.V;
-  const Floats asks = normal(c.V * G * c.H, 1), W = normal(G * c.H * c.H, 1 / std::sqrt(float(c.H))), bias = normal(G * c.H, 1);
+  const Floats asks = normal(c.V * G * c.H, 1), bias = normal(G * c.H, 1);
+  const Floats W = normal(G * c.H * c.H, 1 / std::sqrt(float(c.H)));
   const Floats h0 = normal(rows, 1), c0 = normal(rows, 1);
   const Floats owed = normal(n, 1), h_owed = normal(rows, 1), c_owed = normal(rows, 1);
-  Floats outputs(n, NAN), cells(n, NAN), gates(c.T * c.B * 4 * ((c.H + 15) / 16 * 16), NAN), d(c.T * c.B * D * c.H, NAN);
+  Floats outputs(n, NAN), cells(n, NAN), d(c.T * c.B * D * c.H, NAN);
+  Floats gates(c.T * c.B * 4 * ((c.H + 15) / 16 * 16), NAN);
   Floats d_h(rows, NAN), d_c(rows, NAN);
   Problem a{};
   a.T = c.T, a.B = c.B, a.H = c.H, a.threads = threads, a.bfloat16 = bfloat16, a.ids = ids.data();
@@ -96,14 +98,14 @@ static void layer(const Case& c, int threads, bool bfloat16) {
   kernels.forward(c.cell, a), kernels.backward(c.cell, a);
   const double tolerance = bfloat16 ? 0.06 : 2e-5;
   for (size_t i = 0; i < n; i++)
-    expect(std::abs(outputs[i] - expected[i]) <= tolerance * (1 + std::abs(expected[i])), name + " outputs", outputs[i], expected[i]);
+    expect(name + " outputs", outputs[i], expected[i], tolerance * (1 + std::abs(expected[i])));
   if (bfloat16) return;
   // What the loss gains along a direction of everything, by the gradients and by a difference.
   const Weights way{doubles(normal(asks.size(), 1)), {}, {}, doubles(normal(rows, 1)), doubles(normal(rows, 1))};
   double slope = 0;
-  for (int64_t r = 0; r < c.T * c.B; r++)
-    for (int64_t g = 0; g < G; g++)
-      for (int64_t i = 0; i < c.H; i++)
+  for (Int r = 0; r < c.T * c.B; r++)
+    for (Int g = 0; g < G; g++)
+      for (Int i = 0; i < c.H; i++)
         slope += d[r * D * c.H + (c.cell == GRU && g == 2 ? 3 : g) * c.H + i] * way.asks[(ids[r] * G + g) * c.H + i];
   for (size_t i = 0; i < rows; i++) slope += d_h[i] * way.h0[i] + (c.cell == LSTM ? d_c[i] * way.c0[i] : 0);
   const auto loss = [&](double step) {
@@ -120,57 +122,59 @@ static void layer(const Case& c, int threads, bool bfloat16) {
     return sum;
   };
   const double step = c.cell == RELU ? 1e-8 : 1e-5, difference = (loss(step) - loss(-step)) / (2 * step);
-  expect(std::abs(slope - difference) <= 3e-4 * (std::sqrt(double(n)) + std::abs(difference)), name + " slope", slope, difference);
+  expect(name + " slope", slope, difference, 3e-4 * (std::sqrt(double(n)) + std::abs(difference)));
 }
 
-static void product(int64_t M, int64_t N, int64_t K, bool bfloat16, int threads) {
+static void product(Int M, Int N, Int K, bool bfloat16, int threads) {
   const Floats A = normal(M * K, 1), B = normal(K * N, 1), bias = normal(N, 1);
   for (int layout = 0; layout < 4; layout++) {
-    const int64_t ai = layout & 1 ? 1 : K, ak = layout & 1 ? M : 1, bk = layout & 2 ? 1 : N, bj = layout & 2 ? K : 1;
+    const Int ai = layout & 1 ? 1 : K, ak = layout & 1 ? M : 1, bk = layout & 2 ? 1 : N, bj = layout & 2 ? K : 1;
     Floats C(M * N, NAN);
-    kernels.product({M, N, K, A.data(), B.data(), ai, ak, bk, bj, C.data(), N, bias.data(), 0.5f, false, bfloat16, threads});
-    for (int64_t i = 0; i < M; i++)
-      for (int64_t j = 0; j < N; j++) {
+    kernels.product({M, N, K, A.data(), B.data(), ai, ak, bk, bj, C.data(), N, bias.data(), 0.5f, false, bfloat16,
+                     threads});
+    for (Int i = 0; i < M; i++)
+      for (Int j = 0; j < N; j++) {
         double sum = 0;
-        for (int64_t k = 0; k < K; k++) {
+        for (Int k = 0; k < K; k++) {
           const float x = A[i * ai + k * ak], y = B[k * bk + j * bj];
           sum += bfloat16 ? double(half(x)) * half(y) : double(x) * y;
         }
-        expect(std::abs(C[i * N + j] - (0.5 * sum + bias[j])) < 1e-5 * (1 + K), "product", C[i * N + j], 0.5 * sum + bias[j]);
+        expect("product", C[i * N + j], 0.5 * sum + bias[j], 1e-5 * (1 + K));
       }
   }
 }
 
-static void cost(int64_t N, int64_t V) {
+static void cost(Int N, Int V) {
   const Floats logits = normal(N * V, 3);
   Floats d = logits, nats(N, NAN);
-  std::vector<int64_t> targets(N);
-  for (int64_t n = 0; n < N; n++) targets[n] = n % 4 == 3 ? -1 : int64_t(rng() % V);
+  std::vector<Int> targets(N);
+  for (Int n = 0; n < N; n++) targets[n] = n % 4 == 3 ? -1 : Int(rng() % V);
   kernels.cross_entropy(N, V, d.data(), targets.data(), nats.data(), 1);
-  for (int64_t n = 0; n < N; n++) {
+  for (Int n = 0; n < N; n++) {
     double sum = 0;
-    for (int64_t v = 0; v < V; v++) sum += std::exp(double(logits[n * V + v]));
+    for (Int v = 0; v < V; v++) sum += std::exp(double(logits[n * V + v]));
     const bool none = targets[n] < 0;
     const double expected = none ? 0 : std::log(sum) - logits[n * V + targets[n]];
-    expect(std::abs(nats[n] - expected) < 1e-5 * (1 + expected), "nats", nats[n], expected);
-    for (int64_t v = 0; v < V; v++) {
+    expect("nats", nats[n], expected, 1e-5 * (1 + expected));
+    for (Int v = 0; v < V; v++) {
       const double p = none ? 0 : std::exp(double(logits[n * V + v])) / sum - (v == targets[n]);
-      expect(std::abs(d[n * V + v] - p) < 1e-6, "gradient of logits", d[n * V + v], p);
+      expect("gradient of logits", d[n * V + v], p, 1e-6);
     }
   }
 }
 
 int main() {
   for (int cell : {TANH, RELU, GRU, LSTM})
-    for (int64_t H : {1, 7, 33})
-      for (int64_t B : {1, 33}) {
+    for (Int H : {1, 7, 33})
+      for (Int B : {1, 33}) {
         const Case c{H == 33 ? 9 : 3, B, H, 5, cell};
         layer(c, B == 33 ? 2 : 1, false);
         layer(c, 1, true);
       }
   for (bool bfloat16 : {false, true})
-    for (int64_t n : {1, 5, 37}) product(n, 13, 300, bfloat16, 1), product(13, n, 7, bfloat16, 2), product(n, n, 257, bfloat16, 2);
-  for (int64_t V : {1, 2, 28, 100}) cost(9, V);
+    for (Int n : {1, 5, 37})
+      product(n, 13, 300, bfloat16, 1), product(13, n, 7, bfloat16, 2), product(n, n, 257, bfloat16, 2);
+  for (Int V : {1, 2, 28, 100}) cost(9, V);
   std::printf("%s: %d failures\n", kernels.name, failures);
   return failures ? 1 : 0;
 }

@@ -2,7 +2,7 @@
 //
 // The batch is split over threads, and each runs its rows through all steps: rows never wait for each other. A product
 // with W_h goes in tiles of MR rows by NV vectors that stay in registers, over weights that were packed so that they
-// are read in order; the gates of a unit lie in one tile, so that the activations are applied before anything is stored.
+// are read in order; the gates of a unit lie in one tile: the activations are applied before anything is stored.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -136,8 +136,8 @@ template <class S> INLINE Vec multiplied(Vec sum, Words a, Words w) {
 
 // sums[i][j] += A[i][k] * panel[k][j] over K words; rows of A lie `down` apart, the words of a row `along`.
 template <class S, int R, int N>
-INLINE void multiply(const Word* A, int64_t down, int64_t along, const Word* panel, int64_t K, Vec (&sums)[R][N]) {
-  for (int64_t k = 0; k < K; k++, panel += N * VL, A += along) {
+INLINE void multiply(const Word* A, Int down, Int along, const Word* panel, Int K, Vec (&sums)[R][N]) {
+  for (Int k = 0; k < K; k++, panel += N * VL, A += along) {
     if constexpr (R < N) {  // whichever is fewer stays in registers beside the sums, the other passes through one
       Words a[R];
       for (int i = 0; i < R; i++) a[i] = A[i * down] + Words{};
@@ -157,22 +157,23 @@ INLINE void multiply(const Word* A, int64_t down, int64_t along, const Word* pan
 }
 
 // Numbers k to k+n-1 of a row of words, from a vector.
-template <class S> INLINE void put(Word* row, int64_t k, Vec v, int n) {
+template <class S> INLINE void put(Word* row, Int k, Vec v, int n) {
   if constexpr (S::PER == 1) return store(reinterpret_cast<float*>(row) + k, v, n);
   const Halves halves = __builtin_convertvector(rounded(v), Halves);
   std::memcpy(reinterpret_cast<uint16_t*>(row) + k, &halves, 2 * (n < VL ? n : VL));
 }
-constexpr int64_t words(int64_t numbers, int per) { return (numbers + per - 1) / per; }
+INLINE Int smaller(Int a, Int b) { return a < b ? a : b; }
+constexpr Int words(Int numbers, int per) { return (numbers + per - 1) / per; }
 
 // `width` columns of K numbers as a panel: word k of column j at k * pitch + j; columns from n on are 0. Columns lie
 // `across` apart, their numbers `down`. A panel narrower than
 // a vector is written past its width: what belongs there comes after it.
 template <class S>
-void pack(const float* from, int64_t across, int64_t down, int64_t n, int64_t width, int64_t K, Word* out, int64_t pitch) {
-  const int64_t last = words(K, S::PER);
-  for (int64_t block = 0; block < last; block += 16)  // a cache line of each column at a time
-    for (int64_t j = 0; j < width; j += VL)
-      for (int64_t k = block; k < block + 16 && k < last; k++) {
+void pack(const float* from, Int across, Int down, Int n, Int width, Int K, Word* out, Int pitch) {
+  const Int last = words(K, S::PER);
+  for (Int block = 0; block < last; block += 16)  // a cache line of each column at a time
+    for (Int j = 0; j < width; j += VL)
+      for (Int k = block; k < block + 16 && k < last; k++) {
         const float* at = from + j * across + k * S::PER * down;
         const bool whole = n - j >= VL;
         const int left = int((n < width ? n : width) - j);
@@ -188,30 +189,30 @@ void pack(const float* from, int64_t across, int64_t down, int64_t n, int64_t wi
 // What the tiles of a layer read: packed weights, and the rows of the step before in words, at the parity of its step.
 struct Operands {
   const Word* panels;
-  int64_t size;     // words of a panel
+  Int size;     // words of a panel
   Word* rows;       // (2, B, stride)
-  int64_t stride;   // no power of two, which would put all rows into the same corner of the cache
-  int64_t K;        // words of a row
-  Word* row(const Problem& a, int64_t t, int64_t b) const { return rows + ((t & 1) * a.B + b) * stride; }
+  Int stride;   // no power of two, which would put all rows into the same corner of the cache
+  Int K;        // words of a row
+  Word* row(const Problem& a, Int t, Int b) const { return rows + ((t & 1) * a.B + b) * stride; }
 };
 
 // The gates that step t keeps for the way back, four vectors of a row's units from `unit` on.
-INLINE float* kept(const Problem& a, int64_t t, int64_t b, int64_t unit) {
+INLINE float* kept(const Problem& a, Int t, Int b, Int unit) {
   return a.gates + ((t * ((a.H + VL - 1) / VL) + unit / VL) * a.B + b) * 4 * VL;
 }
 
 // One tile: R rows from row b on, the units of one panel, step t.
-template <class S, int C, int R> void forward_tile(const Problem& a, const Operands& o, int64_t t, int64_t b, int64_t panel) {
-  const int64_t H = a.H, first = panel * units<C>();
+template <class S, int C, int R> void forward_tile(const Problem& a, const Operands& o, Int t, Int b, Int panel) {
+  const Int H = a.H, first = panel * units<C>();
   const float* before = (t ? a.outputs + (t - 1) * a.B * H : a.h0) + b * H;
   constexpr int N = NV<C>();
   Vec sums[R][N];
   const float* asks[R];
   for (int i = 0; i < R; i++) {
-    const int64_t row = t * a.B + b + i;
+    const Int row = t * a.B + b + i;
     asks[i] = a.asks + (a.ids ? a.ids[row] : row) * gates<C>() * H + first;
     for (int j = 0; j < N; j++) {
-      const int64_t at = C <= RELU ? j * VL : j * H;
+      const Int at = C <= RELU ? j * VL : j * H;
       const int left = int(H - first - (C <= RELU ? j * VL : 0));
       const Vec bias = left > 0 ? load(a.b_h + first + at, left) : Vec{};
       sums[i][j] = C == GRU && j == 2 ? bias : left > 0 ? bias + load(asks[i] + at, left) : Vec{};
@@ -219,7 +220,7 @@ template <class S, int C, int R> void forward_tile(const Problem& a, const Opera
   }
   multiply<S, R, N>(o.row(a, t - 1, b), o.stride, 1, o.panels + panel * o.size, o.K, sums);
   for (int i = 0; i < R; i++) {
-    const int64_t row = t * a.B + b + i;
+    const Int row = t * a.B + b + i;
     float* out = a.outputs + row * H + first;
     Word* words = o.row(a, t, b + i);
     const int n = int(H - first);
@@ -254,12 +255,12 @@ template <class S, int C, int R> void forward_tile(const Problem& a, const Opera
 
 template <int C> constexpr int owed() { return C <= RELU ? 1 : 4; }  // gradients of a unit that `d_asked` holds
 
-// d_h of step t is what step t+1 owes through W_h, plus what its outputs and the sequel ask; then back through the gates.
-template <class S, int C, int R> void backward_tile(const Problem& a, const Operands& o, int64_t t, int64_t b, int64_t panel) {
-  const int64_t H = a.H, stride = owed<C>() * H, first = panel * BACK_NV * VL;
+// d_h of step t is what step t+1 owes through W_h, plus what its outputs and the sequel ask; then through the gates.
+template <class S, int C, int R> void backward_tile(const Problem& a, const Operands& o, Int t, Int b, Int panel) {
+  const Int H = a.H, stride = owed<C>() * H, first = panel * BACK_NV * VL;
   Vec sums[R][BACK_NV] = {};
   for (int i = 0; i < R && t >= 0; i++) {  // what comes after the product is fetched meanwhile
-    const int64_t row = t * a.B + b + i;
+    const Int row = t * a.B + b + i;
     __builtin_prefetch(a.d_outputs + row * H + first);
     for (int k = 0; k < owed<C>(); k++) __builtin_prefetch(a.d_asked + row * stride + k * H + first, 1);
     for (int k = 0; C > RELU && k < BACK_NV * 4 * VL; k += 16)
@@ -268,7 +269,7 @@ template <class S, int C, int R> void backward_tile(const Problem& a, const Oper
   if (t < a.T - 1) multiply<S, R, BACK_NV>(o.row(a, t + 1, b), o.stride, 1, o.panels + panel * o.size, o.K, sums);
   for (int i = 0; i < R; i++)
     for (int j = 0; j < BACK_NV; j++) {
-      const int64_t unit = first + j * VL, row = t * a.B + b + i, at = (b + i) * H + unit;
+      const Int unit = first + j * VL, row = t * a.B + b + i, at = (b + i) * H + unit;
       const int n = int(H - unit);
       if (n <= 0) continue;
       Vec d_h = sums[i][j];
@@ -312,9 +313,9 @@ template <class S, int C, int R> void backward_tile(const Problem& a, const Oper
 }
 
 // tile<R>(first row) for the rows b0 to b1 - 1, in blocks of at most M that are as even as can be.
-template <int M, class Tile> INLINE void in_blocks(int64_t b0, int64_t b1, Tile tile) {
-  for (int64_t blocks = (b1 - b0 + M - 1) / M; blocks > 0; blocks--) {
-    const int64_t rows = (b1 - b0 + blocks - 1) / blocks;
+template <int M, class Tile> INLINE void in_blocks(Int b0, Int b1, Tile tile) {
+  for (Int blocks = (b1 - b0 + M - 1) / M; blocks > 0; blocks--) {
+    const Int rows = (b1 - b0 + blocks - 1) / blocks;
     switch (rows) {
       case 1: tile(std::integral_constant<int, 1>(), b0); break;
       case 2: tile(std::integral_constant<int, 2>(), b0); break;
@@ -333,12 +334,12 @@ struct Free {
   void operator()(Word* p) const { std::free(p); }
 };
 using Buffer = std::unique_ptr<Word, Free>;
-Buffer buffer(int64_t count) {
+Buffer buffer(Int count) {
   return Buffer(static_cast<Word*>(std::aligned_alloc(64, (count * sizeof(Word) + 63) / 64 * 64)));
 }
 
 // work(panel) for all panels, shared out; then each thread its rows: rows(b0, b1).
-template <class Pack, class Rows> void in_parallel(const Problem& a, int64_t panels, Pack pack, Rows rows) {
+template <class Pack, class Rows> void in_parallel(const Problem& a, Int panels, Pack pack, Rows rows) {
 #ifdef _OPENMP
 #pragma omp parallel num_threads(a.threads)
 #endif
@@ -346,18 +347,19 @@ template <class Pack, class Rows> void in_parallel(const Problem& a, int64_t pan
 #ifdef _OPENMP
 #pragma omp for schedule(static)
 #endif
-    for (int64_t panel = 0; panel < panels; panel++) pack(panel);
+    for (Int panel = 0; panel < panels; panel++) pack(panel);
 #ifdef _OPENMP
-    const int64_t me = omp_get_thread_num(), threads = omp_get_num_threads();
+    const Int me = omp_get_thread_num(), threads = omp_get_num_threads();
 #else
-    const int64_t me = 0, threads = 1;
+    const Int me = 0, threads = 1;
 #endif
     rows(a.B * me / threads, a.B * (me + 1) / threads);
   }
 }
 
 // Packs weights of K numbers into `panels`, lets rows(b0, b1, operands) go through them; false where memory ran out.
-template <class S, class Pack, class Rows> bool layer(const Problem& a, int64_t K, int64_t panels, int64_t width, Pack pack_one, Rows rows) {
+template <class S, class Pack, class Rows>
+bool layer(const Problem& a, Int K, Int panels, Int width, Pack pack_one, Rows rows) {
   Operands o{};
   o.K = words(K, S::PER), o.size = o.K * width, o.stride = (o.K + 63) / 64 * 64 + 16;
   const Buffer packed = buffer(panels * o.size), both = buffer(2 * a.B * o.stride);
@@ -365,37 +367,38 @@ template <class S, class Pack, class Rows> bool layer(const Problem& a, int64_t 
   o.panels = packed.get(), o.rows = both.get();
   std::memset(o.rows, 0, 2 * a.B * o.stride * sizeof(Word));  // an odd number of bfloat16 ends in a 0
   in_parallel(
-      a, panels, [&](int64_t panel) { pack_one(panel, packed.get() + panel * o.size); },
-      [&](int64_t b0, int64_t b1) { rows(b0, b1, o); });
+      a, panels, [&](Int panel) { pack_one(panel, packed.get() + panel * o.size); },
+      [&](Int b0, Int b1) { rows(b0, b1, o); });
   return true;
 }
 
 template <class S, int C> bool forward_of(const Problem& a) {
   constexpr int N = NV<C>(), each = units<C>();  // the vectors of a unit's gates are packed side by side
-  const auto pack_one = [&](int64_t panel, Word* out) {
+  const auto pack_one = [&](Int panel, Word* out) {
     if (C <= RELU) return pack<S>(a.W_h + panel * each * a.H, a.H, 1, a.H - panel * each, each, a.H, out, each);
     for (int j = 0; j < N; j++)
       pack<S>(a.W_h + (j * a.H + panel * each) * a.H, a.H, 1, a.H - panel * each, VL, a.H, out + j * VL, N * VL);
   };
-  return layer<S>(a, a.H, (a.H + each - 1) / each, N * VL, pack_one, [&](int64_t b0, int64_t b1, const Operands& o) {
-    for (int64_t b = b0; b < b1; b++)
-      for (int64_t k = 0; k < a.H; k += VL) put<S>(o.row(a, -1, b), k, load(a.h0 + b * a.H + k, int(a.H - k)), int(a.H - k));
-    for (int64_t t = 0; t < a.T; t++)
-      for (int64_t panel = 0; panel < (a.H + each - 1) / each; panel++)
-        in_blocks<MR<C>()>(b0, b1, [&](auto R, int64_t b) { forward_tile<S, C, decltype(R)::value>(a, o, t, b, panel); });
+  return layer<S>(a, a.H, (a.H + each - 1) / each, N * VL, pack_one, [&](Int b0, Int b1, const Operands& o) {
+    for (Int b = b0; b < b1; b++)
+      for (Int k = 0; k < a.H; k += VL)
+        put<S>(o.row(a, -1, b), k, load(a.h0 + b * a.H + k, int(a.H - k)), int(a.H - k));
+    for (Int t = 0; t < a.T; t++)
+      for (Int panel = 0; panel < (a.H + each - 1) / each; panel++)
+        in_blocks<MR<C>()>(b0, b1, [&](auto R, Int b) { forward_tile<S, C, decltype(R)::value>(a, o, t, b, panel); });
   });
 }
 
 template <class S, int C> bool backward_of(const Problem& a) {
   constexpr int width = BACK_NV * VL;
-  const int64_t K = gates<C>() * a.H, panels = (a.H + width - 1) / width;
-  const auto pack_one = [&](int64_t panel, Word* out) {
+  const Int K = gates<C>() * a.H, panels = (a.H + width - 1) / width;
+  const auto pack_one = [&](Int panel, Word* out) {
     pack<S>(a.W_h + panel * width, 1, a.H, a.H - panel * width, width, K, out, width);
   };
-  return layer<S>(a, K, panels, width, pack_one, [&](int64_t b0, int64_t b1, const Operands& o) {
-    for (int64_t t = a.T - 1; t >= -1; t--)
-      for (int64_t panel = 0; panel < panels; panel++)
-        in_blocks<BACK_MR>(b0, b1, [&](auto R, int64_t b) { backward_tile<S, C, decltype(R)::value>(a, o, t, b, panel); });
+  return layer<S>(a, K, panels, width, pack_one, [&](Int b0, Int b1, const Operands& o) {
+    for (Int t = a.T - 1; t >= -1; t--)
+      for (Int panel = 0; panel < panels; panel++)
+        in_blocks<BACK_MR>(b0, b1, [&](auto R, Int b) { backward_tile<S, C, decltype(R)::value>(a, o, t, b, panel); });
   });
 }
 
@@ -408,28 +411,31 @@ template <class S> bool backward_in(int cell, const Problem& a) {
        : cell == GRU  ? backward_of<S, GRU>(a)  : backward_of<S, LSTM>(a);
 }
 bool forward(int cell, const Problem& a) { return a.bfloat16 ? forward_in<BF16>(cell, a) : forward_in<F32>(cell, a); }
-bool backward(int cell, const Problem& a) { return a.bfloat16 ? backward_in<BF16>(cell, a) : backward_in<F32>(cell, a); }
+bool backward(int cell, const Problem& a) {
+  return a.bfloat16 ? backward_in<BF16>(cell, a) : backward_in<F32>(cell, a);
+}
 
-constexpr int64_t STRETCH = 256, CHUNK = 192;  // words of a sum, and rows, whose packed form stays in the cache
+constexpr Int STRETCH = 256, CHUNK = 192;  // words of a sum, and rows, whose packed form stays in the cache
 
-// Rows m0 to m1 and columns n0 to n1 of a product, by one thread, whose own are `panel` and `chunk`. Every stretch of a sum
-// is added up by itself, which rounds less than one long sum.
-template <class S> void product_of(const Product& p, int64_t m0, int64_t m1, int64_t n0, int64_t n1, Word* panel, Word* chunk) {
+// Rows m0 to m1 and columns n0 to n1 of a product, by one thread, whose own are `panel` and `chunk`. Every stretch of a
+// sum is added up by itself, which rounds less than one long sum.
+template <class S> void product_of(const Product& p, Int m0, Int m1, Int n0, Int n1, Word* panel, Word* chunk) {
   constexpr int N = BACK_NV, M = BACK_MR;
   const bool in_place = S::PER == 1 && p.ak == 1;  // rows of float32 that lie in order are read where they are
-  const int64_t step = in_place ? m1 - m0 : CHUNK;
-  for (int64_t k0 = 0; k0 < p.K; k0 += STRETCH * S::PER)
-    for (int64_t c0 = m0; c0 < m1; c0 += step) {
-      const int64_t K = p.K - k0 < STRETCH * S::PER ? p.K - k0 : STRETCH * S::PER, c1 = c0 + step < m1 ? c0 + step : m1;
-      const auto packed = [&](int64_t i) { return !in_place || c1 - i < M; };
-      const auto slot = [&](int64_t i) { return chunk + (in_place ? 0 : (i - c0) / M * (M * STRETCH + VL)); };
-      for (int64_t k = 0; k < K; k += 8)  // few rows of A at a time: their lines stay in the cache for the next columns
-        for (int64_t i = c0; i < c1; i += M)
+  const Int step = in_place ? m1 - m0 : CHUNK;
+  for (Int k0 = 0; k0 < p.K; k0 += STRETCH * S::PER)
+    for (Int c0 = m0; c0 < m1; c0 += step) {
+      const Int K = smaller(p.K - k0, STRETCH * S::PER), c1 = smaller(c0 + step, m1);
+      const auto packed = [&](Int i) { return !in_place || c1 - i < M; };
+      const auto slot = [&](Int i) { return chunk + (in_place ? 0 : (i - c0) / M * (M * STRETCH + VL)); };
+      for (Int k = 0; k < K; k += 8)  // few rows of A at a time: their lines stay in the cache for the next columns
+        for (Int i = c0; i < c1; i += M)
           if (packed(i))
-            pack<S>(p.A + i * p.ai + (k0 + k) * p.ak, p.ai, p.ak, c1 - i, M, K - k < 8 ? K - k : 8, slot(i) + k / S::PER * M, M);
-      for (int64_t n = n0; n < n1; n += N * VL) {
+            pack<S>(p.A + i * p.ai + (k0 + k) * p.ak, p.ai, p.ak, c1 - i, M, smaller(K - k, 8),
+                    slot(i) + k / S::PER * M, M);
+      for (Int n = n0; n < n1; n += N * VL) {
         pack<S>(p.B + k0 * p.bk + n * p.bj, p.bj, p.bk, n1 - n, N * VL, K, panel, N * VL);
-        for (int64_t i = c0; i < c1; i += M) {
+        for (Int i = c0; i < c1; i += M) {
           Vec sums[M][N] = {};
           if (packed(i)) multiply<S, M, N>(slot(i), 1, M, panel, words(K, S::PER), sums);
           else multiply<S, M, N>(reinterpret_cast<const Word*>(p.A + i * p.ai + k0), p.ai, 1, panel, K, sums);
@@ -447,7 +453,7 @@ template <class S> void product_of(const Product& p, int64_t m0, int64_t m1, int
 }
 
 bool product(const Product& p) {
-  const int64_t panel = STRETCH * BACK_NV * VL, each = panel + (CHUNK / BACK_MR + 1) * (BACK_MR * STRETCH + VL);
+  const Int panel = STRETCH * BACK_NV * VL, each = panel + (CHUNK / BACK_MR + 1) * (BACK_MR * STRETCH + VL);
   const Buffer own = buffer(each * p.threads);
   if (!own) return false;
 #ifdef _OPENMP
@@ -455,38 +461,39 @@ bool product(const Product& p) {
 #endif
   {
 #ifdef _OPENMP
-    const int64_t me = omp_get_thread_num(), threads = omp_get_num_threads();
+    const Int me = omp_get_thread_num(), threads = omp_get_num_threads();
 #else
-    const int64_t me = 0, threads = 1;
+    const Int me = 0, threads = 1;
 #endif
     const bool by_rows = p.M >= p.N;  // the longer side is shared out
-    const int64_t all = by_rows ? p.M : p.N, unit = by_rows ? BACK_MR : BACK_NV * VL, blocks = (all + unit - 1) / unit;
-    const auto edge = [&](int64_t thread) { return blocks * thread / threads * unit < all ? blocks * thread / threads * unit : all; };
-    const int64_t from = edge(me), to = edge(me + 1);
+    const Int all = by_rows ? p.M : p.N, unit = by_rows ? BACK_MR : BACK_NV * VL, blocks = (all + unit - 1) / unit;
+    const auto edge = [&](Int thread) { return smaller(blocks * thread / threads * unit, all); };
+    const Int from = edge(me), to = edge(me + 1);
     Word* mine = own.get() + me * each;
     const auto work = p.bfloat16 ? product_of<BF16> : product_of<F32>;
-    if (from < to) by_rows ? work(p, from, to, 0, p.N, mine, mine + panel) : work(p, 0, p.M, from, to, mine, mine + panel);
+    if (from < to && by_rows) work(p, from, to, 0, p.N, mine, mine + panel);
+    if (from < to && !by_rows) work(p, 0, p.M, from, to, mine, mine + panel);
   }
   return true;
 }
 
 // nats[n] = -log softmax(x[n])[target], and x becomes the gradient of their sum: softmax(x) - one-hot(target). A target
 // below 0 costs nothing.
-void cross_entropy(int64_t N, int64_t V, float* logits, const int64_t* targets, float* nats, int threads) {
+void cross_entropy(Int N, Int V, float* logits, const Int* targets, float* nats, int threads) {
 #ifdef _OPENMP
 #pragma omp parallel for schedule(static) num_threads(threads)
 #else
   (void)threads;
 #endif
-  for (int64_t n = 0; n < N; n++) {
+  for (Int n = 0; n < N; n++) {
     float* x = logits + n * V;
-    const auto part = [&](int64_t j, float beyond) {
+    const auto part = [&](Int j, float beyond) {
       Vec v = load(x + j, int(V - j));
       for (int lane = int(V - j); lane < VL; lane++) v[lane] = beyond;
       return v;
     };
     Vec most = part(0, -HUGE_VALF), sums{};
-    for (int64_t j = VL; j < V; j += VL) {
+    for (Int j = VL; j < V; j += VL) {
       const Vec v = part(j, -HUGE_VALF);
       most = v > most ? v : most;
     }
@@ -494,7 +501,7 @@ void cross_entropy(int64_t N, int64_t V, float* logits, const int64_t* targets, 
     double total = 0;
     for (int lane = 1; lane < VL; lane++) top = most[lane] > top ? most[lane] : top;
     const float wanted = targets[n] < 0 ? 0 : x[targets[n]];
-    for (int64_t j = 0; j < V; j += VL) {
+    for (Int j = 0; j < V; j += VL) {
       Vec e = expm1(within(part(j, 0) - top, 87.0f), 0.0f);
       for (int lane = int(V - j); lane < VL; lane++) e[lane] = 0;
       store(x + j, e, int(V - j));
@@ -502,25 +509,25 @@ void cross_entropy(int64_t N, int64_t V, float* logits, const int64_t* targets, 
     }
     for (int lane = 0; lane < VL; lane++) total += sums[lane];
     const float share = targets[n] < 0 ? 0 : float(1 / total);
-    for (int64_t j = 0; j < V; j += VL) store(x + j, part(j, 0) * share, int(V - j));
+    for (Int j = 0; j < V; j += VL) store(x + j, part(j, 0) * share, int(V - j));
     if (targets[n] >= 0) x[targets[n]] -= 1;
     nats[n] = targets[n] < 0 ? 0 : float(std::log(total) - (double(wanted) - top));
   }
 }
 
-void scatter(int64_t N, int64_t columns, int64_t stride, const int64_t* ids, const float* d, int64_t ldt, float* d_table, int threads) {
-  constexpr int64_t STRIP = 64;  // columns at a time: a strip of a small table stays in the cache
+void scatter(Int N, Int columns, Int stride, const Int* ids, const float* d, Int ldt, float* d_table, int threads) {
+  constexpr Int STRIP = 64;  // columns at a time: a strip of a small table stays in the cache
 #ifdef _OPENMP
 #pragma omp parallel for schedule(static) num_threads(threads)
 #else
   (void)threads;
 #endif
-  for (int64_t c = 0; c < columns; c += STRIP)
-    for (int64_t n = 0; n < N; n++) {
+  for (Int c = 0; c < columns; c += STRIP)
+    for (Int n = 0; n < N; n++) {
       float* to = d_table + ids[n] * ldt + c;
       const float* from = d + n * stride + c;
-      const int64_t width = columns - c < STRIP ? columns - c : STRIP;
-      for (int64_t j = 0; j < width; j += VL) {
+      const Int width = smaller(columns - c, STRIP);
+      for (Int j = 0; j < width; j += VL) {
         const int left = int(width - j);
         store(to + j, load(to + j, left) + load(from + j, left), left);
       }
@@ -528,19 +535,20 @@ void scatter(int64_t N, int64_t columns, int64_t stride, const int64_t* ids, con
 }
 
 // Generating: each thread takes its streams through all steps, reading a token and drawing the next. A single stream
-// reads all weights for every token, so its tiles are one row by as many vectors as hide the latency of a sum, and every
+// reads all weights for every token, so its tiles are one row by as many vectors as hide the latency of a sum. Every
 // other step goes through the panels in reverse: what the cache still holds of the last step is read first.
 constexpr int AFFINE = -1;  // no cell: the product alone
 template <int C, bool ONE> constexpr int wide() { return !ONE ? NV<C>() : C == AFFINE ? 4 : C == GRU ? 12 : 8; }
 
 // One tile of W x + b, and of what a cell makes of it and the asks: R rows from row b on, the units of one panel.
 template <int C, int R, int N>
-void step_tile(const Map& m, int64_t panel, int64_t b, const float* x, const float* asks, const int64_t* ids, float* memory, float* out) {
+void step_tile(const Map& m, Int panel, Int b, const float* x, const float* asks, const Int* ids, float* memory,
+               float* out) {
   constexpr int U = N / gates<C>();
-  const int64_t H = m.H, first = panel * U * VL;
+  const Int H = m.H, first = panel * U * VL;
   Vec sums[R][N];
   for (int j = 0; j < N; j++) {
-    const int64_t unit = first + j % U * VL;
+    const Int unit = first + j % U * VL;
     const Vec bias = unit < H ? load(m.b + j / U * H + unit, int(H - unit)) : Vec{};
     for (int i = 0; i < R; i++) sums[i][j] = bias;
   }
@@ -548,7 +556,7 @@ void step_tile(const Map& m, int64_t panel, int64_t b, const float* x, const flo
   multiply<F32, R, N>(words_of(x + b * m.K), m.K, 1, words_of(m.W + panel * m.K * N * VL), m.K, sums);
   for (int i = 0; i < R; i++)
     for (int u = 0; u < U && first + u * VL < H; u++) {
-      const int64_t unit = first + u * VL, at = (b + i) * H + unit;
+      const Int unit = first + u * VL, at = (b + i) * H + unit;
       const int n = int(H - unit);
       if constexpr (C == AFFINE) {
         store(out + at, sums[i][u], n);
@@ -570,12 +578,15 @@ void step_tile(const Map& m, int64_t panel, int64_t b, const float* x, const flo
 }
 
 template <int C, bool ONE>
-void step(const Map& m, bool back, int64_t B, const float* x, const float* asks, const int64_t* ids, float* memory, float* out) {
+void step(const Map& m, bool back, Int B, const float* x, const float* asks, const Int* ids, float* memory,
+          float* out) {
   constexpr int N = wide<C, ONE>(), units = N / gates<C>() * VL;
-  const int64_t panels = (m.H + units - 1) / units;
-  for (int64_t i = 0; i < panels; i++) {
-    const int64_t panel = back ? panels - 1 - i : i;
-    const auto tile = [&](auto R, int64_t b) { step_tile<C, decltype(R)::value, N>(m, panel, b, x, asks, ids, memory, out); };
+  const Int panels = (m.H + units - 1) / units;
+  for (Int i = 0; i < panels; i++) {
+    const Int panel = back ? panels - 1 - i : i;
+    const auto tile = [&](auto R, Int b) {
+      step_tile<C, decltype(R)::value, N>(m, panel, b, x, asks, ids, memory, out);
+    };
     if constexpr (ONE) tile(std::integral_constant<int, 1>(), 0);
     else in_blocks<MR<C>()>(0, B, tile);
   }
@@ -584,35 +595,37 @@ void step(const Map& m, bool back, int64_t B, const float* x, const float* asks,
 struct Ranked {  // a type of this file's own: what the library makes of it is compiled for this instruction set alone
   float logit;
   int32_t token;
-  bool operator<(const Ranked& other) const { return logit > other.logit || (logit == other.logit && token < other.token); }
+  bool operator<(const Ranked& other) const {
+    return logit > other.logit || (logit == other.logit && token < other.token);
+  }
 };
-INLINE double sum(const float* p, int64_t n) {
+INLINE double sum(const float* p, Int n) {
   double total = 0;
-  for (int64_t i = 0; i < n; i++) total += p[i];
+  for (Int i = 0; i < n; i++) total += p[i];
   return total;
 }
 
 // The token in whose part of the probabilities u falls; without u, or where one is NaN, the most probable. `p` and
 // `order` hold V.
-int64_t draw(const Generation& a, float* logits, float* p, Ranked* order, const double* u) {
-  const int64_t V = a.V;
+Int draw(const Generation& a, float* logits, float* p, Ranked* order, const double* u) {
+  const Int V = a.V;
   if (a.forbidden >= 0) logits[a.forbidden] = -INFINITY;
-  int64_t best = 0;
-  for (int64_t i = 1; i < V; i++) best = logits[i] > logits[best] ? i : best;
+  Int best = 0;
+  for (Int i = 1; i < V; i++) best = logits[i] > logits[best] ? i : best;
   if (!u) return best;
-  for (int64_t i = 0; i < V; i += VL) {
+  for (Int i = 0; i < V; i += VL) {
     const Vec x = (load(logits + i, int(V - i)) - logits[best]) / a.heat;
     store(p + i, x < -87.0f ? Vec{} : expm1(within(x, 87.0f), 0.0f), int(V - i));
   }
   double total = sum(p, V), mass = 0;
   if (!(total < INFINITY)) return best;
   if (a.top_k < V || a.top_p < 1) {
-    for (int64_t i = 0; i < V; i++) order[i] = {logits[i], int32_t(i)};
+    for (Int i = 0; i < V; i++) order[i] = {logits[i], int32_t(i)};
     std::sort(order, order + V);
     const float least = order[a.top_k - 1].logit;
-    for (int64_t i = 0; i < V; i++) p[i] = logits[i] < least ? 0.0f : p[i];
+    for (Int i = 0; i < V; i++) p[i] = logits[i] < least ? 0.0f : p[i];
     const double enough = a.top_p < 1 ? a.top_p * sum(p, V) : INFINITY;
-    for (int64_t i = 0; i < V; i++) {
+    for (Int i = 0; i < V; i++) {
       float& each = p[order[i].token];
       const float kept = mass < enough ? each : 0.0f;
       mass += each;
@@ -620,47 +633,51 @@ int64_t draw(const Generation& a, float* logits, float* p, Ranked* order, const 
     }
     total = sum(p, V), mass = 0;
   }
-  for (int64_t i = 0; i < V; i++)
+  for (Int i = 0; i < V; i++)
     if ((mass += p[i]) > *u * total) return i;
   return best;
 }
 
 // The streams b0 to b1 - 1; `scratch` holds six times `widest` numbers for each, of these streams alone.
-template <int C, bool ONE> void generate_rows(const Generation& a, int64_t b0, int64_t b1, float* scratch, int64_t widest) {
-  const int64_t rows = b1 - b0, size = rows * widest;
+template <int C, bool ONE> void generate_rows(const Generation& a, Int b0, Int b1, float* scratch, Int widest) {
+  const Int rows = b1 - b0, size = rows * widest;
   float *next = scratch, *asks = next + size, *logits = asks + size, *p = logits + size;
-  const auto state = [&](int64_t i) { return a.state[i] + (a.state[i] ? b0 * a.maps[i | 1].H : 0); };
-  for (int64_t t = 0; t < a.steps; t++) {
-    const int64_t* read = (t ? a.tokens + (t - 1) * a.B : a.first) + b0;
-    for (int64_t l = 0; l < a.layers; l++) {
+  const auto state = [&](Int i) { return a.state[i] + (a.state[i] ? b0 * a.maps[i | 1].H : 0); };
+  for (Int t = 0; t < a.steps; t++) {
+    const Int* read = (t ? a.tokens + (t - 1) * a.B : a.first) + b0;
+    for (Int l = 0; l < a.layers; l++) {
       const Map &ask = a.maps[2 * l], &past = a.maps[2 * l + 1];
-      for (int64_t b = 0; !l && ask.W && b < rows; b++)
+      for (Int b = 0; !l && ask.W && b < rows; b++)
         std::memcpy(next + b * ask.K, a.table + read[b] * ask.K, ask.K * sizeof(float));
       if (ask.W) step<AFFINE, ONE>(ask, t % 2, rows, l ? state(2 * l - 2) : next, nullptr, nullptr, nullptr, asks);
-      step<C, ONE>(past, t % 2, rows, state(2 * l), ask.W ? asks : a.table, ask.W ? nullptr : read, state(2 * l + 1), next);
+      step<C, ONE>(past, t % 2, rows, state(2 * l), ask.W ? asks : a.table, ask.W ? nullptr : read, state(2 * l + 1),
+                   next);
       std::memcpy(state(2 * l), next, rows * past.H * sizeof(float));
     }
     step<AFFINE, ONE>(a.maps[2 * a.layers], t % 2, rows, state(2 * a.layers - 2), nullptr, nullptr, nullptr, logits);
-    for (int64_t b = 0, at = t * a.B + b0; b < rows; b++, at++)
-      a.tokens[at] = draw(a, logits + b * a.V, p, reinterpret_cast<Ranked*>(p + size), a.uniforms ? a.uniforms + at : nullptr);
+    for (Int b = 0, at = t * a.B + b0; b < rows; b++, at++)
+      a.tokens[at] = draw(a, logits + b * a.V, p, reinterpret_cast<Ranked*>(p + size),
+                          a.uniforms ? a.uniforms + at : nullptr);
   }
 }
 
 template <int C> bool generate_of(const Generation& a) {
-  int64_t widest = a.V;  // of what a map reads or makes
-  for (int64_t i = 0; i <= 2 * a.layers; i++)
-    for (const int64_t n : {a.maps[i].K, a.maps[i].H}) widest = n > widest ? n : widest;
+  Int widest = a.V;  // of what a map reads or makes
+  for (Int i = 0; i <= 2 * a.layers; i++)
+    for (const Int n : {a.maps[i].K, a.maps[i].H}) widest = n > widest ? n : widest;
   const Buffer scratch = buffer(6 * a.B * widest);
   if (!scratch) return false;
   Problem rows{};
   rows.B = a.B, rows.threads = a.threads;
-  in_parallel(rows, 0, [](int64_t) {}, [&](int64_t b0, int64_t b1) {
-    (a.B == 1 ? generate_rows<C, true> : generate_rows<C, false>)(a, b0, b1, reinterpret_cast<float*>(scratch.get()) + 6 * b0 * widest, widest);
+  in_parallel(rows, 0, [](Int) {}, [&](Int b0, Int b1) {
+    float* own = reinterpret_cast<float*>(scratch.get()) + 6 * b0 * widest;
+    (a.B == 1 ? generate_rows<C, true> : generate_rows<C, false>)(a, b0, b1, own, widest);
   });
   return true;
 }
 bool generate(int cell, const Generation& a) {
-  return cell == TANH ? generate_of<TANH>(a) : cell == RELU ? generate_of<RELU>(a) : cell == GRU ? generate_of<GRU>(a) : generate_of<LSTM>(a);
+  return cell == TANH ? generate_of<TANH>(a) : cell == RELU ? generate_of<RELU>(a)
+       : cell == GRU  ? generate_of<GRU>(a)  : generate_of<LSTM>(a);
 }
 int vectors(int cell, bool one) {
   if (one) return cell == AFFINE ? wide<AFFINE, true>() : cell == GRU ? wide<GRU, true>() : wide<TANH, true>();
@@ -670,6 +687,7 @@ int vectors(int cell, bool one) {
 }  // namespace
 
 extern const Kernels JOIN(kernels_, ELMAN_ISA);
-const Kernels JOIN(kernels_, ELMAN_ISA) = {TEXT(ELMAN_ISA), forward, backward, product, cross_entropy, scatter, generate, vectors, VL};
+const Kernels JOIN(kernels_, ELMAN_ISA) = {
+    TEXT(ELMAN_ISA), forward, backward, product, cross_entropy, scatter, generate, vectors, VL};
 
 }  // namespace elman

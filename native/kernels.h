@@ -4,14 +4,16 @@
 
 namespace elman {
 
+using Int = int64_t;
+
 enum Cell { TANH = 0, RELU = 1, GRU = 2, LSTM = 3 };
 
 // T steps, B rows, H units, G gates; everything is row-major and time-major, float32.
 struct Problem {
-  int64_t T, B, H;
+  Int T, B, H;
   int threads;
   bool bfloat16;       // whether the products read W_h, states and gradients rounded to bfloat16
-  const int64_t* ids;  // (T, B) rows of `asks`, or null: row t * B + b is its own
+  const Int* ids;  // (T, B) rows of `asks`, or null: row t * B + b is its own
   const float* asks;   // what the input asks of every gate, b_x included: (V, G*H) with ids, (T*B, G*H) without
   const float* W_h;    // (G*H, H)
   const float* b_h;    // (G*H,)
@@ -29,11 +31,11 @@ struct Problem {
 // C (M, N) = scale * A B, plus what C held where `add`, else plus the bias, a number a column. A number of A lies at
 // i * ai + k * ak, one of B at k * bk + j * bj.
 struct Product {
-  int64_t M, N, K;
+  Int M, N, K;
   const float *A, *B;
-  int64_t ai, ak, bk, bj;
+  Int ai, ak, bk, bj;
   float* C;
-  int64_t ldc;
+  Int ldc;
   const float* bias;
   float scale;
   bool add, bfloat16;
@@ -42,22 +44,22 @@ struct Product {
 
 // x -> W x + b, K numbers to G*H. W lies in panels, (panels, K, G, U, VL): U vectors of units for each gate.
 struct Map {
-  int64_t K, H;
+  Int K, H;
   const float *W, *b;
 };
 
 // `steps` tokens of B streams: one is read, and from the logits after it the next is drawn.
 struct Generation {
-  int64_t steps, B, V, layers;
+  Int steps, B, V, layers;
   int threads;
   const Map* maps;       // for each layer what its input asks and what its past asks, and last the output (H = V)
-  const float* table;    // (V, G*H) what a token asks of the first layer; or, where that has a map (W), its input (V, K)
+  const float* table;    // (V, G*H) what a token asks of the first layer; where that has a map (W), its input (V, K)
   float* const* state;   // for each layer h (B, H), and c (B, H) or null
-  const int64_t* first;  // (B,) the tokens to read first
-  int64_t* tokens;       // (steps, B) what is drawn
+  const Int* first;  // (B,) the tokens to read first
+  Int* tokens;       // (steps, B) what is drawn
   const double* uniforms;  // (steps, B) in [0, 1), or null: the most probable token
-  int64_t forbidden;       // a token that is not drawn, or -1
-  int64_t top_k;           // V: all
+  Int forbidden;       // a token that is not drawn, or -1
+  Int top_k;           // V: all
   double top_p;            // 1: all
   float heat;              // the temperature
 };
@@ -67,9 +69,9 @@ struct Kernels {
   bool (*forward)(int cell, const Problem&);   // false where memory ran out
   bool (*backward)(int cell, const Problem&);
   bool (*product)(const Product&);
-  void (*cross_entropy)(int64_t N, int64_t V, float* logits, const int64_t* targets, float* nats, int threads);
+  void (*cross_entropy)(Int N, Int V, float* logits, const Int* targets, float* nats, int threads);
   // d_table[ids[n]] += d[n], for N rows of `columns` numbers that lie `stride` apart; d_table (V, ldt) starts as zeros
-  void (*scatter)(int64_t N, int64_t columns, int64_t stride, const int64_t* ids, const float* d, int64_t ldt,
+  void (*scatter)(Int N, Int columns, Int stride, const Int* ids, const float* d, Int ldt,
                   float* d_table, int threads);
   bool (*generate)(int cell, const Generation&);  // false where memory ran out
   int (*vectors)(int cell, bool one);  // of a panel: G * U, for one stream or several; -1: for a map without a cell

@@ -13,6 +13,7 @@
 #include "kernels.h"
 
 namespace nb = nanobind;
+using elman::Int;
 using elman::Kernels;
 
 namespace {
@@ -46,12 +47,12 @@ const Kernels& named(const std::string& name) {
 template <class T> T* at(size_t address) { return reinterpret_cast<T*>(address); }
 
 elman::Problem problem(nb::dict d) {
-  const auto size = [&](const char* key) { return nb::cast<int64_t>(d[key]); };
+  const auto size = [&](const char* key) { return nb::cast<Int>(d[key]); };
   const auto in = [&](const char* key) { return at<float>(d.contains(key) ? nb::cast<size_t>(d[key]) : 0); };
   elman::Problem a{};
   a.T = size("T"), a.B = size("B"), a.H = size("H"), a.threads = int(size("threads"));
   a.bfloat16 = size("bfloat16");
-  a.ids = at<const int64_t>(d.contains("ids") ? nb::cast<size_t>(d["ids"]) : 0);
+  a.ids = at<const Int>(d.contains("ids") ? nb::cast<size_t>(d["ids"]) : 0);
   a.asks = in("asks"), a.W_h = in("W_h"), a.b_h = in("b_h"), a.h0 = in("h0"), a.c0 = in("c0");
   a.outputs = in("outputs"), a.cells = in("cells"), a.gates = in("gates");
   a.d_outputs = in("d_outputs"), a.d_h_last = in("d_h_last"), a.d_c_last = in("d_c_last");
@@ -70,8 +71,8 @@ void run(const std::string& isa, int cell, bool back, nb::dict arguments) {
   if (!done) throw std::bad_alloc();
 }
 
-void product(const std::string& isa, int64_t M, int64_t N, int64_t K, size_t A, int64_t ai, int64_t ak, size_t B, int64_t bk,
-             int64_t bj, size_t C, int64_t ldc, size_t bias, float scale, bool add, bool bfloat16, int threads) {
+void product(const std::string& isa, Int M, Int N, Int K, size_t A, Int ai, Int ak, size_t B, Int bk,
+             Int bj, size_t C, Int ldc, size_t bias, float scale, bool add, bool bfloat16, int threads) {
   const Kernels& kernels = named(isa);
   bool done;
   {
@@ -82,33 +83,33 @@ void product(const std::string& isa, int64_t M, int64_t N, int64_t K, size_t A, 
   if (!done) throw std::bad_alloc();
 }
 
-void cross_entropy(const std::string& isa, int64_t N, int64_t V, size_t logits, size_t targets, size_t nats, int threads) {
+void cross_entropy(const std::string& isa, Int N, Int V, size_t logits, size_t targets, size_t nats, int threads) {
   const Kernels& kernels = named(isa);
   const nb::gil_scoped_release released;
-  kernels.cross_entropy(N, V, at<float>(logits), at<const int64_t>(targets), at<float>(nats), threads);
+  kernels.cross_entropy(N, V, at<float>(logits), at<const Int>(targets), at<float>(nats), threads);
 }
 
-void scatter(const std::string& isa, int64_t N, int64_t columns, int64_t stride, size_t ids, size_t d, int64_t ldt,
+void scatter(const std::string& isa, Int N, Int columns, Int stride, size_t ids, size_t d, Int ldt,
              size_t d_table, int threads) {
   const Kernels& kernels = named(isa);
   const nb::gil_scoped_release released;
-  kernels.scatter(N, columns, stride, at<const int64_t>(ids), at<const float>(d), ldt, at<float>(d_table), threads);
+  kernels.scatter(N, columns, stride, at<const Int>(ids), at<const float>(d), ldt, at<float>(d_table), threads);
 }
 
-void generate(const std::string& isa, int cell, const std::vector<std::tuple<int64_t, int64_t, size_t, size_t>>& maps,
+void generate(const std::string& isa, int cell, const std::vector<std::tuple<Int, Int, size_t, size_t>>& maps,
               const std::vector<size_t>& state, nb::dict d) {
   const Kernels& kernels = named(isa);
   std::vector<elman::Map> all;
   for (const auto& [K, H, W, b] : maps) all.push_back({K, H, at<const float>(W), at<const float>(b)});
   std::vector<float*> states;
   for (const size_t s : state) states.push_back(at<float>(s));
-  const auto size = [&](const char* key) { return nb::cast<int64_t>(d[key]); };
+  const auto size = [&](const char* key) { return nb::cast<Int>(d[key]); };
   const auto address = [&](const char* key) { return nb::cast<size_t>(d[key]); };
   elman::Generation a{};
-  a.steps = size("steps"), a.B = size("B"), a.V = size("V"), a.layers = int64_t(maps.size() / 2);
+  a.steps = size("steps"), a.B = size("B"), a.V = size("V"), a.layers = Int(maps.size() / 2);
   a.threads = int(size("threads")), a.maps = all.data(), a.state = states.data();
-  a.table = at<const float>(address("table")), a.first = at<const int64_t>(address("first"));
-  a.tokens = at<int64_t>(address("tokens")), a.uniforms = at<const double>(address("uniforms"));
+  a.table = at<const float>(address("table")), a.first = at<const Int>(address("first"));
+  a.tokens = at<Int>(address("tokens")), a.uniforms = at<const double>(address("uniforms"));
   a.forbidden = size("forbidden"), a.top_k = size("top_k");
   a.top_p = nb::cast<double>(d["top_p"]), a.heat = float(nb::cast<double>(d["heat"]));
   bool done;
@@ -141,8 +142,9 @@ NB_MODULE(_native, m) {
         nb::arg("ak"), nb::arg("B"), nb::arg("bk"), nb::arg("bj"), nb::arg("C"), nb::arg("ldc"), nb::arg("bias"),
         nb::arg("scale"), nb::arg("add"), nb::arg("bfloat16"), nb::arg("threads"),
         "C = scale A B + bias, or + C; addresses and strides (native/kernels.h).");
-  m.def("cross_entropy", &cross_entropy, nb::arg("isa"), nb::arg("N"), nb::arg("V"), nb::arg("logits"), nb::arg("targets"),
-        nb::arg("nats"), nb::arg("threads"), "The cost of every row, and its gradient in place of the logits.");
+  m.def("cross_entropy", &cross_entropy, nb::arg("isa"), nb::arg("N"), nb::arg("V"), nb::arg("logits"),
+        nb::arg("targets"), nb::arg("nats"), nb::arg("threads"),
+        "The cost of every row, and its gradient in place of the logits.");
   m.def("scatter", &scatter, nb::arg("isa"), nb::arg("N"), nb::arg("columns"), nb::arg("stride"), nb::arg("ids"),
         nb::arg("d"), nb::arg("ldt"), nb::arg("d_table"), nb::arg("threads"), "Adds rows up where their ids say.");
   m.def("generate", &generate, nb::arg("isa"), nb::arg("cell"), nb::arg("maps"), nb::arg("state"), nb::arg("arguments"),
