@@ -1,6 +1,6 @@
 """Characters a second, of one stream and of several: elman, the textbook's `predict`, a lean PyTorch loop; interleaved.
 
-python benchmarks/generating.py [--rounds 9] [--length 1500]
+python benchmarks/generating.py [--rounds 9] [--length 6000]
 """
 
 import argparse
@@ -85,7 +85,7 @@ def text(model, length, temperature):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--length", type=int, default=1500)
+    parser.add_argument("--length", type=int, default=6000)
     options = parser.parse_args()
     torch.set_num_threads(1)
     vocab = Vocab.chars("abcdefghijklmnopqrstuvwxyz ")
