@@ -166,33 +166,35 @@ INLINE Int smaller(Int a, Int b) { return a < b ? a : b; }
 constexpr Int words(Int numbers, int per) { return (numbers + per - 1) / per; }
 
 // `width` columns of K numbers as a panel: word k of column j at k * pitch + j; columns from n on are 0. Columns lie
-// `across` apart, their numbers `down`. A panel narrower than
-// a vector is written past its width: what belongs there comes after it.
+// `across` apart, their numbers `down`. A panel narrower than a vector is written past its width: what belongs there comes
+// after it.
 template <class S>
-void pack(const float* from, Int across, Int down, Int n, Int width, Int K, Word* out, Int pitch) {
-  const Int last = words(K, S::PER);
-  for (Int block = 0; block < last; block += 16)  // a cache line of each column at a time
-    for (Int j = 0; j < width; j += VL)
-      for (Int k = block; k < block + 16 && k < last; k++) {
-        const float* at = from + j * across + k * S::PER * down;
-        const bool whole = n - j >= VL;
-        const int left = int((n < width ? n : width) - j);
-        Vec parts[2] = {};
-        for (int part = 0; part < S::PER && k * S::PER + part < K; part++, at += down)
-          if (across == 1 && whole) parts[part] = load(at);
-          else for (int lane = 0; lane < VL && lane < left; lane++) parts[part][lane] = at[lane * across];
-        const Words w = word<S>(parts[0], parts[1]);
-        std::memcpy(out + k * pitch + j, &w, whole && j == 0 ? 4 * VL : 4 * (width - j < VL ? width - j : VL));
-      }
+INLINE void pack(const float* from, Int across, Int down, Int n, Int width, Int K, Word* out, Int pitch) {
+  const Int last = words(K, S::PER), even = across == 1 ? K / S::PER : 0;  // so many words are a load and a store each
+  for (Int j = 0; j < width; j += VL) {
+    const bool whole = n - j >= VL && (j == 0 || width - j >= VL);
+    for (Int k = 0; k < even && whole; k++) {
+      const float* at = from + j + k * S::PER * down;
+      *reinterpret_cast<LooseWords*>(out + k * pitch + j) = word<S>(load(at), load(at + (S::PER - 1) * down));
+    }
+    for (Int k = whole ? even : 0; k < last; k++) {
+      Vec parts[2] = {};
+      for (int part = 0; part < S::PER && k * S::PER + part < K; part++)
+        for (int lane = 0; lane < VL && lane < smaller(n, width) - j; lane++)
+          parts[part][lane] = from[(j + lane) * across + (k * S::PER + part) * down];
+      const Words w = word<S>(parts[0], parts[1]);
+      std::memcpy(out + k * pitch + j, &w, 4 * smaller(VL, width - j));
+    }
+  }
 }
 
 // What the tiles of a layer read: packed weights, and the rows of the step before in words, at the parity of its step.
 struct Operands {
   const Word* panels;
-  Int size;     // words of a panel
+  Int size;         // words of a panel
   Word* rows;       // (2, B, stride)
-  Int stride;   // no power of two, which would put all rows into the same corner of the cache
-  Int K;        // words of a row
+  Int stride;       // no power of two, which would put all rows into the same corner of the cache
+  Int K;            // words of a row
   Word* row(const Problem& a, Int t, Int b) const { return rows + ((t & 1) * a.B + b) * stride; }
 };
 

@@ -205,7 +205,8 @@ def _learn(training: Training, ids: Ids, row: Rows, started: float) -> _Cost:
     state = model.initial(len(inputs)) if row.fresh else training.carried
     noise = torch_generator(s.seed, "dropout", training.step, device=device) if model.dropout else None
     nats, state = model.cost(inputs, targets, state, noise)
-    training.optimizer.zero_grad()
+    for p in (p for group in training.optimizer.param_groups for p in group["params"]):
+        p.grad = None
     (nats / row.targets).backward()
     cost = float(nats.detach())
     _check(cost, row.targets, training.step + 1)

@@ -8,6 +8,7 @@ resuming in the middle of one touches no token. Rows that end early are padded w
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,7 @@ class Rows:
     fresh: bool
     """Whether the state starts anew here."""
 
-    @property
+    @cached_property
     def targets(self) -> int:
         """How many tokens are targets."""
         return int((self.stops - self.starts).sum())

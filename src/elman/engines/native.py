@@ -219,7 +219,10 @@ class _Layer(Function):
         # The candidate of a GRU asks the input for more than the past, which r holds back.
         asked = [rows] if ctx.code != CODES["gru"] else [rows[:, : 2 * H], rows[:, 3 * H :]]
         d_asks = torch.cat(asked, 1).view(T, B, -1) if ids is None else _by_token(asked, ids, ctx.rows)
-        d_b_h = past.t().unflatten(0, (T, B)).sum(1).sum(0)  # in two stages, which rounds less
+        # What b_h is owed is what b_x is, but for that candidate; in two stages, which rounds less.
+        d_b_h = d_asks.flatten(0, -2).sum(0) if ids is not None else asked[0].unflatten(0, (T, B)).sum(1).sum(0)
+        if len(asked) > 1:
+            d_b_h = torch.cat((d_b_h[: 2 * H], rows[:, 2 * H : 3 * H].unflatten(0, (T, B)).sum(1).sum(0)))
         return None, None, None, d_asks, d_W_h, d_b_h, *d_state
 
 
