@@ -85,6 +85,8 @@ extern const Kernels kernels_plain;
 #endif
 #if defined(ELMAN_X86)
 extern const Kernels kernels_avx2;
+#endif
+#if defined(ELMAN_AVX512)
 extern const Kernels kernels_avx512;
 extern const Kernels kernels_avx512bf16;
 #endif

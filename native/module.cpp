@@ -23,11 +23,15 @@ std::vector<const Kernels*> usable() {
   std::vector<const Kernels*> found;
 #if defined(ELMAN_X86)
   __builtin_cpu_init();
+#endif
+#if defined(ELMAN_AVX512)
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq")) {
     if (__builtin_cpu_supports("avx512bf16")) found.push_back(&elman::kernels_avx512bf16);
     found.push_back(&elman::kernels_avx512);
   }
+#endif
+#if defined(ELMAN_X86)
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&elman::kernels_avx2);
 #endif
 #if defined(__aarch64__)
