@@ -1,7 +1,12 @@
 """Products of bfloat16 numbers: what a loop in float64 makes that rounds the same operands, and nothing else."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
+from command import ENGLISH
 from test_engines import FOUR, Size, cast, leaves, make
 from torch.autograd.function import Function
 
@@ -148,3 +153,17 @@ def test_the_instruction_set_can_be_forced():
         assert native._instructions(name) == [name]
     with pytest.raises(ConfigError, match="ELMAN_INSTRUCTIONS=sve: this processor and this build have"):
         native._instructions("sve")
+
+
+@built
+def test_a_run_in_bfloat16_where_an_instruction_set_is_forced(tmp_path):
+    """From the command line, in a process of its own: the variable is read when elman is imported."""
+    (tmp_path / "t.txt").write_text(ENGLISH, encoding="utf-8")
+    words = ["train", "t.txt", "--hidden", "4", "--steps", "2", "--engine", "native-bfloat16", "--run", "r"]
+    done = subprocess.run(
+        [sys.executable, "-m", "elman", *words],
+        cwd=tmp_path, env=os.environ | {"ELMAN_INSTRUCTIONS": native.MODULE.instruction_sets()[-1]},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "engine native-bfloat16" in done.stdout + done.stderr

@@ -13,7 +13,7 @@ from cyclopts.validators import Number
 from elman.config import Config, DataSettings, ModelSettings, TrainSettings, from_toml
 
 PREFIX = "ELMAN_"
-OTHERS = {"ELMAN_DATA_HOME", "ELMAN_OFFLINE", "ELMAN_DEBUG"}  # variables that are no settings
+OTHERS = {"ELMAN_DATA_HOME", "ELMAN_OFFLINE", "ELMAN_DEBUG", "ELMAN_INSTRUCTIONS"}  # variables that are no settings
 
 
 def number(text: str, *, least: int | None = None) -> Parameter:

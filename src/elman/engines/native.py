@@ -89,7 +89,7 @@ class NativeBfloat16(Engine):
     """The same with products of bfloat16 numbers, added up in single precision."""
 
     name = "native-bfloat16"
-    needs = f"a processor with AVX512_BF16, and elman installed with a C++ compiler; {FORCED} names one to go without"
+    needs = f"a processor with AVX512_BF16, and a C++ compiler at installation; {FORCED}=plain goes without, slowly"
 
     @staticmethod
     def supports(cell: type[Cell], device: torch.device, dtype: torch.dtype) -> bool:
