@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elman.engines import native
+from elman.cells import CELLS
+from elman.engines import Weights, native
 from elman.engines.native import Native, product
 
 pytestmark = pytest.mark.skipif(not native.INSTRUCTIONS, reason="elman was built without a compiler")
@@ -131,3 +132,16 @@ def test_a_linear_map_and_its_gradients(build):
     gradients = on(build, lambda: torch.autograd.grad(found, leaves, owed))
     for g, e in zip(gradients, torch.autograd.grad(expected, true, owed.double()), strict=True):
         torch.testing.assert_close(g.double(), e, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
+def test_ids_and_targets_of_any_integer_type(dtype):
+    """Compiled code reads 64 bits a token, whatever was given."""
+    x, W, b, targets = torch.randn(4, 3), torch.randn(5, 3), torch.randn(5), torch.tensor([4, 0, 2, 1])
+    assert torch.equal(Native.cost(x, W, b, targets.to(dtype)), Native.cost(x, W, b, targets))
+    weights = Weights(torch.randn(6, 5), torch.randn(6, 6), torch.randn(6), torch.randn(6))
+    state = (torch.zeros(2, 6),)
+    found, expected = (
+        Native.run(CELLS["elman"], targets.view(2, 2).to(kind), state, weights)[0] for kind in (dtype, torch.int64)
+    )
+    assert torch.equal(found, expected)

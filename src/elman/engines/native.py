@@ -126,7 +126,7 @@ def _run(cell: type[Cell], inputs: Tensor, state: State, weights: Weights, *, bf
         ids, asks = None, asks.unflatten(0, steps.shape[:2])
     else:
         _within(steps, weights.W_x.shape[1])
-        ids, asks = steps, weights.W_x.t() + weights.b_x
+        ids, asks = steps.long(), weights.W_x.t() + weights.b_x
     layer: Any = _Layer
     outputs, *last = layer.apply(CODES[cell.name], bfloat16, ids, asks, weights.W_h, weights.b_h, *state)
     return outputs.transpose(0, 1), tuple(last)
@@ -266,7 +266,7 @@ class _Linear(Function):
 def _cost(x: Tensor, W: Tensor, b: Tensor, targets: Tensor, *, bfloat16: bool) -> Tensor:
     _within(targets, len(W), lowest=IGNORE)
     cost: Any = _Cost
-    nats: Tensor = cost.apply(x, W, b, targets.contiguous(), bfloat16)
+    nats: Tensor = cost.apply(x, W, b, targets.long().contiguous(), bfloat16)
     return nats
 
 
