@@ -9,7 +9,9 @@ from helpers import V, supported, task, tiny
 
 import elman
 from elman.cells import CELLS
+from elman.engines import ENGINES
 from elman.errors import ConfigError
+from elman.models.base import silenced
 from elman.models.recurrent import affine
 
 
@@ -81,6 +83,7 @@ def test_the_token_columns_lie_together_in_memory():
     [
         {"cell": "elman", "hidden": 3},
         {"cell": "lstm", "hidden": [3, 5], "dropout": 0.2, "learn_initial": True},
+        {"cell": "gru", "hidden": [3], "embedding": 2, "input_dropout": 0.2, "recurrent_dropout": 0.4},
         {"cell": "gru", "hidden": 4, "layers": 2, "embedding": 4, "tied": True, "init": "torch"},
     ],
 )
@@ -101,6 +104,36 @@ def test_dropout_silences_its_share_and_keeps_the_mean():
     assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.7])
     share = (dropped == 0).float().mean().item()
     assert abs(share - 0.3) < 5 * math.sqrt(0.3 * 0.7 / x.numel())
+
+
+def test_dropout_that_is_alike_along_a_dimension():
+    x = torch.ones(7, 4, 30)
+    dropped = silenced(x, 0.4, torch.Generator().manual_seed(0), alike=0)
+    assert (dropped == dropped[:1]).all()
+    assert len(set(map(tuple, dropped[0].tolist()))) == 4  # rows of a batch differ
+    assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.6])
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_dropout_of_inputs_and_of_recurrent_weights_by_hand(layers):
+    """One mask a row for all steps of its embedding, and one for each W_h for the whole window."""
+    shares = {"input_dropout": 0.4, "recurrent_dropout": 0.3}
+    model = tiny(hidden=20, layers=layers, embedding=6, engine="loop", **shares)
+    tokens = torch.randint(4, (3, 5), generator=torch.Generator().manual_seed(1))
+    found, _ = model(tokens, model.initial(3), torch.Generator().manual_seed(9))
+    rng = torch.Generator().manual_seed(9)
+
+    def mask(*shape, share):
+        return torch.empty(shape).bernoulli_(1 - share, generator=rng) / (1 - share)
+
+    x = model.embed[tokens] * mask(1, 3, 6, share=0.4).transpose(0, 1)
+    for layer, start in zip(model.stack, model.initial(3), strict=True):
+        weights = layer.weights()._replace(W_h=layer.W_h * mask(*layer.W_h.shape, share=0.3))
+        x, _ = ENGINES["loop"].run(model.cell, x, (start,), weights)
+    torch.testing.assert_close(found, x @ model.head.t() + model.b_q)
+    assert not torch.allclose(found, model(tokens, model.initial(3))[0])
+    assert tiny(recurrent_dropout=0.1).noisy
+    assert not tiny().noisy
 
 
 # --- how the weights start
@@ -192,6 +225,9 @@ def test_affine_equals_the_product(batch):
         ({"hidden": 4, "layers": 0}, "at least one unit"),
         ({"embedding": -1}, "at least one unit"),
         ({"dropout": 1.0}, r"dropout 1.0 is not in \[0, 1\)"),
+        ({"recurrent_dropout": -0.1}, r"recurrent_dropout -0.1 is not in \[0, 1\)"),
+        ({"input_dropout": 1.0, "embedding": 3}, r"input_dropout 1.0 is not in \[0, 1\)"),
+        ({"input_dropout": 0.5}, "input_dropout silences numbers of an embedding"),
         ({"dropout": -0.1}, "dropout -0.1"),
         ({"hidden": 8, "tied": True}, "0 is not 8"),
         ({"hidden": 8, "embedding": 4, "tied": True}, "4 is not 8"),

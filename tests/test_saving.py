@@ -19,6 +19,7 @@ from elman.store import Checkpoints, read_folder, write_folder
 KINDS = {
     "elman": {"cell": "elman"},
     "lstm-widths": {"cell": "lstm", "hidden": [3, 6], "dropout": 0.25},
+    "noisy": {"cell": "gru", "embedding": 5, "input_dropout": 0.25, "recurrent_dropout": 0.5},
     "tied": {"cell": "gru", "embedding": 5, "tied": True, "init": "torch"},
     "learned": {"cell": "elman-relu", "layers": 2, "learn_initial": True, "init": "reference"},
 }
@@ -293,3 +294,14 @@ def test_the_files_are_what_the_page_says(tmp_path):
     elman.save(elman.Recurrent(task(), hidden=2), tmp_path / "m")
     names = {p.name for p in (tmp_path / "m").iterdir()}
     assert names == {"model.json", "vocab.json", "model.safetensors", "counts.safetensors", "MANIFEST.json"}
+
+
+def test_a_model_from_before_there_was_such_dropout_has_none(tmp_path):
+    """Two settings came later: a folder without them is as good as ever."""
+    elman.save(tiny(), tmp_path / "m")
+    saved = read_folder(find(tmp_path / "m"))
+    facts = json.loads(saved.files["model.json"])
+    assert facts.pop("input_dropout") == facts.pop("recurrent_dropout") == 0
+    files = {**saved.files, "model.json": json.dumps(facts).encode()}
+    write_folder(tmp_path / "old", files)
+    assert not elman.load(tmp_path / "old").noisy

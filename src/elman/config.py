@@ -74,6 +74,10 @@ class ModelSettings:
     """mlp: add the tokens' vectors up, whatever their order, instead of laying them side by side."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of each layer's outputs that training silences."""
+    input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of a token's embedding that training silences, alike in all steps of a window."""
+    recurrent_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the recurrent weights W_h that training silences for a window (weight-drop)."""
     tied: bool = False
     """Use the embedding as the output map; embedding and hidden must be equal."""
     learn_initial: bool = False

@@ -50,6 +50,8 @@ class RecurrentFacts:
     hidden: list[PositiveInt] = Field(min_length=1, max_length=64)
     embedding: int = Field(ge=0)
     dropout: float = Field(ge=0, lt=1)
+    input_dropout: float = Field(default=0.0, ge=0, lt=1)
+    recurrent_dropout: float = Field(default=0.0, ge=0, lt=1)
     tied: bool
     learn_initial: bool
     init: str

@@ -203,7 +203,7 @@ def _learn(training: Training, ids: Ids, row: Rows, started: float) -> _Cost:
     device = model.device
     inputs, targets = (torch.from_numpy(a).to(device) for a in gather(ids, row))
     state = model.initial(len(inputs)) if row.fresh else training.carried
-    noise = torch_generator(s.seed, "dropout", training.step, device=device) if model.dropout else None
+    noise = torch_generator(s.seed, "dropout", training.step, device=device) if model.noisy else None
     nats, state = model.cost(inputs, targets, state, noise)
     for p in (p for group in training.optimizer.param_groups for p in group["params"]):
         p.grad = None

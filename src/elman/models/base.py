@@ -130,9 +130,23 @@ class Network(nn.Module, ABC):
         """How many numbers training can change."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
+    @property
+    def noisy(self) -> bool:
+        """Whether training it takes noise."""
+        return self.dropout > 0
+
     def drop(self, x: Tensor, noise: Generator | None) -> Tensor:
-        """Inverted dropout of outputs, in the layout that they have (Srivastava et al. 2014)."""
-        if noise is None or not self.dropout:
-            return x
-        keep = torch.empty_like(x).bernoulli_(1 - self.dropout, generator=noise)
-        return x * keep.div_(1 - self.dropout)
+        """Dropout of outputs, in the layout that they have."""
+        return x if noise is None else silenced(x, self.dropout, noise)
+
+
+def silenced(x: Tensor, share: float, noise: Generator, *, alike: int | None = None) -> Tensor:
+    """Inverted dropout: a share of the numbers becomes 0, the others grow to keep the mean (Srivastava et al. 2014).
+
+    `alike` names a dimension along which the same numbers are silenced, as along time (Gal and Ghahramani 2016).
+    """
+    if not share:
+        return x
+    shape = [1 if d == alike else n for d, n in enumerate(x.shape)]
+    keep = torch.empty_like(x) if alike is None else x.new_empty(shape)
+    return x * keep.bernoulli_(1 - share, generator=noise).div_(1 - share)

@@ -23,6 +23,6 @@ def network(task: Text, settings: ModelSettings, *, seed: int) -> Network:
     if settings.cell != "mlp":
         return Recurrent(task, seed=seed, **{name: values[name] for name in OF_RECURRENT})
     default = asdict(ModelSettings())
-    if odd := [n for n in ("layers", "tied", "learn_initial", "init", "engine") if values[n] != default[n]]:
+    if odd := [n for n in sorted(OF_RECURRENT - OF_MLP - {"cell"}) if values[n] != default[n]]:
         raise ConfigError(f"the windowed network (mlp) has no {odd[0]}: leave it out")
     return MLP(task, seed=seed, **{name: values[name] for name in OF_MLP})

@@ -11,7 +11,7 @@ from elman.cells import CELLS, Cell, State
 from elman.drawing import Draw
 from elman.engines import Engine, Stack, Weights, Write, choose
 from elman.errors import ConfigError
-from elman.models.base import Network, Step
+from elman.models.base import Network, Step, silenced
 from elman.models.initial import INITS
 from elman.names import no_such
 from elman.rng import torch_generator
@@ -69,6 +69,9 @@ class Recurrent(Network):
         embedding: width of a learnt input vector a token; 0 is one-hot, which is the same as an embedding of
             width G*H without the product.
         dropout: the share of every layer's outputs that training silences (Srivastava et al. 2014).
+        input_dropout: the share of a token's embedding, the same numbers in all steps of a window (Gal and Ghahramani
+            2016).
+        recurrent_dropout: the share of every W_h, for the whole of a window (weight-drop; Merity et al. 2018).
         tied: the output map is the embedding (Press and Wolf 2017); the last layer must be as wide as it.
         learn_initial: the initial state is a parameter rather than zeros.
         engine: the name of an engine, or "auto" for the fastest.
@@ -98,6 +101,8 @@ class Recurrent(Network):
         layers: int = 1,
         embedding: int = 0,
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
         tied: bool = False,
         learn_initial: bool = False,
         engine: str = "auto",
@@ -106,9 +111,11 @@ class Recurrent(Network):
     ) -> None:
         super().__init__()
         widths = [hidden] * layers if isinstance(hidden, int) else list(hidden)
-        _check(task.size, cell, widths, embedding, dropout, tied=tied, init=init)
+        _check(task.size, cell, widths, embedding, tied=tied, init=init)
+        _check_dropout(embedding, dropout=dropout, input_dropout=input_dropout, recurrent_dropout=recurrent_dropout)
         self.task, self.cell, self.widths = task, CELLS[cell], widths
-        self.dropout, self.tied, self.init, self.asked = dropout, tied, init, engine
+        self.dropout, self.input_dropout, self.recurrent_dropout = dropout, input_dropout, recurrent_dropout
+        self.tied, self.init, self.asked = tied, init, engine
         self.embed = nn.Parameter(torch.zeros(task.size, embedding)) if embedding else None
         inputs = [embedding or task.size, *widths[:-1]]
         self.layers = nn.ModuleList(
@@ -142,6 +149,11 @@ class Recurrent(Network):
         return self.engine.name
 
     @property
+    def noisy(self) -> bool:
+        """Whether training it takes noise."""
+        return max(self.dropout, self.input_dropout, self.recurrent_dropout) > 0
+
+    @property
     def head(self) -> Tensor:
         """W_q, (V, H)."""
         head = self.embed if self.W_q is None else self.W_q
@@ -172,10 +184,15 @@ class Recurrent(Network):
     ) -> tuple[Tensor, State]:
         """What the last layer says, time-major (T, B, H), and the state after the last step."""
         n = len(self.cell.states)
-        x = inputs if self.embed is None else F.embedding(inputs.t(), self.embed).transpose(0, 1)
+        x = inputs if self.embed is None else F.embedding(inputs.t(), self.embed)
+        if self.embed is not None:
+            x = (silenced(x, self.input_dropout, noise, alike=0) if noise else x).transpose(0, 1)
         after: State = ()
         for depth, layer in enumerate(self.stack):
-            x, ended = engine.run(self.cell, x, state[depth * n : (depth + 1) * n], layer.weights())
+            weights = layer.weights()
+            if noise:
+                weights = weights._replace(W_h=silenced(weights.W_h, self.recurrent_dropout, noise))
+            x, ended = engine.run(self.cell, x, state[depth * n : (depth + 1) * n], weights)
             x, after = self.drop(x, noise), after + ended
         return x.transpose(0, 1), after
 
@@ -229,6 +246,8 @@ class Recurrent(Network):
             "hidden": self.widths,
             "embedding": 0 if self.embed is None else self.embed.shape[1],
             "dropout": self.dropout,
+            "input_dropout": self.input_dropout,
+            "recurrent_dropout": self.recurrent_dropout,
             "tied": self.tied,
             "learn_initial": bool(self.stack[0].start.requires_grad),
             "init": self.init,
@@ -240,15 +259,21 @@ class Recurrent(Network):
         return sum(layer.W_x.numel() + layer.W_h.numel() for layer in self.stack) - looked_up + self.head.numel()
 
 
-def _check(size: int, cell: str, widths: list[int], embedding: int, dropout: float, *, tied: bool, init: str) -> None:
+def _check_dropout(embedding: int, **shares: float) -> None:
+    for name, share in shares.items():
+        if not 0 <= share < 1:
+            raise ConfigError(f"{name} {share} is not in [0, 1)")
+    if shares["input_dropout"] and not embedding:
+        raise ConfigError("input_dropout silences numbers of an embedding: give embedding a width, or leave it out")
+
+
+def _check(size: int, cell: str, widths: list[int], embedding: int, *, tied: bool, init: str) -> None:
     if cell not in CELLS:
         raise ConfigError(no_such("cell", cell, sorted(CELLS)))
     if init not in INITS:
         raise ConfigError(no_such("init", init, sorted(INITS)))
     if not widths or min(widths) < 1 or embedding < 0:
         raise ConfigError(f"hidden {widths} and embedding {embedding}: a layer needs at least one unit")
-    if not 0 <= dropout < 1:
-        raise ConfigError(f"dropout {dropout} is not in [0, 1)")
     if tied and embedding != widths[-1]:
         raise ConfigError(
             f"a tied output needs an embedding as wide as the last layer: {embedding} is not {widths[-1]}"
