@@ -21,7 +21,7 @@ LAYERS = [
     {"cells", "drawing", "task", "bounds", "counts", "smoothing", "zipf", "verdict", "plots", "environment", "timing"},
     {"engines"},
     {"models"},
-    {"optim", "evaluation", "generation", "markov", "saving"},
+    {"optim", "evaluation", "generation", "markov", "mixture", "saving"},
     {"training"},
     {"forecasters"},
     {"forecasting"},

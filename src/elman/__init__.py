@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from elman.forecasting import Study, forecast
     from elman.generation import generate, generate_samples
     from elman.markov import ahead
+    from elman.mixture import Mixture
     from elman.models.mlp import MLP
     from elman.models.ngram import NGram
     from elman.models.recurrent import Recurrent
@@ -37,6 +38,7 @@ _HOMES = {
     "Config": "config",
     "Corpus": "data.corpus",
     "MLP": "models.mlp",
+    "Mixture": "mixture",
     "NGram": "models.ngram",
     "Part": "data.corpus",
     "Progress": "training",
@@ -74,6 +76,7 @@ __all__ = [
     "Comparison",
     "Config",
     "Corpus",
+    "Mixture",
     "NGram",
     "Part",
     "Progress",

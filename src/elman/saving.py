@@ -106,7 +106,13 @@ KINDS: dict[str, type[RecurrentFacts | MLPFacts | NGramFacts]] = {
 
 
 def model_files(model: SequenceModel, counts: npt.NDArray[np.int64]) -> Files:
-    """The files of a model and of the token counts of its training text."""
+    """The files of a model and of the token counts of its training text.
+
+    Raises:
+        ConfigError: a model that is not saved as one.
+    """
+    if model.kind not in KINDS:
+        raise ConfigError(f"a {model.kind} is not saved as one: save each of its models, and its settings beside them")
     task = {"clean": model.task.clean, "reverse": model.task.reverse}
     description = {"format": FORMAT, "model": model.kind} | task | model.settings()
     return {
@@ -139,7 +145,7 @@ def save(model: SequenceModel, path: str | Path, counts: npt.NDArray[np.int64] |
     """Write `model` as the new folder `path`; `counts` are those of the training tokens, (V,).
 
     Raises:
-        ConfigError: `path` exists.
+        ConfigError: `path` exists, or the model is a mixture.
         StorageError: the disk refuses; then nothing is left behind.
     """
     if counts is None:
