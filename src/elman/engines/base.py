@@ -94,7 +94,7 @@ class Engine(ABC):
         return F.cross_entropy(F.linear(x, W, b), targets, ignore_index=IGNORE, reduction="sum")
 
     @staticmethod
-    def writer(cell: type[Cell], stack: Stack, draw: Draw, *, streams: int, unknown: bool) -> Write | None:  # noqa: ARG004
+    def writer(cell: type[Cell], stack: Stack, draw: Draw, *, streams: int, unknown: bool) -> Write | None:  # noqa: ARG004 - for others
         """What draws many tokens in one call, not token 0 where it is unknown; None where there is no such."""
         return None
 

@@ -9,7 +9,7 @@ single precision; the weights themselves stay in single precision, as with PyTor
 import os
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -52,69 +52,57 @@ BFLOAT16: list[str] = [name for name in INSTRUCTIONS if name == "avx512bf16" or 
 """Those with instructions for bfloat16; one that was forced goes through them step by step where it has none."""
 
 
+def _compiled() -> ModuleType:
+    """The compiled code, for those who know that it is there."""
+    assert MODULE is not None  # noqa: S101 - the engines say that they support nothing without
+    return MODULE
+
+
 class Native(Engine):
     """The compiled Elman, GRU and LSTM."""
 
     name = "native"
     needs = "a CPU, and elman installed with a C++ compiler"
+    bfloat16: ClassVar[bool] = False
+    """Whether what enters a product is rounded."""
 
     @staticmethod
     def supports(cell: type[Cell], device: torch.device, dtype: torch.dtype) -> bool:
         """Four cells, on the CPU, in single precision, where the package was built with a compiler."""
         return bool(INSTRUCTIONS) and cell.name in CODES and device.type == "cpu" and dtype == torch.float32
 
-    @staticmethod
-    def run(cell: type[Cell], inputs: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
+    @classmethod
+    def run(cls, cell: type[Cell], inputs: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
         """Outputs (B, T, H) and the last state."""
-        return _run(cell, inputs, state, weights, bfloat16=False)
+        return _run(cell, inputs, state, weights, bfloat16=cls.bfloat16)
 
-    @staticmethod
-    def linear(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
+    @classmethod
+    def linear(cls, x: Tensor, W: Tensor, b: Tensor) -> Tensor:
         """W x + b of rows (N, I)."""
-        return _linear(x, W, b, bfloat16=False)
+        return _linear(x, W, b, bfloat16=cls.bfloat16)
 
-    @staticmethod
-    def cost(x: Tensor, W: Tensor, b: Tensor, targets: Tensor) -> Tensor:
+    @classmethod
+    def cost(cls, x: Tensor, W: Tensor, b: Tensor, targets: Tensor) -> Tensor:
         """Nats, a scalar, of the targets (N,) where W x + b are logits; a target below 0 costs nothing."""
-        return _cost(x, W, b, targets, bfloat16=False)
+        return _cost(x, W, b, targets, bfloat16=cls.bfloat16)
 
     @staticmethod
     def writer(cell: type[Cell], stack: Stack, draw: Draw, *, streams: int, unknown: bool) -> Write | None:
-        """All of them in one call."""
-        assert MODULE is not None  # noqa: S101 - it says that it supports nothing without
-        return Writer(MODULE, INSTRUCTIONS[0], CODES[cell.name], stack, draw, streams=streams, unknown=unknown)
+        """All of them in one call, in single precision: a step of few streams waits for weights, not for products."""
+        return Writer(_compiled(), INSTRUCTIONS[0], CODES[cell.name], stack, draw, streams=streams, unknown=unknown)
 
 
-class NativeBfloat16(Engine):
+class NativeBfloat16(Native):
     """The same with products of bfloat16 numbers, added up in single precision."""
 
     name = "native-bfloat16"
     needs = f"a processor with AVX512_BF16, and a C++ compiler at installation; {FORCED}=plain goes without, slowly"
+    bfloat16 = True
 
     @staticmethod
     def supports(cell: type[Cell], device: torch.device, dtype: torch.dtype) -> bool:
         """As `native`, where the processor has instructions for it."""
         return bool(BFLOAT16) and Native.supports(cell, device, dtype)
-
-    @staticmethod
-    def run(cell: type[Cell], inputs: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
-        """Outputs (B, T, H) and the last state."""
-        return _run(cell, inputs, state, weights, bfloat16=True)
-
-    @staticmethod
-    def linear(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
-        """W x + b of rows (N, I)."""
-        return _linear(x, W, b, bfloat16=True)
-
-    @staticmethod
-    def cost(x: Tensor, W: Tensor, b: Tensor, targets: Tensor) -> Tensor:
-        """Nats, a scalar, of the targets (N,)."""
-        return _cost(x, W, b, targets, bfloat16=True)
-
-    @staticmethod
-    def writer(cell: type[Cell], stack: Stack, draw: Draw, *, streams: int, unknown: bool) -> Write | None:
-        """As `native`, in single precision: a step of a few streams waits for weights and not for products."""
-        return Native.writer(cell, stack, draw, streams=streams, unknown=unknown)
 
 
 def _run(cell: type[Cell], inputs: Tensor, state: State, weights: Weights, *, bfloat16: bool) -> tuple[Tensor, State]:
@@ -144,10 +132,9 @@ def call(
     code: int, tensors: Mapping[str, Tensor | None], *, T: int, B: int, H: int, back: bool, bfloat16: bool = False
 ) -> None:
     """Run the compiled code on contiguous tensors."""
-    assert MODULE is not None  # noqa: S101 - it says that it supports nothing without
     arguments = {name: t.data_ptr() for name, t in tensors.items() if t is not None}
     sizes = {"T": T, "B": B, "H": H, "threads": torch.get_num_threads(), "bfloat16": bfloat16}
-    MODULE.run(INSTRUCTIONS[0], code, back, arguments | sizes)
+    _compiled().run(INSTRUCTIONS[0], code, back, arguments | sizes)
 
 
 def product(
@@ -161,9 +148,8 @@ def product(
     bfloat16: bool = False,
 ) -> Tensor:
     """`scale` A B, plus `bias` (N,) or what `into` (M, N) held; A (M, K) and B (K, N) in any layout."""
-    assert MODULE is not None  # noqa: S101 - it says that it supports nothing without
     C = A.new_empty(A.shape[0], B.shape[1]) if into is None else into
-    MODULE.product(
+    _compiled().product(
         INSTRUCTIONS[0], *C.shape, A.shape[1], A.data_ptr(), *A.stride(), B.data_ptr(), *B.stride(), C.data_ptr(),
         C.stride(0), 0 if bias is None else bias.data_ptr(), scale, add, bfloat16, torch.get_num_threads(),
     )  # fmt: skip
@@ -228,11 +214,10 @@ class _Layer(Function):
 
 def _by_token(asked: list[Tensor], ids: Tensor, size: int) -> Tensor:
     """What was asked, blocks of columns of (T*B, G*H), added up by token, (V, G*H)."""
-    assert MODULE is not None  # noqa: S101 - it says that it supports nothing without
     d_table = asked[0].new_zeros(size, sum(block.shape[1] for block in asked))
     at = 0
     for block in asked:
-        MODULE.scatter(
+        _compiled().scatter(
             INSTRUCTIONS[0], *block.shape, block.stride(0), ids.data_ptr(), block.data_ptr(), d_table.stride(0),
             d_table[:, at:].data_ptr(), torch.get_num_threads(),
         )  # fmt: skip
@@ -275,9 +260,8 @@ class _Cost(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, W: Tensor, b: Tensor, targets: Tensor, bfloat16: bool) -> Tensor:
-        assert MODULE is not None  # noqa: S101 - it says that it supports nothing without
         logits, nats = product(x, W.t(), bias=b.contiguous(), bfloat16=bfloat16), x.new_empty(len(x))
-        MODULE.cross_entropy(
+        _compiled().cross_entropy(
             INSTRUCTIONS[0], *logits.shape, logits.data_ptr(), targets.data_ptr(), nats.data_ptr(),
             torch.get_num_threads(),
         )  # fmt: skip
