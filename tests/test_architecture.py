@@ -19,7 +19,7 @@ LAYERS = [
     {"store"},
     {"data", "rng", "config"},
     {"cells", "drawing", "task", "bounds", "counts", "smoothing", "zipf", "verdict", "plots", "environment", "timing"},
-    {"engines"},
+    {"engines", "experts"},
     {"models"},
     {"optim", "evaluation", "generation", "markov", "mixture", "saving"},
     {"training"},

@@ -31,6 +31,13 @@ def tiny_ngram(smoothing: str) -> elman.NGram:
     return elman.NGram.count(task(), ids, order=3, smoothing=smoothing)
 
 
+def tiny_hybrid(**settings: Any) -> elman.Hybrid:
+    """Of experts that know a text."""
+    model = elman.Hybrid(task(), hidden=5, experts=3, **settings)
+    model.study(np.random.default_rng(0).choice(V, 2000, p=np.arange(1, V + 1) ** 2 / 140).astype(np.uint8))
+    return shaken(model)
+
+
 def tiny_mixture(**settings: Any) -> elman.Mixture:
     """Of a network with state, one without, and counts."""
     return elman.Mixture(
@@ -49,6 +56,8 @@ MODELS: dict[str, Callable[[], SequenceModel]] = {
     "learned-initial": partial(tiny, cell="elman", learn_initial=True),
     "learned-initial-lstm-2-tied": partial(tiny, cell="lstm", layers=2, embedding=5, tied=True, learn_initial=True),
     "dropout": partial(tiny, cell="gru", layers=2, dropout=0.5),
+    "hybrid": tiny_hybrid,
+    "hybrid-lstm-2-embedding": partial(tiny_hybrid, cell="lstm", layers=2, embedding=3),
     "mlp": partial(tiny_mlp, context=3),
     "mlp-of-one": partial(tiny_mlp, context=1),
     "mlp-bag": partial(tiny_mlp, context=3, bag=True),

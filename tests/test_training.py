@@ -101,7 +101,7 @@ def test_sequential_carries_the_state_and_random_does_not():
         given, returned = [], []
         cost = model.cost
 
-        def spy(inputs, targets, state, noise=None, cost=cost, given=given, returned=returned):
+        def spy(inputs, targets, state, noise=None, rows=None, cost=cost, given=given, returned=returned):
             nats, after = cost(inputs, targets, state, noise)
             given.append(state)
             returned.append(after)
@@ -186,7 +186,7 @@ def test_dropout_differs_from_step_to_step():
     seen = []
     cost = model.cost
 
-    def spy(inputs, targets, state, noise=None):
+    def spy(inputs, targets, state, noise=None, rows=None):
         seen.append(noise.get_state().numpy().tobytes())
         return cost(inputs, targets, state, noise)
 

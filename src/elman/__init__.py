@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from elman.generation import generate, generate_samples
     from elman.markov import ahead
     from elman.mixture import Mixture
+    from elman.models.hybrid import Hybrid
     from elman.models.mlp import MLP
     from elman.models.ngram import NGram
     from elman.models.recurrent import Recurrent
@@ -37,6 +38,7 @@ _HOMES = {
     "Comparison": "comparison",
     "Config": "config",
     "Corpus": "data.corpus",
+    "Hybrid": "models.hybrid",
     "MLP": "models.mlp",
     "Mixture": "mixture",
     "NGram": "models.ngram",
@@ -76,6 +78,7 @@ __all__ = [
     "Comparison",
     "Config",
     "Corpus",
+    "Hybrid",
     "Mixture",
     "NGram",
     "Part",

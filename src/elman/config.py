@@ -78,6 +78,8 @@ class ModelSettings:
     """Share of a token's embedding that training silences, alike in all steps of a window."""
     recurrent_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the recurrent weights W_h that training silences for a window (weight-drop)."""
+    experts: Annotated[int, Field(ge=0, le=16)] = 0
+    """Counted experts that the network weighs and corrects: n-grams of up to so many tokens, words, lines; 0: none."""
     tied: bool = False
     """Use the embedding as the output map; embedding and hidden must be equal."""
     learn_initial: bool = False

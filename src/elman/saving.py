@@ -28,6 +28,7 @@ from elman.data.clean import cleaning
 from elman.data.vocab import Vocab
 from elman.errors import ConfigError, ModelError
 from elman.models.base import Network, SequenceModel
+from elman.models.hybrid import Hybrid
 from elman.models.mlp import MLP
 from elman.models.ngram import NGram
 from elman.models.recurrent import Recurrent
@@ -59,6 +60,22 @@ class RecurrentFacts:
     def restored(self, saved: Saved, task: Text, engine: str) -> SequenceModel:
         """The network with its weights."""
         return _with_weights(lambda: Recurrent(task, **dataclasses.asdict(self), engine=engine, seed=None), saved)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class HybridFacts(RecurrentFacts):
+    """What it says of one that weighs experts."""
+
+    experts: int = Field(ge=2, le=16)
+    text: int = Field(ge=0)
+
+    def restored(self, saved: Saved, task: Text, engine: str) -> SequenceModel:
+        """The network with its weights, and the text that its experts are counted on."""
+        model = _with_weights(lambda: Hybrid(task, **dataclasses.asdict(self), engine=engine, seed=None), saved)
+        text = model.state_dict()["text"]
+        if len(text) and not 0 <= int(text.min()) <= int(text.max()) < task.size:
+            raise ModelError(f"{saved.path}: the text of its experts holds tokens that the vocabulary does not")
+        return model
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -100,6 +117,7 @@ class NGramFacts:
 
 KINDS: dict[str, type[RecurrentFacts | MLPFacts | NGramFacts]] = {
     Recurrent.kind: RecurrentFacts,
+    Hybrid.kind: HybridFacts,
     MLP.kind: MLPFacts,
     NGram.kind: NGramFacts,
 }

@@ -83,7 +83,7 @@ def witten_bell(counts: Counts) -> Smoothed:
     return Smoothed(tuple(levels))
 
 
-def kneser_ney(counts: Counts) -> Smoothed:
+def kneser_ney(counts: Counts) -> tuple[Level, ...]:
     """Interpolated modified Kneser-Ney (Chen and Goodman 1999).
 
     share = (a(c w) - D(a(c w))) / a(c)     rest = sum over w of D(a(c w)) / a(c)     a(c) = sum over w of a(c w)
@@ -94,14 +94,38 @@ def kneser_ney(counts: Counts) -> Smoothed:
     levels = []
     for n, edges in enumerate(counts.first_children, 1):
         adjusted = counts.times[n - 1] if n == counts.order else _predecessors(counts, n)
-        discounts = np.array((0.0, *_discounts(adjusted)))
-        taken = discounts[np.minimum(adjusted, 3)]
-        whole = sums(adjusted, edges)
-        seen = whole > 0
-        whole = np.where(seen, whole, 1.0)
-        share = (adjusted - taken) / np.repeat(whole, np.diff(edges))
-        levels.append(Level(share, np.where(seen, sums(taken, edges) / whole, 1.0)))
-    return Smoothed(tuple(levels))
+        levels.append(discounted(adjusted, edges))
+    return tuple(levels)
+
+
+def discounted(times: Whole, edges: Whole) -> Level:
+    """The share of each continuation that occurs so often, less a discount, and the rest, all that was taken.
+
+    The continuations of context i stand between edges[i] and edges[i + 1].
+    """
+    taken = np.array((0.0, *_discounts(times)))[np.minimum(times, 3)]
+    whole = sums(times, edges)
+    seen = whole > 0
+    whole = np.where(seen, whole, 1.0)
+    return Level((times - taken) / np.repeat(whole, np.diff(edges)), np.where(seen, sums(taken, edges) / whole, 1.0))
+
+
+def completed(
+    p: npt.NDArray[np.floating], contexts: Whole, edges: Whole, tokens: Whole, level: Level
+) -> npt.NDArray[np.float64]:
+    """Turn what a shorter context says, `p` (N, V), into what `contexts` (N,) say, in place; the rest of each, (N,).
+
+    A context below 0 was never continued: it says what the shorter one says, and its rest is 1.
+    """
+    rows = np.flatnonzero(contexts >= 0)
+    at = contexts[rows]
+    rest = np.ones(len(p))
+    rest[rows] = level.rest[at]
+    p[rows] *= level.rest[at, None].astype(p.dtype)
+    lengths = edges[at + 1] - edges[at]
+    entries = np.repeat(edges[at] - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+    p[np.repeat(rows, lengths), tokens[entries]] += level.share[entries].astype(p.dtype)
+    return rest
 
 
 def _predecessors(counts: Counts, n: int) -> Whole:
@@ -125,7 +149,7 @@ def _discounts(times: Whole) -> tuple[float, float, float]:
 
 
 SMOOTHINGS: dict[str, Callable[[Counts, float], Smoothed]] = {
-    "kneser-ney": lambda counts, _: kneser_ney(counts),
+    "kneser-ney": lambda counts, _: Smoothed(kneser_ney(counts)),
     "laplace": laplace,
     "laplace-recursive": recursive,
     "witten-bell": lambda counts, _: witten_bell(counts),

@@ -153,6 +153,7 @@ def train(
     s = training.settings
     ids = text.ids if isinstance(text, Part) else text
     check_length(s.batching, len(ids), s.batch, s.window)
+    training.model.study(ids)
     return _run(training, ids, None if held_out is None else beginning(model, held_out, HELD_OUT_TOKENS))
 
 
@@ -204,7 +205,7 @@ def _learn(training: Training, ids: Ids, row: Rows, started: float) -> _Cost:
     inputs, targets = (torch.from_numpy(a).to(device) for a in gather(ids, row))
     state = model.initial(len(inputs)) if row.fresh else training.carried
     noise = torch_generator(s.seed, "dropout", training.step, device=device) if model.noisy else None
-    nats, state = model.cost(inputs, targets, state, noise)
+    nats, state = model.cost(inputs, targets, state, noise, row)
     for p in (p for group in training.optimizer.param_groups for p in group["params"]):
         p.grad = None
     (nats / row.targets).backward()

@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from elman.cells import State
+from elman.data.batches import Ids, Rows
 from elman.drawing import Draw
 from elman.engines import Write
 from elman.task import Text
@@ -110,10 +111,21 @@ class Network(nn.Module, ABC):
     def operations(self) -> int:
         """Multiplications, each with its addition, of one token."""
 
+    def study(self, ids: Ids) -> None:
+        """What is done once with a training text, before the first step on it: nothing, but for what counts."""
+
     def cost(
-        self, inputs: Tensor, targets: Tensor, state: State, noise: Generator | None = None
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        state: State,
+        noise: Generator | None = None,
+        rows: Rows | None = None,  # noqa: ARG002 - for what counts
     ) -> tuple[Tensor, State]:
-        """What the targets (B, T) after each of inputs cost together, a scalar, and the state after the last."""
+        """What the targets (B, T) after each of inputs cost together, a scalar, and the state after the last.
+
+        In training `rows` says where in the text the targets stand: what counted it must forget them for a moment.
+        """
         logits, state = self(inputs, state, noise)
         return self.task.nats(logits, targets), state
 

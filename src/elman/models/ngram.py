@@ -16,7 +16,7 @@ from elman.engines import Write
 from elman.errors import ConfigError
 from elman.models.base import Step, one_by_one
 from elman.names import no_such
-from elman.smoothing import SMOOTHINGS, Real, Smoothed
+from elman.smoothing import SMOOTHINGS, Real, Smoothed, completed
 from elman.task import Text
 
 HIGHEST = 8  # the longest n-grams that are tried where no order is given
@@ -97,12 +97,7 @@ class NGram:
             keys, edges = self.counts.keys[n], self.counts.first_children[n]
             if self.smoothed.to_unigram:
                 p[context != UNREAD] = self._unigram
-            rows = np.flatnonzero(context >= 0)
-            at = context[rows]
-            p[rows] *= level.rest[at, None]
-            lengths = edges[at + 1] - edges[at]
-            entries = np.repeat(edges[at] - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
-            p[np.repeat(rows, lengths), keys[entries] % self.task.size] += level.share[entries]
+            completed(p, context, edges, keys % self.task.size, level)
         return p
 
     @cached_property

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from elman.cells import CELLS, Cell, State
+from elman.data.batches import Rows
 from elman.drawing import Draw
 from elman.engines import Engine, Stack, Weights, Write, choose
 from elman.errors import ConfigError
@@ -172,7 +173,12 @@ class Recurrent(Network):
         return logits.unflatten(0, x.shape[:2]).transpose(0, 1), after
 
     def cost(
-        self, inputs: Tensor, targets: Tensor, state: State, noise: Generator | None = None
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        state: State,
+        noise: Generator | None = None,
+        rows: Rows | None = None,  # noqa: ARG002 - for what counts
     ) -> tuple[Tensor, State]:
         """Nats of the targets (B, T), a scalar, and the state after the last: logits need not be kept."""
         engine = self.engine

@@ -1,0 +1,188 @@
+"""A recurrent network that weighs counted experts and corrects them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from elman.cells import State
+from elman.counts import BYTES, memory
+from elman.data.batches import Ids, Rows
+from elman.drawing import Draw
+from elman.engines import Write
+from elman.errors import ConfigError
+from elman.experts import Experts, Folds, Surroundings
+from elman.models.base import Step, one_by_one
+from elman.models.recurrent import Recurrent
+from elman.task import Text
+
+FOLDS = 8  # stretches of the training text, each read by experts that were counted on the others
+LARGEST = 512  # tokens of a vocabulary: every expert gives every token a probability
+SHARE = 8  # of memory that all counts of a training may take: one part in so many
+
+
+@dataclass(frozen=True, eq=False)
+class _Evidence:
+    """What the experts say: log-probabilities (B, T, K, V), and what each leaves to a more general one (B, T, K)."""
+
+    log_p: Tensor
+    rest: Tensor
+
+
+class Hybrid(Recurrent):
+    """A recurrent network and counted experts, in one output (Neubig and Dyer 2016; mixed as by Mahoney 2005).
+
+        h_t       = what the last layer of the network says
+        a_t       = A h_t + C r_t + b_a                        one weight an expert, (K,)
+        logits_t  = W_q h_t + b_q + sum_k a_t,k log p_t,k
+
+    p_t,k is what expert k says after the tokens so far, r_t,k what it leaves to a more general one
+    (`elman.experts`). Weights of experts may be negative. It starts as the n-gram itself: W_q, A, C and b_q are
+    0, and a is 1 for the longest n-gram.
+
+    The experts are counted on the text that `study` was given, which is saved with the weights. While it
+    trains, each of eight stretches is read by experts that were counted on the other seven.
+
+    Args:
+        task: the symbols to read and predict, at most 512.
+        experts: n, the tokens of the longest n-grams, at least 2.
+        **settings: those of `elman.Recurrent`.
+
+    Raises:
+        ConfigError: as `Recurrent`; or a larger vocabulary, a tied output, experts below 2.
+
+    Example:
+        >>> import elman
+        >>> task = elman.Text(elman.Vocab.chars("abracadabra"))
+        >>> model = Hybrid(task, experts=3, hidden=8)
+        >>> model.study(task.vocab.encode("abracadabra" * 9))
+        >>> logits, _ = model(torch.tensor([[1, 2, 3]]), model.initial(1))
+        >>> tuple(logits.shape)
+        (1, 3, 6)
+    """
+
+    kind: ClassVar[str] = "hybrid"
+    text: Tensor
+
+    def __init__(self, task: Text, *, experts: int = 8, text: int = 0, **settings: Any) -> None:
+        if task.size > LARGEST:
+            raise ConfigError(
+                f"experts give each of {task.size:,} tokens a probability at every step, which is slow over "
+                f"{LARGEST}: use --experts 0, or --level byte"
+            )
+        if experts < 2 or settings.get("tied"):
+            raise ConfigError(f"experts {experts}, tied {settings.get('tied', False)}: give at least 2, and do not tie")
+        super().__init__(task, **settings)
+        number = Experts.number(experts)
+        self.order = experts
+        self.A = nn.Parameter(torch.zeros(number, self.widths[-1]))
+        self.C = nn.Parameter(torch.zeros(number, number))
+        self.b_a = nn.Parameter(torch.zeros(number))
+        self.register_buffer("text", torch.zeros(text, dtype=torch.uint8 if task.size <= 256 else torch.int16))
+        self._folds: Folds | None = None
+        if settings.get("seed", 0) is not None:
+            with torch.no_grad():
+                self.head.zero_()
+                self.b_a[experts - 2] = 1.0
+
+    @cached_property
+    def around(self) -> Surroundings:
+        """Words and lines of this vocabulary."""
+        return Surroundings(self.task.vocab)
+
+    @cached_property
+    def experts(self) -> Experts:
+        """Those of the whole text."""
+        return Experts(self.task.vocab, [self._ids], self.order)
+
+    @property
+    def _ids(self) -> Ids:
+        return self.text.numpy(force=True).astype(self.task.vocab.dtype)
+
+    @property
+    def name(self) -> str:
+        """The cell and the n-gram."""
+        return f"{super().name} + {self.order}-gram"
+
+    def study(self, ids: Ids) -> None:
+        """Count the training text, and each stretch's complement.
+
+        Raises:
+            ConfigError: the counts would need too much memory.
+        """
+        number = self.folds(len(ids))
+        fresh = torch.from_numpy(np.asarray(ids).astype(np.uint8 if self.task.size <= 256 else np.int16))
+        self.text = fresh.to(self.text.device)
+        self.__dict__.pop("experts", None)
+        self._folds = Folds(self.task.vocab, self._ids, self.order, number)
+
+    def folds(self, tokens: int) -> int:
+        """Into how many stretches a text of so many tokens is cut: eight, or as many as memory holds.
+
+        Raises:
+            ConfigError: memory holds no two.
+        """
+        number = min(FOLDS, memory() // SHARE // (2 * BYTES * Experts.number(self.order) * max(1, tokens)) + 1)
+        if number < 2:
+            raise ConfigError(
+                f"counting {tokens:,} tokens for experts may take more than 1/{SHARE} of this machine's memory: "
+                "--limit the text, or use --experts 0"
+            )
+        return number
+
+    def initial(self, batch: int) -> State:
+        """That of the network; the n-1 tokens read last, -1 where there are none; what is remembered of words."""
+        read = torch.full((batch, self.order - 1), -1, device=self.device)
+        around = torch.from_numpy(Surroundings.initial(batch)).to(self.device)
+        return (*super().initial(batch), read, around)
+
+    def forward(self, inputs: Tensor, state: State, noise: Generator | None = None) -> tuple[Tensor, State]:
+        """Logits (B, T, V) for the token after each of inputs (B, T), and the state after the last."""
+        return self._logits(inputs, state, noise, None)
+
+    def cost(
+        self, inputs: Tensor, targets: Tensor, state: State, noise: Generator | None = None, rows: Rows | None = None
+    ) -> tuple[Tensor, State]:
+        """Nats of the targets (B, T), and the state after the last; `rows` says where they stand in the text."""
+        logits, after = self._logits(inputs, state, noise, rows)
+        return self.task.nats(logits, targets), after
+
+    def _logits(self, inputs: Tensor, state: State, noise: Generator | None, rows: Rows | None) -> tuple[Tensor, State]:
+        x, ended = self._outputs(self.engine, inputs, state[:-2], noise)
+        said, memory_after = self._evidence(inputs, state[-2:], rows)
+        h = x.transpose(0, 1)
+        weights = h @ self.A.t() + said.rest @ self.C.t() + self.b_a
+        logits = h @ self.head.t() + self.b_q + (weights[..., None, :] @ said.log_p).squeeze(-2)
+        return logits, ended + memory_after
+
+    def _evidence(self, inputs: Tensor, state: State, rows: Rows | None) -> tuple[_Evidence, State]:
+        """What the experts say of inputs (B, T), and what they remember then."""
+        before, around = (s.numpy(force=True) for s in state)
+        keys, around = self.around.walk(inputs.numpy(force=True), around)
+        read = np.concatenate((before, inputs.numpy(force=True)), 1)
+        if rows is None or self._folds is None:
+            found = self.experts.after(read, keys)
+        else:
+            found = self._folds.after(read, keys, rows.starts[:, None] + np.arange(inputs.shape[1]))
+        log_p, rest = (torch.from_numpy(f).to(self.b_q) for f in found)
+        after = (torch.from_numpy(a).to(self.device) for a in (read[:, inputs.shape[1] :], around))
+        return _Evidence(log_p, rest), tuple(after)
+
+    def stepper(self) -> Step:
+        """The same one token at a time."""
+        return one_by_one(self)
+
+    def writer(self, draw: Draw, streams: int) -> Write | None:  # noqa: ARG002 - the protocol's
+        """Nothing but the steps: the experts are counted in Python."""
+        return None
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments that build this model again; the weights and the text follow."""
+        return super().settings() | {"experts": self.order, "text": len(self.text)}
+
+    def operations(self) -> int:
+        """Those of the network, and of weighing the experts."""
+        return super().operations() + self.A.numel() + self.C.numel() + len(self.b_a) * self.task.size
