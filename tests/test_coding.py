@@ -192,6 +192,17 @@ def test_a_trained_network_compresses_unseen_text_to_what_it_promises() -> None:
     assert made.bits_per_character == 8 * len(made.data) / len(text) < 3
 
 
+def test_real_text_in_several_streams_takes_what_one_carried_stream_reports() -> None:
+    corpus = elman.read_corpus(["python-docs"], limit=60_000, held_out=12_000)
+    model = elman.NGram.count(elman.Text.of(corpus), corpus.train.ids, order=4)
+    data = corpus.vocab.decode(corpus.held_out.ids).encode()
+    made = elman.compressed(model, data)
+    assert made.streams == 2
+    expected = elman.evaluate(model, data.decode(), streams=1).nats / math.log(2)
+    assert 8 * (len(made.data) - made.header) == pytest.approx(expected, rel=5e-3)
+    assert elman.decompress(model, made.data) == data
+
+
 def test_an_n_gram_costs_what_its_formula_says() -> None:
     model = ngram()
     expected = model.costs(model.task.vocab.encode(TEXT)).sum() / math.log(2)
@@ -260,7 +271,9 @@ def test_every_damaged_byte_is_found_before_decoding(change: int, monkeypatch: p
 
 def test_every_truncation_and_addition_is_found() -> None:
     blob = BLOB()
-    for data in (*(blob[:i] for i in range(len(blob))), blob + b"\0", blob + blob):
+    longer = blob[:-8] + bytes(4)
+    longer += hashlib.sha256(longer).digest()[:8]  # by somebody who knows the format
+    for data in (*(blob[:i] for i in range(len(blob))), blob + b"\0", blob + blob, longer):
         with pytest.raises(DataError, match=r"cut short|damaged|not a file that elman compressed"):
             elman.decompress(ngram(), data)
 

@@ -82,7 +82,7 @@ class Container:
             raise DataError(
                 f"{where}: cut short or damaged, {len(data):,} of {whole:,} bytes are there: fetch it again"
             )
-        if digest(data[:-_CHECK])[:_CHECK] != data[-_CHECK:] or len(data) > whole:
+        if digest(data[:-_CHECK])[:_CHECK] != data[-_CHECK:] or len(data) != whole:
             raise DataError(f"{where}: damaged, its checksum does not match: fetch it again")
         made_by = tuple(data[_FIELDS.size : start].decode("utf-8", "replace").split("\n"))
         if streams > MOST_STREAMS or tokens > length:

@@ -26,5 +26,5 @@ app = App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
-for _module in (train, compare, evaluate, generate, compress, decompress, forecast, data, stats, bench, env):
+for _module in (train, compare, evaluate, generate, forecast, data, stats, compress, decompress, bench, env):
     app.command(_module.command, name=_module.__name__.rpartition(".")[2], help_epilogue=_module.EXAMPLES)
