@@ -14,7 +14,7 @@ from command import ENGLISH, TINY, Done, good, program
 
 from elman.cli import run
 
-VERBS = ("train", "compare", "evaluate", "generate", "forecast", "data", "stats", "env")
+VERBS = ("train", "compare", "evaluate", "generate", "forecast", "data", "stats", "compress", "decompress", "env")
 PAGES = {"elman": (), "--help": ("--help",), "-h": ("-h",)} | {verb: (verb, "--help") for verb in VERBS}
 FLAG = re.compile(r"^│ {1,4}(?:\* +)?(?:[A-Z]+ )?(--[a-z-]+)")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from elman.bench import race
+    from elman.coding import Compressed, compress, compressed, decompress
     from elman.comparison import Comparison
     from elman.config import Config, TrainSettings
     from elman.data.corpus import Corpus, Part, read_corpus, split
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Comparison": "comparison",
+    "Compressed": "coding",
     "Config": "config",
     "Corpus": "data.corpus",
     "Hybrid": "models.hybrid",
@@ -55,6 +57,9 @@ _HOMES = {
     "Vocab": "data.vocab",
     "ahead": "markov",
     "compare": "rivals",
+    "compress": "coding",
+    "compressed": "coding",
+    "decompress": "coding",
     "evaluate": "evaluation",
     "fit": "training",
     "forecast": "forecasting",
@@ -76,6 +81,7 @@ _HOMES = {
 __all__ = [
     "MLP",
     "Comparison",
+    "Compressed",
     "Config",
     "Corpus",
     "Hybrid",
@@ -94,6 +100,9 @@ __all__ = [
     "Vocab",
     "ahead",
     "compare",
+    "compress",
+    "compressed",
+    "decompress",
     "evaluate",
     "fit",
     "forecast",

@@ -9,7 +9,8 @@ import torch
 
 from elman.errors import ConfigError
 
-PACKAGES = ("elman", "torch", "numpy", "safetensors", "cyclopts", "pydantic", "matplotlib", "zstandard", "duckdb")
+OPTIONAL = ("matplotlib", "zstandard", "duckdb", "constriction")
+PACKAGES = ("elman", "torch", "numpy", "safetensors", "cyclopts", "pydantic", *OPTIONAL)
 
 
 def environment() -> dict[str, Any]:

@@ -278,4 +278,18 @@ def _words(pieces: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _split(text: str) -> list[str]:
-    return (_ASCII_WORDS if text.isascii() else _all_words()).findall(text)
+    return _pattern(text).findall(text)
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    return _ASCII_WORDS if text.isascii() else _all_words()
+
+
+def spans(text: str) -> Iterator[tuple[int, int]]:
+    r"""Where each word of a whole text begins and ends; between them is white space alone.
+
+    Example:
+        >>> list(spans("so  it\n"))
+        [(0, 2), (4, 6), (6, 7)]
+    """
+    return (match.span() for match in _pattern(text).finditer(text))
