@@ -21,7 +21,7 @@ LAYERS = [
     {"cells", "drawing", "task", "bounds", "counts", "smoothing", "zipf", "verdict", "plots", "environment", "timing"},
     {"engines", "experts", "container"},
     {"models"},
-    {"optim", "evaluation", "generation", "coding", "markov", "mixture", "saving"},
+    {"optim", "evaluation", "generation", "coding", "markov", "mixture", "saving", "teacher"},
     {"training"},
     {"forecasters"},
     {"forecasting"},

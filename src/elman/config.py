@@ -98,6 +98,8 @@ class TrainSettings:
     """Batches: sequential (state carried), random (fresh state), reference-sequential, reference-random."""
     batch: Annotated[PositiveInt, Field(le=1_000_000)] = 32
     """Rows of a batch."""
+    teacher: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the target that is what an n-gram expects, counted on the rest of the text (distillation)."""
     window: Annotated[PositiveInt, Field(le=1_000_000)] = 32
     """Steps of a window: how far gradients reach back."""
     optimizer: Literal["adamw", "sgd"] = "adamw"

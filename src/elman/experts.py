@@ -30,6 +30,12 @@ KINDS: Final = 5
 """Contexts that are no n-grams: four of words, one of lines."""
 MEMORY: Final = 5
 """Numbers that are remembered of a text for them: the word so far, two words before it, the last token, the column."""
+FOLDS: Final = 8
+"""Stretches of a training text, each read by what was counted on the others."""
+LARGEST: Final = 512
+"""Tokens of a vocabulary of which each is given a probability at every step."""
+SHARE: Final = 8
+"""What all counts of a training may take: one part of memory in so many."""
 LONGEST_LINE = 255
 FLOOR = 2.0**-40  # of a probability, so that its logarithm is finite
 ROW, WARM = 4096, 256  # a text is read in rows of so many tokens, each after so many before it

@@ -19,6 +19,7 @@ from elman.evaluation import Score, beginning, evaluate, perplexity
 from elman.models.base import Network
 from elman.optim import clip_gradients, optimizer_for, rate
 from elman.rng import numpy_generator, torch_generator
+from elman.teacher import Teacher
 
 HELD_OUT_TOKENS = 20_000  # scored at a report; the final figure is over the whole held-out part
 REPORT_STREAMS = 64
@@ -74,6 +75,8 @@ class Training:
     """Gradient norms added up since the last record of a run."""
     normed: int = 0
     """Steps since then."""
+    teacher: Teacher | None = None
+    """What it also learns from; counted anew when it goes on."""
 
     @classmethod
     def begin(cls, model: Network, settings: TrainSettings) -> "Training":
@@ -154,6 +157,7 @@ def train(
     ids = text.ids if isinstance(text, Part) else text
     check_length(s.batching, len(ids), s.batch, s.window)
     training.model.study(ids)
+    training.teacher = Teacher(training.model.task, ids, s.teacher) if s.teacher else None
     return _run(training, ids, None if held_out is None else beginning(model, held_out, HELD_OUT_TOKENS))
 
 
@@ -205,10 +209,14 @@ def _learn(training: Training, ids: Ids, row: Rows, started: float) -> _Cost:
     inputs, targets = (torch.from_numpy(a).to(device) for a in gather(ids, row))
     state = model.initial(len(inputs)) if row.fresh else training.carried
     noise = torch_generator(s.seed, "dropout", training.step, device=device) if model.noisy else None
-    nats, state = model.cost(inputs, targets, state, noise, row)
+    if training.teacher is None:
+        nats, state = model.cost(inputs, targets, state, noise, row)
+        loss = nats
+    else:
+        loss, nats, state = training.teacher.cost(model, inputs, targets, state, noise, row)
     for p in (p for group in training.optimizer.param_groups for p in group["params"]):
         p.grad = None
-    (nats / row.targets).backward()
+    (loss / row.targets).backward()
     cost = float(nats.detach())
     _check(cost, row.targets, training.step + 1)
     norm = _clipped(training)

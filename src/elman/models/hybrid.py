@@ -14,14 +14,10 @@ from elman.data.batches import Ids, Rows
 from elman.drawing import Draw
 from elman.engines import Write
 from elman.errors import ConfigError
-from elman.experts import Experts, Folds, Surroundings
+from elman.experts import FOLDS, LARGEST, SHARE, Experts, Folds, Surroundings
 from elman.models.base import Step, one_by_one
 from elman.models.recurrent import Recurrent
 from elman.task import Text
-
-FOLDS = 8  # stretches of the training text, each read by experts that were counted on the others
-LARGEST = 512  # tokens of a vocabulary: every expert gives every token a probability
-SHARE = 8  # of memory that all counts of a training may take: one part in so many
 
 
 @dataclass(frozen=True, eq=False)
