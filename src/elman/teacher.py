@@ -28,7 +28,7 @@ class Teacher:
         share: s, over 0 and below 1.
 
     Raises:
-        ConfigError: a vocabulary of more than 512 tokens, or a text whose counts need too much memory.
+        ConfigError: a vocabulary of more than 4,096 tokens, or a text whose counts need too much memory.
     """
 
     def __init__(self, task: Text, ids: Ids, share: float) -> None:
