@@ -1,7 +1,7 @@
 """The best models of a small text: the whole Time Machine, first 90 % to learn from, last 10 % scored once.
 
-    python benchmarks/small_text.py --seeds 3 --output benchmarks/results/small_text.json
-    python benchmarks/small_text.py --end-of-training --ablate    # how the settings were chosen
+    python benchmarks/small_text.py --seeds 3
+    python benchmarks/small_text.py --end-of-training --texts letters --ablate hybrid
 
 Settings were chosen on the last tenth of the training part. CPU seconds are of the whole process, on one thread:
 counting, training, weights of the mixture and scoring.
@@ -13,18 +13,17 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from side_by_side import merged, read, write
 
 import elman
 from elman.compressors import sizes
 from elman.config import ModelSettings, TrainSettings
 from elman.data.batches import Ids
 from elman.dynamic import dynamic
-from elman.environment import environment
 from elman.models.base import Network
 from elman.models.build import network
 
@@ -47,7 +46,6 @@ LEVERS: dict[str, Callable[[ModelSettings, TrainSettings], tuple[ModelSettings, 
     "no weight decay": lambda m, t: (m, replace(t, weight_decay=0.0)),
     "window 32": lambda m, t: (m, replace(t, window=32)),
     "constant learning rate": lambda m, t: (m, replace(t, schedule="constant", lr=t.lr / 3)),
-    "half the epochs": lambda m, t: (m, replace(t, epochs=(t.epochs or 2) // 2)),
     "two layers": lambda m, t: (replace(m, layers=2), t),
     "lstm": lambda m, t: (replace(m, cell="lstm"), t),
     "elman": lambda m, t: (replace(m, cell="elman"), replace(t, lr=t.lr / 3)),
@@ -67,26 +65,33 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--texts", nargs="+", default=["letters", "none"], help="named cleanings")
     parser.add_argument("--end-of-training", action="store_true", help="score the last tenth of the training part")
-    parser.add_argument("--ablate", nargs="*", metavar="KIND", help="each lever off in turn: alone, hybrid")
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--ablate", choices=["alone", "hybrid"], help="each lever off in turn, half as many epochs")
+    parser.add_argument("--add", action="store_true", help="keep the other texts of the results")
     args = parser.parse_args()
     torch.set_num_threads(1)
     found = []
     for clean in args.texts:
         task, train, test = parts(clean, end_of_training=args.end_of_training)
-        found += [told({"text": clean} | row) for row in bounds(task, train, test)]
-        if args.ablate is not None:
-            for kind in args.ablate or ("alone", "hybrid"):
-                base = ALONE if kind == "alone" else HYBRID
-                for lever, change in (LEVERS | ONE_KIND[kind]).items():
-                    row = one(task, train, test, change(*base), seed=0)[0]
-                    found.append(told({"text": clean, "model": kind, "lever": lever} | row))
+        found += [told({"text": clean, "seed": None} | row) for row in bounds(task, train, test)]
+        if args.ablate:
+            found += ablation(args.ablate, task, train, test)
             continue
         for seed in range(args.seeds):
             found += [told({"text": clean, "seed": seed} | row) for row in every_row(task, train, test, seed)]
-    if args.output:
-        report = {"environment": environment(), "command": "python benchmarks/small_text.py", "rows": found}
-        args.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    name = f"small_text_{args.ablate}" if args.ablate else "small_text"
+    before = read(name) if args.add else None
+    write(name, merged(before, found, ["text", "model", "seed"]) if before else found, before=before)
+
+
+def ablation(kind: str, task: elman.Text, train: Ids, test: Ids) -> list[dict[str, Any]]:
+    """What a network costs without each of its levers."""
+    network, training = ALONE if kind == "alone" else HYBRID
+    half = network, replace(training, epochs=(training.epochs or 2) // 2)
+    rows = []
+    for lever, change in (LEVERS | ONE_KIND[kind]).items():
+        row, _ = one(task, train, test, change(*half), seed=0)
+        rows.append(told({"model": kind, "lever": lever} | row))
+    return rows
 
 
 def parts(clean: str, *, end_of_training: bool) -> tuple[elman.Text, Ids, Ids]:

@@ -1,6 +1,7 @@
 """Make results/README.md of the JSON beside it: `python benchmarks/tables.py`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from side_by_side import RESULTS, read
@@ -109,11 +110,57 @@ def scaling(document: Mapping[str, Any]) -> Iterator[str]:
         yield table([variable, *values], [[cell, *(times.get((cell, v), "") for v in values)] for cell in cells])
 
 
+def small_text(document: Mapping[str, Any]) -> Iterator[str]:
+    """Bits a character: medians over the seeds, lowest and highest, and CPU seconds."""
+    rows = document["result"]
+    texts = list(dict.fromkeys(row["text"] for row in rows))
+    lines = []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        line = [model]
+        for text in texts:
+            found = [row for row in rows if (row["text"], row["model"]) == (text, model)]
+            line += [_seeds([row["bits"] for row in found]), _seeds([r["dynamic_bits"] for r in found if len(r) > 5])]
+            line += [_most([row.get("with_dynamic_cpu_seconds") for row in found])]
+        lines.append(line)
+    yield "The Time Machine, 90 % to learn from, the last 10 % scored once; `letters`: letters and blanks, `none`: the"
+    yield "file as it is. At rest, and learning from what was scored; CPU seconds of everything, of the slowest seed."
+    yield ""
+    yield table(
+        ["bits a character", *(f"{text}, {what}" for text in texts for what in ("at rest", "learning", "CPU s"))], lines
+    )
+
+
+def _seeds(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return f"{values[0]:.3f}" if values else ""
+    return f"{median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
+def _most(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{max(known):.0f}" if known else ""
+
+
+def without(document: Mapping[str, Any]) -> Iterator[str]:
+    """What each lever is worth."""
+    rows = [row for row in document["result"] if "lever" in row]
+    whole = rows[0]
+    yield "The end of the training part of the book, `letters`, one seed, eight epochs: bits a character."
+    yield ""
+    lines = [
+        [row["lever"], f"{row['bits']:.3f}", f"{row['bits'] - whole['bits']:+.3f}", f"{row['cpu_seconds']:.0f}"]
+        for row in rows
+    ]
+    yield table(["network with n-gram", "at rest", "change", "CPU s"], lines)
+
+
 SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], Iterator[str]]]] = {
     "training": ("The whole training step", training),
     "kernels": ("The native engine alone", kernels),
     "scaling": ("As sizes vary", scaling),
     "generating": ("Generating", generating),
+    "small_text": ("The best models of a small text", small_text),
+    "small_text_hybrid": ("The same without each lever", without),
 }
 
 

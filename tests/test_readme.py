@@ -48,7 +48,6 @@ def test_every_line_is_run_here_or_by_ci():
 
 def test_the_commands_run(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("ELMAN_HIDDEN", "8")
     monkeypatch.setenv("ELMAN_SAMPLE_LENGTH", "5")
     for budget in ("MLP_BUDGET", "RECURRENT_BUDGET"):
         monkeypatch.setattr(learn, budget, learn.Budget(5, 1e-2))
