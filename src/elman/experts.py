@@ -55,12 +55,11 @@ class Surroundings:
     """
 
     def __init__(self, vocab: Vocab) -> None:
-        tokens = [_symbol(vocab, i) for i in range(len(vocab))]
-        known = {token: i for i, token in enumerate(tokens)}
-        lower = [known.get(token.lower(), i) for i, token in enumerate(tokens)]
-        in_word = [len(symbol) == 1 and (symbol.isalnum() or symbol == "'") for symbol in tokens]
-        self.letter = np.where(in_word, np.array(lower, np.int64) + 1, 0)  # 0: no letter
-        self.newline = known.get("\n", -1)
+        symbols = [_symbol(vocab, i) for i in range(len(vocab))]
+        in_word = {symbol.lower() for symbol in symbols if len(symbol) == 1 and (symbol.isalnum() or symbol == "'")}
+        number = {letter: i for i, letter in enumerate(sorted(in_word), 1)}
+        self.letter = np.array([number.get(symbol.lower(), 0) for symbol in symbols])  # 0: no letter
+        self.newline = symbols.index("\n") if "\n" in symbols else -1
 
     @staticmethod
     def initial(rows: int) -> Whole:
@@ -91,18 +90,19 @@ class Surroundings:
         return keys, memory
 
     def of(self, ids: Ids) -> Whole:
-        """The contexts (N, KINDS) before each token of a text."""
-        n, rows = len(ids), -(-len(ids) // ROW)
-        read = np.concatenate((np.full(WARM, -1), [START], ids[:-1].astype(np.int64), np.full(rows * ROW - n, -1)))
-        windows = np.lib.stride_tricks.sliding_window_view(read, WARM + ROW)[::ROW]
+        """The contexts (N, KINDS) before each token of a text; a row forgets words older than its WARM tokens."""
+        n, row = len(ids), min(ROW, len(ids))
+        rows = -(-n // row)
+        read = np.concatenate((np.full(WARM, -1), [START], ids[:-1].astype(np.int64), np.full(rows * row - n, -1)))
+        windows = np.lib.stride_tricks.sliding_window_view(read, WARM + row)[::row]
         keys, _ = self.walk(windows, self.initial(rows))
         return keys[:, WARM:].reshape(-1, KINDS)[:n]
 
 
 def _symbol(vocab: Vocab, i: int) -> str:
-    """What a token stands for, where that is a single character; bytes above ASCII count as letters."""
+    """What a token stands for; a byte above ASCII counts as a letter, of no case, and is some ideograph here."""
     if vocab.level == "byte":
-        return chr(i) if i < 128 else "\u00aa"
+        return chr(i) if i < 128 else chr(0x4E00 + i)
     return vocab.to_tokens(i)
 
 
