@@ -162,7 +162,6 @@ class Experts:
         self.counts = Counts.of(ids, self.size, min(order, len(ids))) if len(ids) else None
         if self.counts is not None:
             self.levels = kneser_ney(self.counts)
-            self.tokens = [keys % self.size for keys in self.counts.keys]
             contexts = np.concatenate([around.of(part) for part in parts if len(part)])
             self.kinds = [_Kind.of(contexts[:, k], ids, self.size) for k in range(KINDS)]
 
@@ -187,7 +186,7 @@ class Experts:
             for n in range(1, self.order):
                 if n < self.counts.order:
                     edges = self.counts.first_children[n]
-                    rest[:, n - 1] = completed(running, contexts[n], edges, self.tokens[n], self.levels[n])
+                    rest[:, n - 1] = completed(running, contexts[n], edges, self.counts.tokens[n], self.levels[n])
                 p[:, n - 1] = running
             for k, kind in enumerate(self.kinds):
                 own = p[:, self.order - 1 + k]
