@@ -114,19 +114,25 @@ class Network(nn.Module, ABC):
     def study(self, ids: Ids) -> None:
         """What is done once with a training text, before the first step on it: nothing, but for what counts."""
 
-    def cost(
+    def learning(
         self,
         inputs: Tensor,
-        targets: Tensor,
         state: State,
         noise: Generator | None = None,
         rows: Rows | None = None,  # noqa: ARG002 - for what counts
     ) -> tuple[Tensor, State]:
-        """What the targets (B, T) after each of inputs cost together, a scalar, and the state after the last.
+        """What a call gives, in training.
 
-        In training `rows` says where in the text the targets stand: what counted it must forget them for a moment.
+        `rows` says where in the text the targets stand: what counted it must forget them for a moment.
         """
         logits, state = self(inputs, state, noise)
+        return logits, state
+
+    def cost(
+        self, inputs: Tensor, targets: Tensor, state: State, noise: Generator | None = None, rows: Rows | None = None
+    ) -> tuple[Tensor, State]:
+        """What the targets (B, T) after each of inputs cost together, a scalar, and the state after the last."""
+        logits, state = self.learning(inputs, state, noise, rows)
         return self.task.nats(logits, targets), state
 
     @property

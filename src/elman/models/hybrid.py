@@ -137,16 +137,19 @@ class Hybrid(Recurrent):
 
     def forward(self, inputs: Tensor, state: State, noise: Generator | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V) for the token after each of inputs (B, T), and the state after the last."""
-        return self._logits(inputs, state, noise, None)
+        return self.learning(inputs, state, noise)
 
     def cost(
         self, inputs: Tensor, targets: Tensor, state: State, noise: Generator | None = None, rows: Rows | None = None
     ) -> tuple[Tensor, State]:
         """Nats of the targets (B, T), and the state after the last; `rows` says where they stand in the text."""
-        logits, after = self._logits(inputs, state, noise, rows)
+        logits, after = self.learning(inputs, state, noise, rows)
         return self.task.nats(logits, targets), after
 
-    def _logits(self, inputs: Tensor, state: State, noise: Generator | None, rows: Rows | None) -> tuple[Tensor, State]:
+    def learning(
+        self, inputs: Tensor, state: State, noise: Generator | None = None, rows: Rows | None = None
+    ) -> tuple[Tensor, State]:
+        """What a call gives; with `rows`, by experts that have not seen the stretch where the targets stand."""
         x, ended = self._outputs(self.engine, inputs, state[:-2], noise)
         said, memory_after = self._evidence(inputs, state[-2:], rows)
         h = x.transpose(0, 1)
