@@ -135,6 +135,10 @@ class Network(nn.Module, ABC):
         logits, state = self.learning(inputs, state, noise, rows)
         return self.task.nats(logits, targets), state
 
+    def accepts(self, state: State) -> bool:
+        """Whether the whole numbers of a state, read from a file, are such as reading leaves: tokens, or V for none."""
+        return all(within(s, 0, self.task.size) for s in state if not s.is_floating_point())
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
@@ -156,6 +160,11 @@ class Network(nn.Module, ABC):
     def drop(self, x: Tensor, noise: Generator | None) -> Tensor:
         """Dropout of outputs, in the layout that they have."""
         return x if noise is None else silenced(x, self.dropout, noise)
+
+
+def within(numbers: Tensor, low: int, high: int) -> bool:
+    """Whether all numbers are from `low` to `high`."""
+    return not numbers.numel() or low <= int(numbers.min()) <= int(numbers.max()) <= high
 
 
 def silenced(x: Tensor, share: float, noise: Generator, *, alike: int | None = None) -> Tensor:

@@ -15,7 +15,7 @@ from elman.drawing import Draw
 from elman.engines import Write
 from elman.errors import ConfigError
 from elman.experts import FOLDS, LARGEST, SHARE, Experts, Folds, Surroundings
-from elman.models.base import Step, one_by_one
+from elman.models.base import Step, one_by_one, within
 from elman.models.recurrent import Recurrent
 from elman.task import Text
 
@@ -134,6 +134,10 @@ class Hybrid(Recurrent):
         read = torch.full((batch, self.order - 1), -1, device=self.device)
         around = torch.from_numpy(Surroundings.initial(batch)).to(self.device)
         return (*super().initial(batch), read, around)
+
+    def accepts(self, state: State) -> bool:
+        """Whether the tokens are some; words are hashed, to any numbers."""
+        return within(state[-2], -1, self.task.size - 1)
 
     def forward(self, inputs: Tensor, state: State, noise: Generator | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V) for the token after each of inputs (B, T), and the state after the last."""
