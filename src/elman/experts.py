@@ -36,6 +36,8 @@ LARGEST: Final = 512
 """Tokens of a vocabulary of which each is given a probability at every step."""
 SHARE: Final = 8
 """What all counts of a training may take: one part of memory in so many."""
+HIGHEST: Final = 16
+"""Tokens of the longest n-grams that are counted."""
 LONGEST_LINE = 255
 FLOOR = 2.0**-40  # of a probability, so that its logarithm is finite
 ROW, WARM = 4096, 256  # a text is read in rows of so many tokens, each after so many before it
@@ -45,7 +47,8 @@ _MIX = np.int64(0x2545F4914F6CDD1D)  # odd, so that multiplying modulo 2^64 lose
 class Surroundings:
     """What stands around a token: the word that it belongs to, the words before, its place in the line.
 
-    A word is a stretch of letters and digits (Unicode's), and apostrophes; of bytes those of ASCII and all above.
+    A word is a stretch of letters and digits (Unicode's), and apostrophes; of bytes those of ASCII and all above. At
+    level word tokens of several characters stand between words as punctuation does.
 
     Example:
         >>> around = Surroundings(Vocab.chars("a cab"))
@@ -91,12 +94,13 @@ class Surroundings:
 
     def of(self, ids: Ids) -> Whole:
         """The contexts (N, KINDS) before each token of a text; a row forgets words older than its WARM tokens."""
-        n, row = len(ids), min(ROW, len(ids))
+        n = len(ids)
+        row, warm = (ROW, WARM) if n > ROW else (n, 0)
         rows = -(-n // row)
-        read = np.concatenate((np.full(WARM, -1), [START], ids[:-1].astype(np.int64), np.full(rows * row - n, -1)))
-        windows = np.lib.stride_tricks.sliding_window_view(read, WARM + row)[::row]
+        read = np.concatenate((np.full(warm, -1), [START], ids[:-1].astype(np.int64), np.full(rows * row - n, -1)))
+        windows = np.lib.stride_tricks.sliding_window_view(read, warm + row)[::row]
         keys, _ = self.walk(windows, self.initial(rows))
-        return keys[:, WARM:].reshape(-1, KINDS)[:n]
+        return keys[:, warm:].reshape(-1, KINDS)[:n]
 
 
 def _symbol(vocab: Vocab, i: int) -> str:

@@ -14,7 +14,7 @@ from elman.data.batches import Ids, Rows
 from elman.drawing import Draw
 from elman.engines import Write
 from elman.errors import ConfigError
-from elman.experts import FOLDS, LARGEST, SHARE, Experts, Folds, Surroundings
+from elman.experts import FOLDS, HIGHEST, LARGEST, SHARE, Experts, Folds, Surroundings
 from elman.models.base import Step, one_by_one, within
 from elman.models.recurrent import Recurrent
 from elman.task import Text
@@ -44,11 +44,11 @@ class Hybrid(Recurrent):
 
     Args:
         task: the symbols to read and predict, at most 512.
-        experts: n, the tokens of the longest n-grams, at least 2.
+        experts: n, the tokens of the longest n-grams, 2 to 16.
         **settings: those of `elman.Recurrent`.
 
     Raises:
-        ConfigError: as `Recurrent`; or a larger vocabulary, a tied output, experts below 2.
+        ConfigError: as `Recurrent`; or a larger vocabulary, a tied output, other experts.
 
     Example:
         >>> import elman
@@ -69,8 +69,9 @@ class Hybrid(Recurrent):
                 f"experts give each of {task.size:,} tokens a probability at every step, which is slow over "
                 f"{LARGEST}: use --experts 0, or --level byte"
             )
-        if experts < 2 or settings.get("tied"):
-            raise ConfigError(f"experts {experts}, tied {settings.get('tied', False)}: give at least 2, and do not tie")
+        if not 2 <= experts <= HIGHEST or settings.get("tied"):
+            tied = settings.get("tied", False)
+            raise ConfigError(f"experts {experts}, tied {tied}: give 2 to {HIGHEST}, and do not tie")
         super().__init__(task, **settings)
         number = Experts.number(experts)
         self.order = experts
