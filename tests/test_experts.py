@@ -121,7 +121,9 @@ def test_any_cuts_equal_reading_it_whole_and_no_token_changes_nothing(text, cuts
         nothing, memory = around.walk(np.full((2, padding), -1), memory)
         assert np.array_equal(memory, kept)
         assert all((nothing[:, t] == pieces[-1][:, -1]).all() for t in range(padding) if pieces)
-        keys, memory = around.walk(piece, memory)
+        keys, after = around.walk(piece, memory)
+        assert np.array_equal(memory, kept)
+        memory = after
         pieces.append(keys)
     assert np.array_equal(np.concatenate(pieces, 1), whole)
     assert np.array_equal(memory, last)
@@ -295,11 +297,15 @@ def test_every_expert_of_many_rows_gives_a_distribution_and_rows_do_not_mix():
             assert np.array_equal(alone[1][0, 0], rest[row, t])
 
 
-def test_a_probability_of_nothing_has_a_logarithm():
+def test_a_probability_of_nothing_has_a_logarithm(monkeypatch):
+    """No text of a test's length leaves as little as 2^-40 to what never followed: the floor is raised to meet it."""
     vocab = elman.Vocab.chars("ab", unknown=False)
-    log_p, _ = Experts(vocab, [np.tile(np.array([0, 1], np.uint8), 4000)], 2).after(*windows(vocab, [0, 1], 2))
-    assert np.isfinite(log_p).all()
-    assert log_p.min() >= -40 * math.log(2) - 1e-6
+    text = np.tile(np.array([0, 1], np.uint8), 400)
+    for floor in (2.0**-40, 2.0**-6):
+        monkeypatch.setattr(experts, "FLOOR", floor)
+        log_p, _ = Experts(vocab, [text], 2).after(*windows(vocab, text[:20].tolist(), 2))
+        assert np.isfinite(log_p).all()
+    assert log_p.min() == pytest.approx(math.log(floor))
 
 
 # --- stretches

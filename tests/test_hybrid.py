@@ -267,6 +267,16 @@ def test_another_device_is_the_same_model(tmp_path):
 # --- with everything else
 
 
+def test_a_state_from_a_file_is_taken_where_it_holds_tokens_and_hashes():
+    model = studied(cell="lstm")
+    fresh = model.initial(2)
+    _, after = model(torch.tensor([[1], [2]]), fresh)
+    assert model.accepts(fresh)
+    assert model.accepts(after)
+    for wrong in (V, -2):
+        assert not model.accepts((*after[:-2], after[-2].clone().fill_(wrong), after[-1]))
+
+
 def test_a_stream_alone_writes_what_it_writes_among_others():
     model = shaken(studied(layers=2))
     alone = "".join(elman.generate(model, "abc", 40, temperature=0))
