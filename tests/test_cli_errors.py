@@ -60,7 +60,7 @@ BAD_SETTINGS: dict[str, tuple[int, tuple[str, ...]]] = {
     "--limit 20": (3, ("18 tokens",)),
     "--cell grru": (2, ("'grru'", "did you mean gru?", "elman, elman-relu, gru, lstm")),
     "--engine warp": (2, ("'warp'", "auto, aten, bptt, loop")),
-    "--recipe x": (2, ("'x'", "elman, lecture, notes")),
+    "--recipe x": (2, ("'x'", "elman, alone, lecture, notes")),
     "--clean leters": (2, ("'leters'", "letters", "lower-spaces")),
     "--level letter": (2, ("letter", "char", "word", "byte")),
     "--batching shuffled": (2, ("'shuffled'", "sequential", "random", "reference-random")),

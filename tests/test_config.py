@@ -4,10 +4,11 @@ import dataclasses
 import tomllib
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from elman.config import (
+    CHOSEN,
     RECIPES,
     Config,
     DataSettings,
@@ -43,10 +44,26 @@ def test_the_first_layer_wins_and_the_recipe_gives_the_rest():
     assert config.layers == 1
 
 
-def test_without_anything_it_is_the_defaults_for_ten_epochs_or_three_minutes():
-    config = Config.resolve()
+def test_a_setting_of_the_network_means_the_defaults_for_ten_epochs_or_three_minutes():
+    config = Config.resolve(("flags", {"hidden": 256}))
     assert config == Config(minutes=3.0, epochs=10)
-    assert config.steps is None
+    assert (config.recipe, config.steps) == ("elman", None)
+
+
+@pytest.mark.parametrize("name", sorted(CHOSEN))
+def test_any_setting_of_a_network_or_its_training_keeps_the_text_from_choosing(name):
+    value = getattr(Config(), name)
+    assert Config.resolve(("flags", {name: value})).recipe == "elman"
+    assert f"flags: recipe auto chooses {name} by the text" in refusal(("flags", {name: value, "recipe": "auto"}))
+
+
+def test_without_any_the_text_chooses_and_the_budget_is_open():
+    layer = {"sources": ["x"], "seed": 4, "engine": "loop", "limit": 9, "keep": "last", "reports": 3, "patience": 2}
+    assert Config.resolve(("flags", layer)).recipe == "auto"
+    config = Config.resolve()
+    assert (config.recipe, config.epochs, config.steps, config.minutes) == ("auto", None, None, None)
+    assert not CHOSEN & config.values().keys()
+    assert Config.resolve(("flags", {"minutes": 2.0})).minutes == 2.0
 
 
 @pytest.mark.parametrize(
@@ -57,7 +74,8 @@ def test_without_anything_it_is_the_defaults_for_ten_epochs_or_three_minutes():
         (({"minutes": 0.5}, {"recipe": "lecture"}), {"minutes": 0.5}),
         (({"recipe": "lecture"},), {"epochs": 500}),
         (({"steps": None}, {"epochs": 4}), {"epochs": 4}),
-        (({"steps": None},), {"epochs": 10, "minutes": 3.0}),
+        (({"steps": None, "lr": 0.1},), {"epochs": 10, "minutes": 3.0}),
+        (({"steps": None},), {}),
         (({"steps": 5, "epochs": 2}, {"minutes": 1.0}), {"steps": 5, "epochs": 2}),
     ],
 )
@@ -94,7 +112,7 @@ def test_the_recipes_are_those_of_the_sources():
 
 def test_an_unknown_recipe_lists_those_there_are():
     assert refusal(("flags", {"recipe": "d2l"})) == (
-        "there is no recipe 'd2l': choose elman, lecture, notes, notes-concise"
+        "there is no recipe 'd2l': choose auto, elman, alone, lecture, notes, notes-concise"
     )
 
 
@@ -194,6 +212,7 @@ values = st.fixed_dictionaries(
 
 @given(values)
 def test_a_configuration_survives_its_file(layer):
+    assume(layer.get("recipe") != "auto" or not CHOSEN & layer.keys())
     config = Config.resolve(("flags", layer))
     assert Config.resolve(("file", tomllib.loads(to_toml(config.values())))) == config
 

@@ -16,7 +16,7 @@ from elman.config import ModelSettings
 from elman.data.batches import BATCHINGS, Rows, gather
 from elman.errors import ConfigError, ModelError
 from elman.evaluation import surprisals
-from elman.experts import KINDS, Experts, Surroundings
+from elman.experts import KINDS, SHARE, Experts, Surroundings
 from elman.models import hybrid as module
 from elman.saving import model_files
 from elman.store import read_folder, write_folder
@@ -390,15 +390,15 @@ def test_a_text_of_other_tokens_is_refused(tmp_path, size):
 
 
 def test_what_cannot_be_is_refused(monkeypatch):
-    large = elman.Text(elman.Vocab.chars("".join(chr(0x4E00 + i) for i in range(512))))
-    with pytest.raises(ConfigError, match=r"513 tokens.*slow over 512: use --experts 0, or --level byte"):
+    large = elman.Text(elman.Vocab.chars("".join(chr(0x4E00 + i) for i in range(4096))))
+    with pytest.raises(ConfigError, match=r"4,097 tokens.*slow over 4096: use --experts 0, or --level byte"):
         elman.Hybrid(large, hidden=2)
     for wrong in ({"experts": 1}, {"experts": 17}, {"experts": 3, "tied": True, "embedding": 2}):
         with pytest.raises(ConfigError, match="give 2 to 16, and do not tie"):
             elman.Hybrid(task(), hidden=2, **wrong)
     with pytest.raises(ConfigError, match=r"mlp.*has no experts"):
         elman.models.build.network(task(), ModelSettings(cell="mlp", experts=3), seed=0)
-    monkeypatch.setattr(module, "memory", lambda: 8 * 2 * 40 * 7 * 400 * 2)
+    monkeypatch.setattr(module, "memory", lambda: SHARE * 2 * 40 * 7 * 400 * 2)
     model = elman.Hybrid(task(), experts=3, hidden=2)
     assert [model.folds(n) for n in (1, 100, 400, 800)] == [8, 8, 3, 2]
     with pytest.raises(ConfigError, match=r"counting 801 tokens for experts.*--limit the text, or use --experts 0"):

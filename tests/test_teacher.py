@@ -184,8 +184,8 @@ def test_training_reports_the_cost_of_the_text_alone():
 
 
 def test_what_cannot_be_taught_is_refused(monkeypatch):
-    large = elman.Text(elman.Vocab.chars("".join(chr(0x4E00 + i) for i in range(600))))
-    with pytest.raises(ConfigError, match=r"601 tokens at every step.*leave teacher out, or use --level byte"):
+    large = elman.Text(elman.Vocab.chars("".join(chr(0x4E00 + i) for i in range(4096))))
+    with pytest.raises(ConfigError, match=r"4,097 tokens at every step.*leave teacher out, or use --level byte"):
         Teacher(large, np.zeros(2000, np.uint16), 0.5)
     for n in (1, 7):
         with pytest.raises(ConfigError, match=rf"{n} tokens.*at least 8.*leave teacher out"):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from elman.data.series import Series, series, sine
     from elman.data.table import read_series
     from elman.data.vocab import Vocab
+    from elman.dynamic import evaluate_dynamic
     from elman.evaluation import Score, evaluate, surprisals
     from elman.forecasting import Study, forecast
     from elman.generation import generate, generate_samples
@@ -61,6 +62,7 @@ _HOMES = {
     "compressed": "coding",
     "decompress": "coding",
     "evaluate": "evaluation",
+    "evaluate_dynamic": "dynamic",
     "fit": "training",
     "forecast": "forecasting",
     "frequencies": "zipf",
@@ -104,6 +106,7 @@ __all__ = [
     "compressed",
     "decompress",
     "evaluate",
+    "evaluate_dynamic",
     "fit",
     "forecast",
     "frequencies",

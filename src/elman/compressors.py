@@ -8,7 +8,7 @@ A compressor is a model whose predictions were turned into bits (Shannon 1948), 
 
 import bz2
 import lzma
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from elman.data.corpus import Part
 from elman.data.vocab import Vocab
@@ -31,8 +31,8 @@ def written(vocab: Vocab, part: Part, most: int = LARGEST) -> bytes:
     return vocab.decode_bytes(part.ids[len(part.ids) - tokens :])
 
 
-def sizes(held_out: bytes, training: bytes | None = None) -> dict[str, int]:
-    """Bytes that each compressor needs for the held-out text: alone, and after the training text if there is one.
+def sizes(held_out: bytes, training: bytes | None = None, names: Iterable[str] = tuple(COMPRESSORS)) -> dict[str, int]:
+    """Bytes that compressors need for the held-out text: alone, and after the training text if there is one.
 
     Example:
         >>> made = sizes(b"abracadabra" * 9, b"abracadabra" * 9)
@@ -40,7 +40,8 @@ def sizes(held_out: bytes, training: bytes | None = None) -> dict[str, int]:
         True
     """
     found = {}
-    for name, compress in COMPRESSORS.items():
+    for name in names:
+        compress = COMPRESSORS[name]
         found[name] = len(compress(held_out))
         if training is not None:
             found[f"{name} after training"] = len(compress(training + held_out)) - len(compress(training))

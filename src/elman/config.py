@@ -139,7 +139,8 @@ class Config(DataSettings, ModelSettings, TrainSettings):
     sources: Annotated[tuple[str, ...], Field(min_length=1)] = ("python-docs",)
     """What to learn from: names of sources, files, folders, globs, or - for standard input."""
     recipe: str = "elman"
-    """Named settings to start from: elman (the default), lecture, notes, notes-concise."""
+    """Named settings to start from: auto (by the text, where none of a network or its training is given), elman, alone,
+    lecture, notes, notes-concise."""
     device: str = "auto"
     """Where to compute: auto (a CUDA GPU if there is one), cpu, cuda, mps."""
     prompts: tuple[str, ...] = ()
@@ -156,17 +157,20 @@ class Config(DataSettings, ModelSettings, TrainSettings):
         Raises:
             ConfigError: an unknown setting, or a value out of range; it names the layer.
         """
-        recipe = next((values["recipe"] for _, values in layers if "recipe" in values), "elman")
+        own = next(((name, key) for name, values in layers for key in values if key in CHOSEN), None)
+        recipe = next((values["recipe"] for _, values in layers if "recipe" in values), "elman" if own else AUTO)
         if recipe not in RECIPES:
             raise ConfigError(no_such("recipe", recipe, RECIPES))
+        if recipe == AUTO and own:
+            raise ConfigError(f"{own[0]}: recipe auto chooses {own[1]} by the text: leave one of the two out")
         merged: dict[str, Any] = {}
         origin: dict[str, str] = {}
         for name, values in reversed([*layers, (f"recipe {recipe}", RECIPES[recipe])]):
             if any(values.get(k) is not None for k in BUDGETS):  # a budget replaces all of the weaker layers
                 merged = {k: v for k, v in merged.items() if k not in BUDGETS}
-            merged |= values
+            merged |= {"recipe": recipe} | values
             origin |= dict.fromkeys(values, name)
-        if all(merged.get(k) is None for k in BUDGETS):
+        if recipe != AUTO and all(merged.get(k) is None for k in BUDGETS):
             merged |= DEFAULT_BUDGET
         return _validated(cls, merged, origin)
 
@@ -175,11 +179,18 @@ class Config(DataSettings, ModelSettings, TrainSettings):
         return kind(**{f.name: getattr(self, f.name) for f in dataclasses.fields(kind)})  # type: ignore[arg-type]  # a dataclass
 
     def values(self) -> dict[str, Any]:
-        """All settings that are not None, as plain values for TOML or JSON."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items() if v is not None}
+        """All settings that are not None, as plain values for TOML or JSON; without those that are yet to be chosen."""
+        values = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        left_out = CHOSEN if self.recipe == AUTO else set()
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if k not in left_out}
 
 
+AUTO = "auto"
+"""The recipe whose network and training the text decides (`elman.recipe`)."""
 BUDGETS = ("epochs", "steps", "minutes")
+_KEPT = {*BUDGETS, "engine", "seed", "reports", "patience", "keep"}
+CHOSEN = {f.name for kind in (ModelSettings, TrainSettings) for f in dataclasses.fields(kind)} - _KEPT
+"""Settings that it chooses."""
 _BOOK: dict[str, Any] = {
     "sources": ("time-machine",),
     "limit": 30_000,
@@ -205,7 +216,20 @@ _NOTES: dict[str, Any] = {
     "reports": 50,
 }
 RECIPES: dict[str, dict[str, Any]] = {
+    AUTO: {},
     "elman": {},
+    "alone": {
+        "hidden": 384,
+        "embedding": 64,
+        "dropout": 0.3,
+        "input_dropout": 0.1,
+        "recurrent_dropout": 0.15,
+        "teacher": 0.5,
+        "window": 64,
+        "lr": 5e-3,
+        "weight_decay": 0.05,
+        "epochs": 32,
+    },
     "lecture": {
         **_BOOK,
         "clean": "lower-spaces",
@@ -218,7 +242,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "notes": _NOTES,
     "notes-concise": {**_NOTES, "hidden": 256, "init": "torch"},
 }
-"""Named settings to start from: this project's own; the lecture's (S61); the notes' networks from scratch and of
+"""Named settings to start from: by the text; this project's own; the best network without experts for a book, in five
+minutes or so (benchmarks/small_text.py); the lecture's (S61); the notes' networks from scratch and of
 PyTorch layers (S62). The last three train on the first 10,000 characters of the book and hold out the next 20,000."""
 
 

@@ -39,7 +39,7 @@ CELLS_AT_ONCE = 2**22  # logits computed at a time: 16 MB
 class Score:
     """The cost of a text under a model."""
 
-    protocol: Protocol
+    protocol: Literal["carried", "reset", "dynamic"]
     tokens: int
     nats: float
     characters: int

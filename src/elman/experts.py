@@ -32,9 +32,9 @@ MEMORY: Final = 5
 """Numbers that are remembered of a text for them: the word so far, two words before it, the last token, the column."""
 FOLDS: Final = 8
 """Stretches of a training text, each read by what was counted on the others."""
-LARGEST: Final = 512
+LARGEST: Final = 4096
 """Tokens of a vocabulary of which each is given a probability at every step."""
-SHARE: Final = 8
+SHARE: Final = 3
 """What all counts of a training may take: one part of memory in so many."""
 HIGHEST: Final = 16
 """Tokens of the longest n-grams that are counted."""

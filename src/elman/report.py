@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elman import bounds
+from elman.compressors import sizes, written
 from elman.config import Config
 from elman.data.batches import Ids
 from elman.data.corpus import Corpus, Part
@@ -26,6 +27,7 @@ from elman.verdict import verdict
 
 SCORED_TRAINING_TOKENS = 200_000  # of the training text
 SCORED_TOKENS, SCORED_LOGITS = 2_000_000, 2**33  # of the other parts: a minute or two; `elman evaluate` scores all
+COMPRESSED = 5_000_000  # bytes of a text that are compressed, its last ones: seconds
 NGRAM, NGRAM_TOKENS = "ngram", 20_000_000  # the folder of the n-gram in a run; of so many last training tokens
 SCHEMA = 1
 
@@ -106,6 +108,7 @@ def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> d
         "clip": config.clip,
         "figures": figures,
         "curve_bounds": baselines(job.counts, _of_the_curve(model, corpus), ngram),
+        "xz": {name: _xz(corpus, part) for name, part in scored.items()},
         "scored_whole": {part.name: len(scored[part.name].ids) == len(part.ids) for part in corpus.parts},
         "verdict": verdict(
             train=train["perplexity"],
@@ -116,6 +119,14 @@ def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> d
             rates=[m["lr"] for m in curve],
         ),
     }
+
+
+def _xz(corpus: Corpus, part: Part) -> float:
+    """The perplexity of xz -9e: of the training text by itself, of another part after the training text."""
+    before = None if part.name == corpus.train.name else written(corpus.vocab, corpus.train, COMPRESSED)
+    found = sizes(written(corpus.vocab, part, COMPRESSED), before, ["xz"])
+    bits = 8 * found["xz" if before is None else "xz after training"]
+    return perplexity(bits * math.log(2), len(part.ids))
 
 
 def _of_the_curve(model: Network, corpus: Corpus) -> Ids:

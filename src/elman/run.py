@@ -34,6 +34,7 @@ from elman.generation import encode_prompt, generate
 from elman.models.base import Network
 from elman.models.build import network
 from elman.models.recurrent import Recurrent
+from elman.recipe import settled
 from elman.rng import numpy_generator
 from elman.saving import build_network, find, finite, model_files, to_json
 from elman.store import Checkpoints, read_folder
@@ -130,6 +131,7 @@ def begin(path: Path, config: Config) -> Job:
     if odd := [s for s in config.sources if not _is_text(s)]:
         raise ConfigError(f"the name {odd[0]!a} is not valid text, so no file could hold it: rename the file")
     corpus = read_data(config)
+    config, reasons = settled(config, corpus)
     model = _new_model(config, corpus)
     if not config.reverse:
         for prompt in config.prompts:
@@ -138,7 +140,7 @@ def begin(path: Path, config: Config) -> Job:
     covered, counts = coverage_of(config, corpus), bounds.counts(corpus.train.ids, len(corpus.vocab))
     with refusals("make", path):
         path.mkdir(parents=True)
-    return Job(path, config, corpus, model, training, counts, covered, _slower(config, model))
+    return Job(path, config, corpus, model, training, counts, covered, reasons + _slower(config, model))
 
 
 def _slower(config: Config, model: Network) -> list[str]:

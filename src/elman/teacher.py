@@ -28,7 +28,7 @@ class Teacher:
         share: s, over 0 and below 1.
 
     Raises:
-        ConfigError: a vocabulary of more than 512 tokens, a text of fewer than 8, or one whose counts need too much
+        ConfigError: a vocabulary of more than 4,096 tokens, a text of fewer than 8, or one whose counts need too much
             memory.
     """
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """Examples:
   elman evaluate runs/book                        # its own held-out text
+  elman evaluate runs/book --protocol dynamic     # it goes on learning as it reads
   elman evaluate runs/book other.txt --json
   elman evaluate runs/book other.txt --per-token surprisal.tsv"""
 
@@ -33,8 +34,8 @@ def command(
     run: Annotated[Path, Parameter(help="A run, a checkpoint or a saved model.")],
     *sources: Annotated[str, Parameter(help="What to score [default: the run's held-out text].")],
     protocol: Annotated[
-        Literal["carried", "reset"],
-        Parameter(help="Keep the state through the text, or start anew every --window."),
+        Literal["carried", "reset", "dynamic"],
+        Parameter(help="Keep the state through the text, start anew every --window, or learn from what was scored."),
     ] = "carried",
     window: Annotated[int, number("Steps between resets.", least=1)] = 32,
     limit: Annotated[int | None, number("Score only the first N tokens.", least=1)] = None,
@@ -55,6 +56,7 @@ def command(
     """Score a text with a saved model: perplexity and bits, beside uniform and unigram."""
     import numpy as np
 
+    from elman.dynamic import evaluate_dynamic
     from elman.environment import device_for
     from elman.evaluation import AFFORDABLE, evaluate
     from elman.report import described, saved_ngram
@@ -68,7 +70,10 @@ def command(
     if len(part.ids) * model.task.size > AFFORDABLE:
         sys.stderr.write(f"scoring {len(part.ids):,} tokens\n")
     nats = None if per_token is None else np.zeros(len(part.ids))
-    score = evaluate(model, part, protocol=protocol, window=window, per_token=nats)
+    if protocol == "dynamic":
+        score = evaluate_dynamic(model, part, before=_before(run, sources), per_token=nats)
+    else:
+        score = evaluate(model, part, protocol=protocol, window=window, per_token=nats)
     counts = load_counts(read_folder(find(run), names=["counts.safetensors"]), model.task.size)
     figures = {
         "schema_version": 1,
@@ -112,6 +117,14 @@ def _part(
     return part_of(model, model.task.turned(model.task.turned(held_out.ids)[:limit]))
 
 
+def _before(run: Path, sources: tuple[str, ...]) -> "npt.NDArray[np.unsignedinteger] | None":
+    """What is read before the held-out text of a run: the end of its training text."""
+    from elman.evaluation import WARM
+    from elman.run import corpus_of
+
+    return None if sources else corpus_of(run).train.ids[-WARM:]
+
+
 def _write_tokens(path: Path, model: "SequenceModel", part: "Part", nats: "npt.NDArray[np.float64]") -> None:
     """The cost of each token as it was scored, in the order of the text: they add up to the nats of the score."""
     names = [json_module.dumps(token, ensure_ascii=False) for token in model.task.vocab.idx_to_token]
@@ -125,7 +138,8 @@ def _write_tokens(path: Path, model: "SequenceModel", part: "Part", nats: "npt.N
 
 
 def _print(figures: dict[str, Any]) -> None:
-    protocol = "state carried" if figures["protocol"] == "carried" else f"state reset every {figures['window']}"
+    told = {"carried": "state carried", "dynamic": "still learning from what was scored"}
+    protocol = told.get(figures["protocol"], f"state reset every {figures['window']}")
     rows = [
         ("perplexity", f"{figures['perplexity']:.3f}  ({protocol})"),
         *((name, f"{value:.3f}") for name, value in figures["baselines"].items()),

@@ -241,6 +241,7 @@ def print_report(console: Console, report: dict[str, Any]) -> None:
     columns = list(report["figures"].values())
     for bound in columns[0][0]["baselines"]:
         table.add_row(bound, *(f"{scores[0]['baselines'][bound]:.2f}" for scores in columns))
+    table.add_row("xz -9e", *(f"{value:.2f}" for value in report["xz"].values()))
     for i, score in enumerate(columns[0]):
         label = f"{report['cell']}, state carried" if score["protocol"] == "carried" else _reset(report, score)
         table.add_row(label, *(f"{scores[i]['perplexity']:.2f}" for scores in columns))

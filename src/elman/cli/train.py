@@ -14,7 +14,7 @@ from elman.config import Config, to_toml
 from elman.errors import ConfigError
 
 EXAMPLES = """Examples:
-  elman train                                   # the embedded text, at most 3 minutes
+  elman train book.txt                          # the best for its size, at most 5 minutes
   elman train book.txt --minutes 10 --run runs/book
   elman train time-machine --recipe lecture     # the lecture's network
   elman train --resume runs/book --minutes 20   # go on
@@ -23,7 +23,7 @@ Settings without a flag (embedding, optimizer, schedule, prompts, ...) go into a
 
 FLAGS = (
     "recipe", "level", "clean", "limit", "reverse",
-    "cell", "hidden", "layers", "dropout", "engine", "device",
+    "cell", "hidden", "layers", "dropout", "experts", "engine", "device",
     "batching", "batch", "window", "lr", "clip",
     "epochs", "steps", "minutes", "seed",
 )  # fmt: skip

@@ -43,7 +43,7 @@ class Hybrid(Recurrent):
     trains, each of eight stretches is read by experts that were counted on the other seven.
 
     Args:
-        task: the symbols to read and predict, at most 512.
+        task: the symbols to read and predict, at most 4,096.
         experts: n, the tokens of the longest n-grams, 2 to 16.
         **settings: those of `elman.Recurrent`.
 
@@ -115,6 +115,12 @@ class Hybrid(Recurrent):
         self.text = fresh.to(self.text.device)
         self.__dict__.pop("experts", None)
         self._folds = Folds(self.task.vocab, self._ids, self.order, number)
+
+    def read_on(self, ids: Ids) -> None:
+        """Count more text; no longer for training, since the stretches stay as they were."""
+        more = torch.from_numpy(np.asarray(ids).astype(np.int64)).to(self.text)
+        self.text = torch.cat((self.text, more))
+        self.__dict__.pop("experts", None)
 
     def folds(self, tokens: int) -> int:
         """Into how many stretches a text of so many tokens is cut: eight, or as many as memory holds.

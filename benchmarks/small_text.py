@@ -1,0 +1,170 @@
+"""The best models of a small text: the whole Time Machine, first 90 % to learn from, last 10 % scored once.
+
+    python benchmarks/small_text.py --seeds 3 --output benchmarks/results/small_text.json
+    python benchmarks/small_text.py --end-of-training --ablate    # how the settings were chosen
+
+Settings were chosen on the last tenth of the training part. CPU seconds are of the whole process, on one thread:
+counting, training, weights of the mixture and scoring.
+"""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import elman
+from elman.compressors import sizes
+from elman.config import ModelSettings, TrainSettings
+from elman.data.batches import Ids
+from elman.dynamic import dynamic
+from elman.environment import environment
+from elman.models.base import Network
+from elman.models.build import network
+
+WARM = 512  # tokens of the end of the training text that are read before the first that is scored
+ALONE = (
+    ModelSettings(hidden=384, embedding=64, dropout=0.3, input_dropout=0.1, recurrent_dropout=0.15),
+    TrainSettings(window=64, lr=5e-3, weight_decay=0.05, epochs=32, teacher=0.5),
+)
+HYBRID = (
+    ModelSettings(hidden=256, embedding=64, dropout=0.5, input_dropout=0.1, recurrent_dropout=0.2, experts=8),
+    TrainSettings(window=64, lr=6e-3, weight_decay=0.05, epochs=16),
+)
+WEIGHTS = (0.75, 0.25)  # of the network with the n-gram, and of the network alone
+LEVERS: dict[str, Callable[[ModelSettings, TrainSettings], tuple[ModelSettings, TrainSettings]]] = {
+    "all": lambda m, t: (m, t),
+    "no embedding (one-hot), no input dropout": lambda m, t: (replace(m, embedding=0, input_dropout=0.0), t),
+    "no input dropout": lambda m, t: (replace(m, input_dropout=0.0), t),
+    "no output dropout": lambda m, t: (replace(m, dropout=0.0), t),
+    "no recurrent dropout": lambda m, t: (replace(m, recurrent_dropout=0.0), t),
+    "no weight decay": lambda m, t: (m, replace(t, weight_decay=0.0)),
+    "window 32": lambda m, t: (m, replace(t, window=32)),
+    "constant learning rate": lambda m, t: (m, replace(t, schedule="constant", lr=t.lr / 3)),
+    "half the epochs": lambda m, t: (m, replace(t, epochs=(t.epochs or 2) // 2)),
+    "two layers": lambda m, t: (replace(m, layers=2), t),
+    "lstm": lambda m, t: (replace(m, cell="lstm"), t),
+    "elman": lambda m, t: (replace(m, cell="elman"), replace(t, lr=t.lr / 3)),
+}
+ONE_KIND = {
+    "alone": {"no teacher": lambda m, t: (m, replace(t, teacher=0.0))},
+    "hybrid": {
+        "experts of 5": lambda m, t: (replace(m, experts=5), t),
+        "no experts": lambda m, t: (replace(m, experts=0), t),
+    },
+}
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--texts", nargs="+", default=["letters", "none"], help="named cleanings")
+    parser.add_argument("--end-of-training", action="store_true", help="score the last tenth of the training part")
+    parser.add_argument("--ablate", nargs="*", metavar="KIND", help="each lever off in turn: alone, hybrid")
+    parser.add_argument("--output", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    found = []
+    for clean in args.texts:
+        task, train, test = parts(clean, end_of_training=args.end_of_training)
+        found += [told({"text": clean} | row) for row in bounds(task, train, test)]
+        if args.ablate is not None:
+            for kind in args.ablate or ("alone", "hybrid"):
+                base = ALONE if kind == "alone" else HYBRID
+                for lever, change in (LEVERS | ONE_KIND[kind]).items():
+                    row = one(task, train, test, change(*base), seed=0)[0]
+                    found.append(told({"text": clean, "model": kind, "lever": lever} | row))
+            continue
+        for seed in range(args.seeds):
+            found += [told({"text": clean, "seed": seed} | row) for row in every_row(task, train, test, seed)]
+    if args.output:
+        report = {"environment": environment(), "command": "python benchmarks/small_text.py", "rows": found}
+        args.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def parts(clean: str, *, end_of_training: bool) -> tuple[elman.Text, Ids, Ids]:
+    """The text to learn from and the text to score, as ids."""
+    corpus = elman.read_corpus(["time-machine"], clean=clean, held_out=0.1)
+    assert corpus.held_out is not None  # noqa: S101 - it was asked for
+    train, test = corpus.train.ids, corpus.held_out.ids
+    if end_of_training:
+        cut = len(train) * 9 // 10
+        train, test = train[:cut], train[cut:]
+    return elman.Text.of(corpus), train, test
+
+
+def told(row: dict[str, Any]) -> dict[str, Any]:
+    """The row, printed."""
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def bits(nats: np.ndarray) -> float:
+    """Bits a character."""
+    return float(nats.mean()) / math.log(2)
+
+
+def bounds(task: elman.Text, train: Ids, test: Ids) -> list[dict[str, Any]]:
+    """The n-gram, and the compressors after the training text."""
+    started = time.process_time()
+    ngram = elman.NGram.count(task, train)
+    cost = ngram.costs(np.concatenate((train[-WARM:], test)))[WARM:]
+    rows = [{"model": ngram.name, "bits": bits(cost), "cpu_seconds": time.process_time() - started}]
+    decode = task.vocab.decode_bytes
+    each = sizes(decode(test), decode(train))
+    return rows + [{"model": name, "bits": 8 * size / len(test)} for name, size in each.items() if "after" in name]
+
+
+def trained(
+    task: elman.Text, train: Ids, settings: tuple[ModelSettings, TrainSettings], *, seed: int
+) -> tuple[Network, float]:
+    """A network at the end of its training, and the CPU seconds that took."""
+    started = time.process_time()
+    model = network(task, settings[0], seed=seed)
+    elman.fit(model, train, None, replace(settings[1], seed=seed, keep="last", reports=1))
+    return model, time.process_time() - started
+
+
+def scored(model: elman.models.base.SequenceModel, train: Ids, test: Ids) -> np.ndarray:
+    """What each token costs at rest, the state carried over from the end of the training text."""
+    return elman.surprisals(model, np.concatenate((train[-WARM:], test)))[WARM:]
+
+
+def one(
+    task: elman.Text, train: Ids, test: Ids, settings: tuple[ModelSettings, TrainSettings], *, seed: int
+) -> tuple[dict[str, Any], Network]:
+    """One network, at rest and going on learning."""
+    started = time.process_time()
+    model, _ = trained(task, train, settings, seed=seed)
+    row = {"bits": bits(scored(model, train, test)), "cpu_seconds": time.process_time() - started}
+    row["dynamic_bits"] = bits(dynamic(model, test, before=train[-WARM:]))
+    return row | {"with_dynamic_cpu_seconds": time.process_time() - started}, model
+
+
+def every_row(task: elman.Text, train: Ids, test: Ids, seed: int) -> list[dict[str, Any]]:
+    """A network alone, one that weighs experts, and their mixture."""
+    first, alone = one(task, train, test, ALONE, seed=seed)
+    second, hybrid = one(task, train, test, HYBRID, seed=seed)
+    started = time.process_time()
+    both = elman.Mixture([hybrid, alone], WEIGHTS)
+    mixture = {"bits": bits(scored(both, train, test))}
+    mixture["cpu_seconds"] = first["cpu_seconds"] + second["cpu_seconds"] + time.process_time() - started
+    started = time.process_time()
+    mixture["dynamic_bits"] = bits(dynamic(both, test, before=train[-WARM:]))
+    mixture["with_dynamic_cpu_seconds"] = mixture["cpu_seconds"] + time.process_time() - started
+    return [
+        {"model": "network alone", **first},
+        {"model": "network with n-gram", **second},
+        {"model": "mixture of the two", **mixture},
+    ]
+
+
+if __name__ == "__main__":
+    main()
