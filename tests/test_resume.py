@@ -120,7 +120,18 @@ def test_stop_and_resume_changes_no_bit(tmp_path, source, cell, batching, optimi
     assert_same(outcome(resumed), outcome(straight))
 
 
-@pytest.mark.parametrize("settings", [{"learn_initial": True}, {"embedding": 6, "tied": True}, {"dropout": 0}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"learn_initial": True},
+        {"embedding": 6, "tied": True},
+        {"dropout": 0},
+        {"experts": 3},
+        {"experts": 3, "batching": "random", "cell": "lstm"},
+        {"teacher": 0.5},
+        {"experts": 2, "teacher": 0.5},
+    ],
+)
 def test_every_kind_of_model_resumes(tmp_path, source, settings):
     straight = run.begin(tmp_path / "straight", config(source, **settings))
     go(straight)

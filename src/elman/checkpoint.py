@@ -126,10 +126,7 @@ def _carried(tensors: Mapping[str, Tensor], model: Network, settings: TrainSetti
     rows = len(carried[0]) if carried and carried[0].dim() and settings.batching.endswith("random") else settings.batch
     if carried and [s.shape for s in carried] != [s.shape for s in model.initial(rows)]:
         raise _foreign(where, "the carried state does not fit the model")
-    tokens = [s for s in carried if not s.is_floating_point() and s.numel()]
-    if [s.dtype for s in carried] != [s.dtype for s in model.initial(1)][: len(carried)] or any(
-        not 0 <= int(s.min()) <= int(s.max()) <= model.task.size for s in tokens
-    ):
+    if carried and ([s.dtype for s in carried] != [s.dtype for s in model.initial(1)] or not model.accepts(carried)):
         raise _foreign(where, "the carried state is not one that the model has")
     return carried
 

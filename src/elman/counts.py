@@ -20,6 +20,7 @@ import numpy.typing as npt
 from elman.bounds import blocks
 from elman.bounds import counts as counted
 from elman.data.batches import START, Ids
+from elman.data.symbols import unsigned
 from elman.errors import ConfigError, DataError
 
 Whole = npt.NDArray[np.int64]
@@ -113,6 +114,11 @@ class Counts:
             each = np.bincount(keys // self.size, minlength=len(contexts))
             beginnings.append(np.concatenate(([0], np.cumsum(each))))
         return tuple(beginnings)
+
+    @cached_property
+    def tokens(self) -> tuple[npt.NDArray[np.unsignedinteger], ...]:
+        """tokens[n-1]: the last token of each n-gram of that length."""
+        return tuple((keys % self.size).astype(unsigned(self.size - 1)) for keys in self.keys)
 
     def grams(self, n: int, ranks: Whole | None = None) -> Whole:
         """The n-grams of that length as tokens, (number, n): those of these ranks, or all in their order."""

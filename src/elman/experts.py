@@ -36,6 +36,8 @@ LARGEST: Final = 4096
 """Tokens of a vocabulary of which each is given a probability at every step."""
 SHARE: Final = 3
 """What all counts of a training may take: one part of memory in so many."""
+HIGHEST: Final = 16
+"""Tokens of the longest n-grams that are counted."""
 LONGEST_LINE = 255
 FLOOR = 2.0**-40  # of a probability, so that its logarithm is finite
 ROW, WARM = 4096, 256  # a text is read in rows of so many tokens, each after so many before it
@@ -45,7 +47,8 @@ _MIX = np.int64(0x2545F4914F6CDD1D)  # odd, so that multiplying modulo 2^64 lose
 class Surroundings:
     """What stands around a token: the word that it belongs to, the words before, its place in the line.
 
-    A word is a stretch of letters and digits (Unicode's), and apostrophes; of bytes those of ASCII and all above.
+    A word is a stretch of letters and digits (Unicode's), and apostrophes; of bytes those of ASCII and all above. At
+    level word tokens of several characters stand between words as punctuation does.
 
     Example:
         >>> around = Surroundings(Vocab.chars("a cab"))
@@ -55,12 +58,11 @@ class Surroundings:
     """
 
     def __init__(self, vocab: Vocab) -> None:
-        tokens = [_symbol(vocab, i) for i in range(len(vocab))]
-        known = {token: i for i, token in enumerate(tokens)}
-        lower = [known.get(token.lower(), i) for i, token in enumerate(tokens)]
-        in_word = [len(symbol) == 1 and (symbol.isalnum() or symbol == "'") for symbol in tokens]
-        self.letter = np.where(in_word, np.array(lower, np.int64) + 1, 0)  # 0: no letter
-        self.newline = known.get("\n", -1)
+        symbols = [_symbol(vocab, i) for i in range(len(vocab))]
+        in_word = {symbol.lower() for symbol in symbols if len(symbol) == 1 and (symbol.isalnum() or symbol == "'")}
+        number = {letter: i for i, letter in enumerate(sorted(in_word), 1)}
+        self.letter = np.array([number.get(symbol.lower(), 0) for symbol in symbols])  # 0: no letter
+        self.newline = symbols.index("\n") if "\n" in symbols else -1
 
     @staticmethod
     def initial(rows: int) -> Whole:
@@ -91,18 +93,20 @@ class Surroundings:
         return keys, memory
 
     def of(self, ids: Ids) -> Whole:
-        """The contexts (N, KINDS) before each token of a text."""
-        n, rows = len(ids), -(-len(ids) // ROW)
-        read = np.concatenate((np.full(WARM, -1), [START], ids[:-1].astype(np.int64), np.full(rows * ROW - n, -1)))
-        windows = np.lib.stride_tricks.sliding_window_view(read, WARM + ROW)[::ROW]
+        """The contexts (N, KINDS) before each token of a text; a row forgets words older than its WARM tokens."""
+        n = len(ids)
+        row, warm = (ROW, WARM) if n > ROW else (n, 0)
+        rows = -(-n // row)
+        read = np.concatenate((np.full(warm, -1), [START], ids[:-1].astype(np.int64), np.full(rows * row - n, -1)))
+        windows = np.lib.stride_tricks.sliding_window_view(read, warm + row)[::row]
         keys, _ = self.walk(windows, self.initial(rows))
-        return keys[:, WARM:].reshape(-1, KINDS)[:n]
+        return keys[:, warm:].reshape(-1, KINDS)[:n]
 
 
 def _symbol(vocab: Vocab, i: int) -> str:
-    """What a token stands for, where that is a single character; bytes above ASCII count as letters."""
+    """What a token stands for; a byte above ASCII counts as a letter, of no case, and is some ideograph here."""
     if vocab.level == "byte":
-        return chr(i) if i < 128 else "\u00aa"
+        return chr(i) if i < 128 else chr(0x4E00 + i)
     return vocab.to_tokens(i)
 
 
@@ -162,7 +166,6 @@ class Experts:
         self.counts = Counts.of(ids, self.size, min(order, len(ids))) if len(ids) else None
         if self.counts is not None:
             self.levels = kneser_ney(self.counts)
-            self.tokens = [keys % self.size for keys in self.counts.keys]
             contexts = np.concatenate([around.of(part) for part in parts if len(part)])
             self.kinds = [_Kind.of(contexts[:, k], ids, self.size) for k in range(KINDS)]
 
@@ -187,7 +190,7 @@ class Experts:
             for n in range(1, self.order):
                 if n < self.counts.order:
                     edges = self.counts.first_children[n]
-                    rest[:, n - 1] = completed(running, contexts[n], edges, self.tokens[n], self.levels[n])
+                    rest[:, n - 1] = completed(running, contexts[n], edges, self.counts.tokens[n], self.levels[n])
                 p[:, n - 1] = running
             for k, kind in enumerate(self.kinds):
                 own = p[:, self.order - 1 + k]

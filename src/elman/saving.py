@@ -27,6 +27,7 @@ from elman.counts import checked
 from elman.data.clean import cleaning
 from elman.data.vocab import Vocab
 from elman.errors import ConfigError, ModelError
+from elman.experts import HIGHEST
 from elman.models.base import Network, SequenceModel
 from elman.models.hybrid import Hybrid
 from elman.models.mlp import MLP
@@ -66,8 +67,8 @@ class RecurrentFacts:
 class HybridFacts(RecurrentFacts):
     """What it says of one that weighs experts."""
 
-    experts: int = Field(ge=2, le=16)
-    text: int = Field(ge=0)
+    experts: int = Field(ge=2, le=HIGHEST)
+    text: int = Field(ge=0, le=2**40)
 
     def restored(self, saved: Saved, task: Text, engine: str) -> SequenceModel:
         """The network with its weights, and the text that its experts are counted on."""

@@ -28,7 +28,8 @@ class Teacher:
         share: s, over 0 and below 1.
 
     Raises:
-        ConfigError: a vocabulary of more than 4,096 tokens, or a text whose counts need too much memory.
+        ConfigError: a vocabulary of more than 4,096 tokens, a text of fewer than 8, or one whose counts need too much
+            memory.
     """
 
     def __init__(self, task: Text, ids: Ids, share: float) -> None:
@@ -36,6 +37,11 @@ class Teacher:
             raise ConfigError(
                 f"a teacher expects each of {task.size:,} tokens at every step, which is slow over {LARGEST}: "
                 "leave teacher out, or use --level byte"
+            )
+        if len(ids) < FOLDS:
+            raise ConfigError(
+                f"a teacher of {len(ids)} tokens, counted on seven of eight stretches of them: give at least {FOLDS}, "
+                "or leave teacher out"
             )
         self.ids, self.share, self.order = ids, share, best_order(task, ids)
         if FOLDS * BYTES * self.order * len(ids) > memory() // SHARE:
@@ -67,7 +73,7 @@ class Teacher:
         self, model: Network, inputs: Tensor, targets: Tensor, state: State, noise: Generator | None, rows: Rows
     ) -> tuple[Tensor, Tensor, State]:
         """What is to be lowered, what the targets alone cost, and the state after the last."""
-        logits, after = model(inputs, state, noise)
+        logits, after = model.learning(inputs, state, noise, rows)
         log_p = model.task.log_probabilities(logits)
         real = targets != IGNORE
         nats = -(log_p.gather(-1, targets.clamp(min=0)[..., None])[..., 0] * real).sum()

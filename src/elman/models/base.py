@@ -114,20 +114,30 @@ class Network(nn.Module, ABC):
     def study(self, ids: Ids) -> None:
         """What is done once with a training text, before the first step on it: nothing, but for what counts."""
 
-    def cost(
+    def learning(
         self,
         inputs: Tensor,
-        targets: Tensor,
         state: State,
         noise: Generator | None = None,
         rows: Rows | None = None,  # noqa: ARG002 - for what counts
     ) -> tuple[Tensor, State]:
-        """What the targets (B, T) after each of inputs cost together, a scalar, and the state after the last.
+        """What a call gives, in training.
 
-        In training `rows` says where in the text the targets stand: what counted it must forget them for a moment.
+        `rows` says where in the text the targets stand: what counted it must forget them for a moment.
         """
         logits, state = self(inputs, state, noise)
+        return logits, state
+
+    def cost(
+        self, inputs: Tensor, targets: Tensor, state: State, noise: Generator | None = None, rows: Rows | None = None
+    ) -> tuple[Tensor, State]:
+        """What the targets (B, T) after each of inputs cost together, a scalar, and the state after the last."""
+        logits, state = self.learning(inputs, state, noise, rows)
         return self.task.nats(logits, targets), state
+
+    def accepts(self, state: State) -> bool:
+        """Whether the whole numbers of a state, read from a file, are such as reading leaves: tokens, or V for none."""
+        return all(within(s, 0, self.task.size) for s in state if not s.is_floating_point())
 
     @property
     def device(self) -> torch.device:
@@ -150,6 +160,11 @@ class Network(nn.Module, ABC):
     def drop(self, x: Tensor, noise: Generator | None) -> Tensor:
         """Dropout of outputs, in the layout that they have."""
         return x if noise is None else silenced(x, self.dropout, noise)
+
+
+def within(numbers: Tensor, low: int, high: int) -> bool:
+    """Whether all numbers are from `low` to `high`."""
+    return not numbers.numel() or low <= int(numbers.min()) <= int(numbers.max()) <= high
 
 
 def silenced(x: Tensor, share: float, noise: Generator, *, alike: int | None = None) -> Tensor:

@@ -14,8 +14,8 @@ from elman.data.batches import Ids, Rows
 from elman.drawing import Draw
 from elman.engines import Write
 from elman.errors import ConfigError
-from elman.experts import FOLDS, LARGEST, SHARE, Experts, Folds, Surroundings
-from elman.models.base import Step, one_by_one
+from elman.experts import FOLDS, HIGHEST, LARGEST, SHARE, Experts, Folds, Surroundings
+from elman.models.base import Step, one_by_one, within
 from elman.models.recurrent import Recurrent
 from elman.task import Text
 
@@ -44,11 +44,11 @@ class Hybrid(Recurrent):
 
     Args:
         task: the symbols to read and predict, at most 4,096.
-        experts: n, the tokens of the longest n-grams, at least 2.
+        experts: n, the tokens of the longest n-grams, 2 to 16.
         **settings: those of `elman.Recurrent`.
 
     Raises:
-        ConfigError: as `Recurrent`; or a larger vocabulary, a tied output, experts below 2.
+        ConfigError: as `Recurrent`; or a larger vocabulary, a tied output, other experts.
 
     Example:
         >>> import elman
@@ -69,8 +69,9 @@ class Hybrid(Recurrent):
                 f"experts give each of {task.size:,} tokens a probability at every step, which is slow over "
                 f"{LARGEST}: use --experts 0, or --level byte"
             )
-        if experts < 2 or settings.get("tied"):
-            raise ConfigError(f"experts {experts}, tied {settings.get('tied', False)}: give at least 2, and do not tie")
+        if not 2 <= experts <= HIGHEST or settings.get("tied"):
+            tied = settings.get("tied", False)
+            raise ConfigError(f"experts {experts}, tied {tied}: give 2 to {HIGHEST}, and do not tie")
         super().__init__(task, **settings)
         number = Experts.number(experts)
         self.order = experts
@@ -141,18 +142,25 @@ class Hybrid(Recurrent):
         around = torch.from_numpy(Surroundings.initial(batch)).to(self.device)
         return (*super().initial(batch), read, around)
 
+    def accepts(self, state: State) -> bool:
+        """Whether the tokens are some; words are hashed, to any numbers."""
+        return within(state[-2], -1, self.task.size - 1)
+
     def forward(self, inputs: Tensor, state: State, noise: Generator | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V) for the token after each of inputs (B, T), and the state after the last."""
-        return self._logits(inputs, state, noise, None)
+        return self.learning(inputs, state, noise)
 
     def cost(
         self, inputs: Tensor, targets: Tensor, state: State, noise: Generator | None = None, rows: Rows | None = None
     ) -> tuple[Tensor, State]:
         """Nats of the targets (B, T), and the state after the last; `rows` says where they stand in the text."""
-        logits, after = self._logits(inputs, state, noise, rows)
+        logits, after = self.learning(inputs, state, noise, rows)
         return self.task.nats(logits, targets), after
 
-    def _logits(self, inputs: Tensor, state: State, noise: Generator | None, rows: Rows | None) -> tuple[Tensor, State]:
+    def learning(
+        self, inputs: Tensor, state: State, noise: Generator | None = None, rows: Rows | None = None
+    ) -> tuple[Tensor, State]:
+        """What a call gives; with `rows`, by experts that have not seen the stretch where the targets stand."""
         x, ended = self._outputs(self.engine, inputs, state[:-2], noise)
         said, memory_after = self._evidence(inputs, state[-2:], rows)
         h = x.transpose(0, 1)

@@ -94,10 +94,9 @@ class NGram:
         """Every token's probability, (N, V), in N places where `contexts` of 0 to n-1 tokens end."""
         p = np.broadcast_to(self._unigram, (len(contexts[0]), self.task.size)).copy()
         for n, (context, level) in enumerate(zip(contexts[1:], self.smoothed.levels[1:], strict=True), 1):
-            keys, edges = self.counts.keys[n], self.counts.first_children[n]
             if self.smoothed.to_unigram:
                 p[context != UNREAD] = self._unigram
-            completed(p, context, edges, keys % self.task.size, level)
+            completed(p, context, self.counts.first_children[n], self.counts.tokens[n], level)
         return p
 
     @cached_property
