@@ -20,7 +20,7 @@ def folder(tmp_path_factory):
     """A folder with the texts that the README speaks of."""
     folder = tmp_path_factory.mktemp("readme")
     words = "It was the best of times, it was the worst of times; it was the age of wisdom. "
-    (folder / "book.txt").write_text(words * 200, encoding="utf-8")
+    (folder / "book.txt").write_text(words * 60, encoding="utf-8")
     (folder / "other.txt").write_text("It was the age of foolishness. " * 20, encoding="utf-8")
     shop = (f"{date(2024, 1, 1) + timedelta(i)},{100 + 20 * (i % 7 > 4) + i * i % 11}\n" for i in range(150) if i != 40)
     (folder / "sales.csv").write_text("date,shop\n" + "".join(shop), encoding="utf-8")

@@ -19,7 +19,7 @@ def settled(config: Config, corpus: Corpus) -> tuple[Config, list[str]]:
     if config.recipe != AUTO:
         return config, []
     tokens, size = len(corpus.train.ids), len(corpus.vocab)
-    chosen, reasons = _network(tokens, size)
+    chosen, reasons = _network(tokens, size, corpus.vocab.level)
     chosen |= _batches(tokens)
     budget: dict[str, Any] = {}
     if all(getattr(config, name) is None for name in BUDGETS):
@@ -31,7 +31,7 @@ def settled(config: Config, corpus: Corpus) -> tuple[Config, list[str]]:
     return settings, [f"chosen for {tokens:,} tokens of {size:,} symbols: {', '.join(reasons)}", _limits(settings)]
 
 
-def _network(tokens: int, size: int) -> tuple[dict[str, Any], list[str]]:
+def _network(tokens: int, size: int, level: str) -> tuple[dict[str, Any], list[str]]:
     """The network, and why."""
     if tokens < SHORT:
         made = {"hidden": 128, "dropout": 0.6, "recurrent_dropout": 0.4, "epochs": 16}
@@ -43,8 +43,8 @@ def _network(tokens: int, size: int) -> tuple[dict[str, Any], list[str]]:
         made = {"hidden": 256, "dropout": 0.1, "epochs": 10}
         why = "a long text hardly over-fits: little dropout"
     made |= {"embedding": 64, "input_dropout": 0.1 if tokens < LONG else 0.0, "weight_decay": 0.05}
-    if size > LARGEST:
-        return made, [f"gru {made['hidden']} alone (experts are for up to {LARGEST:,} symbols)", why]
+    if size > LARGEST or level == "word":
+        return made, [f"gru {made['hidden']} alone (experts are for characters, up to {LARGEST:,} of them)", why]
     if tokens > EXPERTS_MOST or 2 * BYTES * Experts.number(ORDER) * tokens > memory() // SHARE:
         return made, [f"gru {made['hidden']} alone (counting experts would take too much memory or time)", why]
     return made | {"experts": ORDER}, [

@@ -181,6 +181,10 @@ class Hybrid(Recurrent):
         after = (torch.from_numpy(a).to(self.device) for a in (read[:, inputs.shape[1] :], around))
         return _Evidence(log_p, rest), tuple(after)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy counts its text again when it needs the experts, and those of the stretches serve training alone."""
+        return {name: value for name, value in self.__dict__.items() if name != "experts"} | {"_folds": None}
+
     def stepper(self) -> Step:
         """The same one token at a time."""
         return one_by_one(self)
