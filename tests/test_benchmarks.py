@@ -2,13 +2,17 @@
 
 import importlib
 import json
+import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+import elman
 from elman import bench
+from elman.config import ModelSettings, TrainSettings
 from elman.engines.native import INSTRUCTIONS
 from elman.speed import PLAIN, Shape
 
@@ -248,3 +252,43 @@ def test_the_page_by_hand(script, tmp_path):
     document = {"command": "x", "environment": FACTS, "result": DOCUMENTS["kernels"]}
     (tmp_path / "kernels.json").write_text(json.dumps(document))
     assert "is 81 %: reached." in tables.make()
+
+
+def tiny_parts(clean, *, end_of_training):
+    """A text of a few thousand letters in the place of the book."""
+    text = "".join(random.Random(0).choices("abcd ", weights=(5, 3, 1, 1, 2), k=2400 if end_of_training else 3600))
+    vocab = elman.Vocab.chars(text)
+    train, test = elman.split(vocab.encode(text), 0.9)
+    return elman.Text(vocab, "none"), train, test
+
+
+def test_small_texts_are_measured_in_rows_and_without_each_lever(script, tmp_path, monkeypatch):
+    small = script("small_text", "--texts", "none", "--seeds", "2")
+    network = ModelSettings(hidden=6, embedding=4, dropout=0.3, input_dropout=0.1, recurrent_dropout=0.1)
+    training = TrainSettings(window=16, batch=4, epochs=2, weight_decay=0.1)
+    monkeypatch.setattr(small, "parts", tiny_parts)
+    monkeypatch.setattr(small, "ALONE", (network, replace(training, teacher=0.5)))
+    monkeypatch.setattr(small, "HYBRID", (replace(network, experts=3), training))
+    small.main()
+    rows = written(tmp_path, "small_text")["result"]
+    assert [row["model"] for row in rows[-3:]] == ["network alone", "network with n-gram", "mixture of the two"]
+    assert len(rows) == 3 + 2 * 3
+    assert all(0 <= row["bits"] < 8 for row in rows)
+    small = script("small_text", "--texts", "none", "--ablate", "hybrid", "--end-of-training")
+    small.main()
+    rows = written(tmp_path, "small_text_hybrid")["result"]
+    assert len({row["bits"] for row in rows[3:]}) > 0.8 * len(rows[3:])  # every lever moves something
+    tables = importlib.import_module("tables")
+    assert "mixture of the two" in "\n".join(tables.small_text(written(tmp_path, "small_text")))
+    assert "no recurrent dropout" in "\n".join(tables.without(written(tmp_path, "small_text_hybrid")))
+
+
+def test_other_texts_are_the_same_every_time_and_trained_on_as_they_are(script, tmp_path, monkeypatch):
+    other = script("other_texts")
+    assert other.chinese(3000) == other.chinese(3000)
+    assert len(other.sources(20_000)) == 20_000
+    monkeypatch.setattr(other, "texts", lambda: [("tiny", other.chinese(1500))])
+    other.main()
+    (row,) = written(tmp_path, "other_texts")["result"]
+    assert row["perplexity"].keys() >= {"uniform", "unigram", "xz", "gru + 8-gram"}
+    assert row["chosen"].startswith("gru 128 that weighs an 8-gram")

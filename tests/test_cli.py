@@ -153,6 +153,19 @@ def test_the_protocols_differ_and_are_named(home: Path) -> None:
     assert reset["baselines"] == carried["baselines"]
 
 
+def test_learning_from_what_was_scored_is_a_protocol_of_its_own(home: Path, tmp_path: Path) -> None:
+    learning = good("evaluate", "r", "--protocol", "dynamic", "--json", folder=home).json
+    carried = good("evaluate", "r", "--json", folder=home).json
+    assert (learning["protocol"], learning["tokens"]) == ("dynamic", carried["tokens"])
+    assert 0 < abs(learning["nats"] - carried["nats"]) < 0.2 * carried["nats"]
+    assert "still learning from what was scored" in good("evaluate", "r", "--protocol", "dynamic", folder=home).out
+    table = tmp_path / "each.tsv"
+    other = ("evaluate", "r", "other.txt", "--protocol", "dynamic", "--json", "--per-token", table)
+    found = good(*other, folder=home).json
+    nats = [float(row.split("\t")[1]) for row in table.read_text().splitlines()[1:]]
+    assert math.fsum(nats) == pytest.approx(found["nats"], abs=1e-3)
+
+
 def test_a_limit_that_is_missed_is_exit_code_6_after_the_figures(home: Path) -> None:
     figure = good("evaluate", "r", "--json", folder=home).json["perplexity"]
     failed = elman("evaluate", "r", "--max-ppl", figure - 0.01, "--json", folder=home)
