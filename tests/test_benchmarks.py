@@ -6,6 +6,7 @@ import random
 import sys
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import pytest
 import torch
@@ -292,3 +293,28 @@ def test_other_texts_are_the_same_every_time_and_trained_on_as_they_are(script, 
     (row,) = written(tmp_path, "other_texts")["result"]
     assert row["perplexity"].keys() >= {"uniform", "unigram", "xz", "gru + 8-gram"}
     assert row["chosen"].startswith("gru 128 that weighs an 8-gram")
+
+
+def test_the_readme_says_what_was_measured_of_small_texts():
+    rows = json.loads((FOLDER / "results" / "small_text.json").read_text(encoding="utf-8"))["result"]
+    readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    said = {
+        cells[1]: cells[2:] for line in readme.splitlines() if len(cells := [c.strip() for c in line.split("|")]) == 6
+    }
+
+    def middle(model, text, figure):
+        return median(row[figure] for row in rows if (row["model"], row["text"]) == (model, text))
+
+    for label, model, figure, seconds in (
+        ("7-gram, modified Kneser-Ney", "7-gram", "bits", None),
+        ("network alone (`--recipe alone`)", "network alone", "bits", "cpu_seconds"),
+        ("network with n-gram (`elman train` by itself)", "network with n-gram", "bits", "cpu_seconds"),
+        ("mixture of the two", "mixture of the two", "bits", "cpu_seconds"),
+        ("the same, learning from what was scored", "mixture of the two", "dynamic_bits", "with_dynamic_cpu_seconds"),
+    ):
+        assert said[label][0] == f"{middle(model, 'letters', figure):.3f}", label
+        assert said[label][1] == f"{middle(model, 'none', figure):.3f}", label
+        if seconds:
+            assert float(said[label][2]) == pytest.approx(
+                max(middle(model, t, seconds) for t in ("letters", "none")), abs=1
+            )
