@@ -69,7 +69,7 @@ def test_budgets_that_are_given_hold_and_others_are_chosen(tmp_path):
     assert chosen(tmp_path, text)[0].epochs == 16
     timed, reasons = chosen(tmp_path, text, minutes=2.5)
     assert (timed.minutes, timed.epochs) == (2.5, 16)
-    assert reasons[1].startswith("16 epochs, at most 2.5 minutes")
+    assert reasons[1].startswith("16 epochs, at most 2.5 min")
     stepped = chosen(tmp_path, text, steps=3)[0]
     assert (stepped.steps, stepped.epochs, stepped.minutes) == (3, None, None)
     counted = chosen(tmp_path, text, epochs=2)[0]

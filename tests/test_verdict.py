@@ -87,3 +87,17 @@ def test_without_held_out_text_that_is_said_and_the_training_figure_counts():
 
 def test_a_model_without_counts_has_only_the_uniform_bound():
     assert told(bounds={"uniform": 28.0})[0].startswith("Better than uniform on held-out text")
+
+
+def test_a_compressor_that_wins_is_named():
+    bounds = {"uniform": 30.0, "unigram": 20.0, "5-gram": 9.0}
+    told = {"train": 3.0, "held_out": 4.0, "bounds": bounds, "curve": [4.0], "training_curve": [3.0]}
+    assert verdict(**told, xz=3.5)[1] == (
+        "xz -9e wins on held-out text: perplexity 3.50 against 4.00. "
+        "Long passages return in it, which a compressor copies."
+    )
+    assert (
+        verdict(**told, xz=4.5)
+        == verdict(**told)
+        == ["Better than 5-gram on held-out text: perplexity 4.00 against 9.00."]
+    )

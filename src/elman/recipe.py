@@ -62,5 +62,5 @@ def _batches(tokens: int) -> dict[str, Any]:
 def _limits(settings: Config) -> str:
     """When it ends."""
     limits = [f"{settings.epochs} epochs" if settings.epochs else f"{settings.steps:,} steps" if settings.steps else ""]
-    limits += [f"at most {settings.minutes:g} minutes"] if settings.minutes else []
+    limits += [f"at most {settings.minutes:g} min"] if settings.minutes else []
     return f"{', '.join(x for x in limits if x)}; --recipe elman trains a network alone"

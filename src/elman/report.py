@@ -18,6 +18,7 @@ from elman.environment import device_for
 from elman.errors import DivergedError, ModelError
 from elman.evaluation import PROTOCOLS, Score, beginning, evaluate, perplexity
 from elman.models.base import Network
+from elman.models.hybrid import Hybrid
 from elman.models.ngram import NGram
 from elman.run import Job, records
 from elman.saving import build_network, load, save, to_json
@@ -84,6 +85,7 @@ def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> d
     curve = [m for m in records(job.path / "metrics.jsonl") if m.get("report")]
     train = figures[corpus.train.name][0]
     held_out = figures[corpus.held_out.name][0] if corpus.held_out else None
+    compressed = {name: _xz(corpus, name, part) for name, part in scored.items()}
     return {
         "schema_version": SCHEMA,
         "run": str(job.path),
@@ -108,22 +110,28 @@ def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> d
         "clip": config.clip,
         "figures": figures,
         "curve_bounds": baselines(job.counts, _of_the_curve(model, corpus), ngram),
-        "xz": {name: _xz(corpus, part) for name, part in scored.items()},
+        "xz": compressed,
         "scored_whole": {part.name: len(scored[part.name].ids) == len(part.ids) for part in corpus.parts},
         "verdict": verdict(
-            train=train["perplexity"],
+            train=_seen(model, train["perplexity"], curve),
             held_out=held_out["perplexity"] if held_out else None,
             bounds=held_out["baselines"] if held_out else _without_ngram(train["baselines"], ngram),
             curve=[m["held_out"] for m in curve if m.get("held_out")],
             training_curve=[m["train"] for m in curve if m.get("train")],
             rates=[m["lr"] for m in curve],
+            xz=compressed.get(corpus.held_out.name) if corpus.held_out else None,
         ),
     }
 
 
-def _xz(corpus: Corpus, part: Part) -> float:
+def _seen(model: Network, train: float, curve: list[dict[str, Any]]) -> float:
+    """The training perplexity that memorising shows in: of experts, who know that text by heart, what training saw."""
+    return max(train, curve[-1]["train"]) if model.kind == Hybrid.kind and curve else train
+
+
+def _xz(corpus: Corpus, name: str, part: Part) -> float:
     """The perplexity of xz -9e: of the training text by itself, of another part after the training text."""
-    before = None if part.name == corpus.train.name else written(corpus.vocab, corpus.train, COMPRESSED)
+    before = None if name == corpus.train.name else written(corpus.vocab, corpus.train, COMPRESSED)
     found = sizes(written(corpus.vocab, part, COMPRESSED), before, ["xz"])
     bits = 8 * found["xz" if before is None else "xz after training"]
     return perplexity(bits * math.log(2), len(part.ids))

@@ -15,6 +15,7 @@ def verdict(
     curve: Sequence[float],
     training_curve: Sequence[float],
     rates: Sequence[float] = (),
+    xz: float | None = None,
 ) -> list[str]:
     """Sentences about a finished run, the most serious first.
 
@@ -25,10 +26,12 @@ def verdict(
         curve: held-out perplexity of each report.
         training_curve: training perplexity of each report.
         rates: learning rate at each report.
+        xz: the perplexity of the compressor on the held-out text, after the training text.
     """
     found = [
         *_diverged(training_curve),
         *_against_bounds(held_out if held_out is not None else train, bounds, held_out is not None),
+        *_against_xz(held_out, xz),
         *_memorising(train, held_out),
         *_course(curve),
         *_bounce(training_curve, rates),
@@ -52,6 +55,15 @@ def _against_bounds(figure: float, bounds: Mapping[str, float], is_held_out: boo
         ]
     best = min(bounds, key=lambda name: bounds[name])
     return [f"Better than {best} on {where}: perplexity {figure:.2f} against {bounds[best]:.2f}."]
+
+
+def _against_xz(held_out: float | None, xz: float | None) -> list[str]:
+    if held_out is None or xz is None or held_out < xz:
+        return []
+    return [
+        f"xz -9e wins on held-out text: perplexity {xz:.2f} against {held_out:.2f}. Long passages return in it, which "
+        "a compressor copies."
+    ]
 
 
 def _memorising(train: float, held_out: float | None) -> list[str]:
