@@ -121,7 +121,8 @@ class TrainSettings:
     steps: PositiveInt | None = None
     """Budget: training steps."""
     minutes: Annotated[float | None, Field(gt=0)] = None
-    """Budget: minutes of wall time; the schedule follows the clock. None given: 10 epochs, at most 3 minutes."""
+    """Budget: minutes of wall time; the schedule follows the clock. None given: 10 epochs, at most 3 minutes
+    (recipe auto: at most 5)."""
     patience: PositiveInt | None = None
     """Stop after that many reports without a better held-out figure."""
     keep: Literal["best", "last"] = "best"
@@ -139,8 +140,8 @@ class Config(DataSettings, ModelSettings, TrainSettings):
     sources: Annotated[tuple[str, ...], Field(min_length=1)] = ("python-docs",)
     """What to learn from: names of sources, files, folders, globs, or - for standard input."""
     recipe: str = "elman"
-    """Named settings to start from: auto (by the text, where none of a network or its training is given), elman, alone,
-    lecture, notes, notes-concise."""
+    """Settings to start from: auto (by the text; the default where none of a network or its training is given), elman
+    (the default else), alone, lecture, notes, notes-concise."""
     device: str = "auto"
     """Where to compute: auto (a CUDA GPU if there is one), cpu, cuda, mps."""
     prompts: tuple[str, ...] = ()

@@ -75,7 +75,8 @@ def resolve(given: Mapping[str, Any], config: Path | None) -> Config:
 
 def _parameter(field: str) -> Parameter:
     default = {f.name: f.default for f in dataclasses.fields(Config)}[field]
-    shown = f" [default: {default}]" if default not in (None, (), False) else ""
+    said = default in (None, (), False) or field == "recipe"  # its help tells when which one is the default
+    shown = "" if said else f" [default: {default}]"
     text = f"{help_of(field)}{shown}"
     made = number(text) if _plain(field) is int else Parameter(help=text, negative="")
     return Parameter.combine(made, Parameter(show_default=False))
