@@ -130,6 +130,31 @@ def small_text(document: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
+def other_texts(document: Mapping[str, Any]) -> Iterator[str]:
+    """Held-out perplexities of the default, beside its bounds."""
+    yield "`elman train FILE` with no more flags, held-out perplexity."
+    yield ""
+    head = [
+        "text",
+        "tokens",
+        "uniform",
+        "unigram",
+        "n-gram",
+        "xz -9e",
+        "elman train",
+        "bits a character",
+        "epochs",
+        "s",
+    ]
+    lines = []
+    for row in document["result"]:
+        uniform, unigram, ngram, xz, ours = row["perplexity"].values()
+        figures = [f"{value:.2f}" for value in (uniform, unigram, ngram, xz, ours)]
+        rest = [f"{row['bits_per_character']:.3f}", f"{row['epochs']:.1f}", f"{row['seconds']:.0f}"]
+        lines.append([row["text"], f"{row['training_tokens']:,}", *figures, *rest])
+    yield table(head, lines)
+
+
 def _seeds(values: Sequence[float]) -> str:
     if len(values) < 2:
         return f"{values[0]:.3f}" if values else ""
@@ -160,6 +185,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], Iterator[str]]]] = 
     "scaling": ("As sizes vary", scaling),
     "generating": ("Generating", generating),
     "small_text": ("The best models of a small text", small_text),
+    "other_texts": ("Texts that nothing was chosen on", other_texts),
     "small_text_hybrid": ("The same without each lever", without),
 }
 
