@@ -21,17 +21,15 @@ from side_by_side import merged, read, write
 
 import elman
 from elman.compressors import sizes
-from elman.config import ModelSettings, TrainSettings
+from elman.config import Config, ModelSettings, TrainSettings
 from elman.data.batches import Ids
 from elman.dynamic import dynamic
 from elman.models.base import Network
 from elman.models.build import network
 
 WARM = 512  # tokens of the end of the training text that are read before the first that is scored
-ALONE = (
-    ModelSettings(hidden=384, embedding=64, dropout=0.3, input_dropout=0.1, recurrent_dropout=0.15),
-    TrainSettings(window=64, lr=5e-3, weight_decay=0.05, epochs=32, teacher=0.5),
-)
+_alone = Config.resolve(("benchmark", {"recipe": "alone"}))
+ALONE = (_alone.part(ModelSettings), _alone.part(TrainSettings))
 HYBRID = (
     ModelSettings(hidden=256, embedding=64, dropout=0.5, input_dropout=0.1, recurrent_dropout=0.2, experts=8),
     TrainSettings(window=64, lr=6e-3, weight_decay=0.05, epochs=16),

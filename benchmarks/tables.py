@@ -119,7 +119,10 @@ def small_text(document: Mapping[str, Any]) -> Iterator[str]:
         line = [model]
         for text in texts:
             found = [row for row in rows if (row["text"], row["model"]) == (text, model)]
-            line += [_seeds([row["bits"] for row in found]), _seeds([r["dynamic_bits"] for r in found if len(r) > 5])]
+            line += [
+                _seeds([row["bits"] for row in found]),
+                _seeds([r["dynamic_bits"] for r in found if "dynamic_bits" in r]),
+            ]
             line += [_most([row.get("with_dynamic_cpu_seconds") for row in found])]
         lines.append(line)
     yield "The Time Machine, 90 % to learn from, the last 10 % scored once; `letters`: letters and blanks, `none`: the"

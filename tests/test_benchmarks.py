@@ -4,7 +4,7 @@ import importlib
 import json
 import random
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
 
@@ -15,6 +15,7 @@ import elman
 from elman import bench
 from elman.config import ModelSettings, TrainSettings
 from elman.engines.native import INSTRUCTIONS
+from elman.recipe import _batches, _network
 from elman.speed import PLAIN, Shape
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
@@ -282,6 +283,14 @@ def test_small_texts_are_measured_in_rows_and_without_each_lever(script, tmp_pat
     tables = importlib.import_module("tables")
     assert "mixture of the two" in "\n".join(tables.small_text(written(tmp_path, "small_text")))
     assert "no recurrent dropout" in "\n".join(tables.without(written(tmp_path, "small_text_hybrid")))
+
+
+def test_what_is_measured_of_a_book_is_what_elman_train_chooses(script):
+    small = script("small_text")
+    chosen = _network(150_000, 71, "char")[0] | _batches(150_000)
+    ours = asdict(small.HYBRID[0]) | asdict(small.HYBRID[1])
+    default = asdict(ModelSettings()) | asdict(TrainSettings())
+    assert {name: value for name, value in ours.items() if name in chosen or value != default[name]} == chosen
 
 
 def test_other_texts_are_the_same_every_time_and_trained_on_as_they_are(script, tmp_path, monkeypatch):

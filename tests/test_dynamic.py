@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import V, task, tiny, tokens
+from helpers import task, tiny, tokens
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -116,4 +116,3 @@ def test_refusals():
         dynamic(tiny(), TEXT, lr=-1)
     with pytest.raises(ConfigError, match="3-gram was counted once"):
         dynamic(elman.NGram.count(task(), TEXT, order=3), TEXT)
-    assert V == 7

@@ -12,12 +12,12 @@ import torch
 from helpers import V, shaken, task, tokens
 
 import elman
+from elman import experts as module
 from elman.config import ModelSettings
 from elman.data.batches import BATCHINGS, Rows, gather
 from elman.errors import ConfigError, ModelError
 from elman.evaluation import surprisals
 from elman.experts import KINDS, SHARE, Experts, Surroundings
-from elman.models import hybrid as module
 from elman.saving import model_files
 from elman.store import read_folder, write_folder
 

@@ -91,20 +91,20 @@ def evaluate_dynamic(
 
 def _of_network(model: Network, ids: Ids, before: Ids | None, lr: float) -> Nats:
     start = np.zeros(0, ids.dtype) if before is None else before
-    inputs = np.concatenate(([START], start, ids[:-1]) if len(start) == 0 else (start, ids[:-1])).astype(np.int64)
+    inputs = np.concatenate(([START], start, ids))[:-1].astype(np.int64)
+    read, inputs = inputs[: len(start)], inputs[len(start) :]
     state = model.initial(1)
     trained = [p for p in model.parameters() if p.requires_grad]
     running = [torch.zeros_like(p) for p in trained]
-    if len(start) > 1:
-        with torch.inference_mode():
-            _, state = model(_row(np.concatenate(([START], inputs[: len(start) - 1]))).to(model.device), state)
-        state = tuple(s.clone() for s in state)
-        inputs = inputs[len(start) - 1 :]
+    if len(read):
+        with torch.no_grad():
+            _, state = model(_row(read).to(model.device), state)
     costs, counted, steps = np.empty(len(ids)), 0, 0
     for at in range(0, len(ids), CHUNK):
         chunk = slice(at, at + CHUNK)
-        logits, ended = model(_row(inputs[chunk]).to(model.device), state)
-        each = model.task.surprisals(logits, _row(ids[chunk].astype(np.int64)).to(model.device))
+        with torch.set_grad_enabled(lr > 0):
+            logits, ended = model(_row(inputs[chunk]).to(model.device), state)
+            each = model.task.surprisals(logits, _row(ids[chunk].astype(np.int64)).to(model.device))
         costs[chunk] = each.detach()[0].cpu().numpy()
         state, steps = tuple(s.detach() for s in ended), steps + 1
         if lr:

@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from elman.counts import Counts, Whole
+from elman.counts import BYTES, Counts, Whole, memory
 from elman.data.batches import START, Ids
 from elman.data.vocab import Vocab
 from elman.smoothing import Level, completed, discounted, kneser_ney
@@ -199,6 +199,12 @@ class Experts:
                 rest[:, self.order - 1 + k] = completed(own, at, kind.edges, kind.tokens, kind.level)
         np.log(np.maximum(p, FLOOR, out=p), out=p)
         return p.reshape(rows, steps, number, self.size), rest.reshape(rows, steps, number)
+
+
+def stretches(tokens: int, order: int) -> int:
+    """Into how many a text of so many tokens is cut for training: eight, fewer where memory is short; 1: none fit."""
+    each = 2 * BYTES * Experts.number(order) * max(1, tokens)
+    return min(FOLDS, memory() // SHARE // each + 1)
 
 
 class Folds:

@@ -66,12 +66,12 @@ def command(
     if per_token is not None and per_token.exists():
         raise ConfigError(f"{str(per_token)!r} exists already: choose another --per-token file")
     model = load(run, engine=engine, device=device_for(device))
-    part = _part(run, model, sources, limit=limit, drop_unknown=drop_unknown)
+    part, before = _part(run, model, sources, limit=limit, drop_unknown=drop_unknown)
     if len(part.ids) * model.task.size > AFFORDABLE:
         sys.stderr.write(f"scoring {len(part.ids):,} tokens\n")
     nats = None if per_token is None else np.zeros(len(part.ids))
     if protocol == "dynamic":
-        score = evaluate_dynamic(model, part, before=_before(run, sources), per_token=nats)
+        score = evaluate_dynamic(model, part, before=before, per_token=nats)
     else:
         score = evaluate(model, part, protocol=protocol, window=window, per_token=nats)
     counts = load_counts(read_folder(find(run), names=["counts.safetensors"]), model.task.size)
@@ -94,14 +94,14 @@ def command(
 
 def _part(
     run: Path, model: "SequenceModel", sources: tuple[str, ...], *, limit: int | None, drop_unknown: bool
-) -> "Part":
-    """The text to score as ids: the one given, or the run's own held-out part."""
+) -> "tuple[Part, npt.NDArray[np.unsignedinteger] | None]":
+    """The text to score as ids, and what stands before it: the one given, or the run's own held-out part."""
     from elman.data.corpus import read_part
-    from elman.evaluation import part_of
+    from elman.evaluation import WARM, part_of
     from elman.run import corpus_of
 
     if sources:
-        return read_part(
+        given = read_part(
             sources,
             model.task.vocab,
             clean=model.task.clean,
@@ -109,20 +109,14 @@ def _part(
             drop_unknown=drop_unknown,
             reverse=model.task.reverse,
         )
-    held_out = corpus_of(run).held_out
+        return given, None
+    corpus = corpus_of(run)
+    held_out, before = corpus.held_out, corpus.train.ids[-WARM:]
     if held_out is None:
         raise ConfigError(f"the run {str(run)!r} held nothing out: name a text to score")
     if limit is None:
-        return held_out
-    return part_of(model, model.task.turned(model.task.turned(held_out.ids)[:limit]))
-
-
-def _before(run: Path, sources: tuple[str, ...]) -> "npt.NDArray[np.unsignedinteger] | None":
-    """What is read before the held-out text of a run: the end of its training text."""
-    from elman.evaluation import WARM
-    from elman.run import corpus_of
-
-    return None if sources else corpus_of(run).train.ids[-WARM:]
+        return held_out, before
+    return part_of(model, model.task.turned(model.task.turned(held_out.ids)[:limit])), before
 
 
 def _write_tokens(path: Path, model: "SequenceModel", part: "Part", nats: "npt.NDArray[np.float64]") -> None:

@@ -9,12 +9,11 @@ import torch
 from torch import Generator, Tensor, nn
 
 from elman.cells import State
-from elman.counts import BYTES, memory
 from elman.data.batches import Ids, Rows
 from elman.drawing import Draw
 from elman.engines import Write
 from elman.errors import ConfigError
-from elman.experts import FOLDS, HIGHEST, LARGEST, SHARE, Experts, Folds, Surroundings
+from elman.experts import HIGHEST, LARGEST, SHARE, Experts, Folds, Surroundings, stretches
 from elman.models.base import Step, one_by_one, within
 from elman.models.recurrent import Recurrent
 from elman.task import Text
@@ -128,7 +127,7 @@ class Hybrid(Recurrent):
         Raises:
             ConfigError: memory holds no two.
         """
-        number = min(FOLDS, memory() // SHARE // (2 * BYTES * Experts.number(self.order) * max(1, tokens)) + 1)
+        number = stretches(tokens, self.order)
         if number < 2:
             raise ConfigError(
                 f"counting {tokens:,} tokens for experts may take more than 1/{SHARE} of this machine's memory: "
