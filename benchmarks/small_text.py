@@ -87,7 +87,8 @@ def ablation(kind: str, task: elman.Text, train: Ids, test: Ids) -> list[dict[st
     half = network, replace(training, epochs=(training.epochs or 2) // 2)
     rows = []
     for lever, change in (LEVERS | ONE_KIND[kind]).items():
-        row, _ = one(task, train, test, change(*half), seed=0)
+        model, seconds = trained(task, train, change(*half), seed=0)
+        row = {"bits": bits(scored(model, train, test)), "cpu_seconds": seconds}
         rows.append(told({"model": kind, "lever": lever} | row))
     return rows
 

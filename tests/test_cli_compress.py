@@ -39,7 +39,8 @@ def test_a_file_comes_back_in_another_process(model: str, home: Path, here: Path
     (here / "text.txt").unlink()
     done = program("decompress", small, "--run", home / model, cwd=here)
     out, err = done.communicate()
-    assert (done.returncode, err) == (0, "")
+    assert done.returncode == 0, err
+    assert all(line.startswith("decompressing ") for line in err.splitlines()), err  # where it is slow
     assert out == f"{small.stat().st_size:,} -> {len(ENGLISH):,} bytes, the same as they were\n{here / 'text.txt'}\n"
     assert (here / "text.txt").read_text() == ENGLISH
     assert sorted(p.name for p in here.iterdir()) == ["text.txt", "text.txt.elman"]

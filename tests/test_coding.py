@@ -112,7 +112,7 @@ def test_what_is_spelt_is_what_the_vocabulary_lacks() -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-@settings(max_examples=12)
+@settings(max_examples=5)
 @given(data=ANYTHING, streams=st.sampled_from([1, 2, 3, 7]))
 def test_any_bytes_come_back(name: str, data: bytes, streams: int) -> None:
     model = MODELS[name]()
@@ -120,8 +120,9 @@ def test_any_bytes_come_back(name: str, data: bytes, streams: int) -> None:
     assert elman.decompress(model, elman.compress(model, data)) == data
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("script", [*SCRIPTS, "odd"])
+@pytest.mark.parametrize(
+    ("name", "script"), [*((n, "odd") for n in MODELS), *((n, s) for n in ("3-gram word", "gru byte") for s in SCRIPTS)]
+)
 def test_texts_come_back(name: str, script: str) -> None:
     data = (SCRIPTS[script][:400] if script in SCRIPTS else ODD * 3).encode()
     for streams in (1, 5):
@@ -129,10 +130,10 @@ def test_texts_come_back(name: str, script: str) -> None:
 
 
 def test_large_files_are_cut_into_streams_and_told_of() -> None:
-    data = (ENGLISH * 5).encode()[: 5 * coding.A_STREAM + 3]
+    data = (ENGLISH * 5).encode()[: 3 * coding.A_STREAM + 3]
     heard: list[tuple[int, int]] = []
     made = elman.compressed(ngram(), data, lambda done, of: heard.append((done, of)))
-    assert made.streams == 5
+    assert made.streams == 3
     assert elman.decompress(ngram(), made.data) == data
     assert heard[-1] == (len(data), len(data))
     assert [done for done, _ in heard] == sorted({done for done, _ in heard})
@@ -352,8 +353,9 @@ def test_a_machine_that_computes_otherwise_is_refused_at_once(monkeypatch: pytes
         elman.decompress(Elsewhere(gru(), after=3), blob)
 
 
-@pytest.mark.parametrize("name", ["gru char", "gru char-closed", "gru word", "gru byte"])
-@pytest.mark.parametrize("after", [20, 100, 300])
+@pytest.mark.parametrize(
+    ("name", "after"), [("gru char", 20), ("gru char-closed", 100), ("gru word", 100), ("gru byte", 300)]
+)
 def test_a_machine_that_computes_otherwise_later_never_gives_a_wrong_file(name: str, after: int) -> None:
     model, data = MODELS[name](), (TEXT + ODD).encode()
     blob = coded_anyway(model, data)

@@ -94,7 +94,8 @@ def test_a_compressor_that_wins_is_named():
     told = {"train": 3.0, "held_out": 4.0, "bounds": bounds, "curve": [4.0], "training_curve": [3.0]}
     assert verdict(**told, xz=3.5)[1] == (
         "xz -9e wins on held-out text: perplexity 3.50 against 4.00. "
-        "Long passages return in it, which a compressor copies."
+        "Long passages return in it, which a compressor copies; it learns as it reads, as elman evaluate --protocol "
+        "dynamic lets this model do."
     )
     assert (
         verdict(**told, xz=4.5)

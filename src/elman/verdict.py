@@ -62,7 +62,7 @@ def _against_xz(held_out: float | None, xz: float | None) -> list[str]:
         return []
     return [
         f"xz -9e wins on held-out text: perplexity {xz:.2f} against {held_out:.2f}. Long passages return in it, which "
-        "a compressor copies."
+        "a compressor copies; it learns as it reads, as elman evaluate --protocol dynamic lets this model do."
     ]
 
 
