@@ -35,6 +35,7 @@ LAYERS = [
     {"comparison"},
     {"rivals"},
     {"saved_rivals"},
+    {"reproduce"},
     {"cli"},
     {"__main__"},
 ]
