@@ -11,7 +11,7 @@
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -47,6 +47,8 @@ class Figure:
     """Which side of the published figure is better, if either is."""
     form: str = ".3f"
     """How a number is written."""
+    headline: bool = False
+    """Whether it stands in the summary of all experiments."""
     note: str = ""
     """Why it differs, or what else a reader of this row must know."""
 
@@ -130,9 +132,13 @@ class Lab(Protocol):
     def trial(self, measure: Callable[..., _T], /, **arguments: Any) -> _T:
         """`measure(**arguments)`, or what it gave when it was last called so in this folder.
 
-        Arguments and what it returns are JSON values (numbers may be infinite). Everything that takes long is a
-        trial, one for each seed: then an interruption loses one trial, and changing a lesson or a tolerance none.
+        `measure` is a function of an experiment's module; its arguments and what it returns are JSON values (numbers
+        may be infinite). Everything that takes long is a trial, one for each seed: then an interruption loses one
+        trial, and changing a lesson or a tolerance none.
         """
+
+    def trials(self, measure: Callable[..., _T], cases: Iterable[Mapping[str, Any]]) -> list[_T]:
+        """The same for each of several arguments, side by side where there are cores."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,65 @@
+"""Trainings as curves: what most experiments measure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import elman
+from elman.errors import DivergedError
+from elman.reproduce.base import Line
+
+if TYPE_CHECKING:
+    from elman.models.base import Network
+
+Curve = dict[str, Any]
+"""epochs, train: perplexity of each epoch, while the weights change; held_out_epochs, held_out: at each report, of the
+first 20,000 held-out tokens; norms: each epoch's largest gradient norm before clipping; diverged: why it ended."""
+
+
+def curve(model: "Network", text: elman.Part, held_out: elman.Part | None, settings: elman.TrainSettings) -> Curve:
+    """Train `model` and follow it; where it diverges, the curve ends with infinity."""
+    found: Curve = {"epochs": [], "train": [], "held_out_epochs": [], "held_out": [], "norms": [], "diverged": None}
+    norm = 0.0
+    try:
+        for progress in elman.train(model, text, held_out, settings):
+            norm = max(norm, progress.gradient_norm)
+            if progress.epoch_ended:
+                found["epochs"].append(round(progress.epoch))
+                found["train"].append(progress.perplexity)
+                found["norms"].append(norm)
+                norm = 0.0
+            if progress.held_out:
+                found["held_out_epochs"].append(progress.epoch)
+                found["held_out"].append(progress.held_out.perplexity)
+    except DivergedError as error:
+        found["diverged"] = str(error)
+        found["epochs"].append(len(found["epochs"]) + 1)
+        found["train"].append(math.inf)
+        found["norms"].append(math.inf)
+    return found
+
+
+def at(found: Mapping[str, Sequence[float]], epoch: int) -> float:
+    """Training perplexity of an epoch, or of the last where there were fewer."""
+    return found["train"][min(epoch, len(found["train"])) - 1]
+
+
+def first_below(found: Mapping[str, Sequence[float]], level: float) -> float:
+    """The first epoch whose training perplexity is at most `level`; infinite where there is none."""
+    return next((e for e, p in zip(found["epochs"], found["train"], strict=True) if p <= level), math.inf)
+
+
+def steepness(curves: Sequence[Mapping[str, Sequence[float]]], epoch: int, shift: int = 5) -> float:
+    """How much training perplexity changes within `shift` epochs of one, in the curve where it changes most."""
+    return max(abs(at(c, max(1, epoch + by)) - at(c, epoch)) for c in curves for by in (-shift, shift))
+
+
+def training(label: str, found: Mapping[str, Sequence[float]], points: int = 125) -> Line:
+    """The training curve, thinned."""
+    every = -(-len(found["epochs"]) // points)
+    return Line(label=label, x=found["epochs"][::every], y=found["train"][::every])
+
+
+def held_out(label: str, found: Mapping[str, Sequence[float]]) -> Line:
+    """The held-out curve."""
+    return Line(label=label, x=found["held_out_epochs"], y=found["held_out"], style="dashed")
