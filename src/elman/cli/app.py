@@ -2,7 +2,20 @@
 
 from cyclopts import App
 
-from elman.cli import bench, compare, compress, data, decompress, env, evaluate, forecast, generate, stats, train
+from elman.cli import (
+    bench,
+    compare,
+    compress,
+    data,
+    decompress,
+    env,
+    evaluate,
+    forecast,
+    generate,
+    reproduce,
+    stats,
+    train,
+)
 
 EPILOGUE = (
     "Exit codes: 0 ok, 1 unexpected, 2 usage or configuration, 3 input data, 4 model or checkpoint, "
@@ -26,5 +39,18 @@ app = App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
-for _module in (train, compare, evaluate, generate, forecast, data, stats, compress, decompress, bench, env):
+for _module in (
+    train,
+    compare,
+    evaluate,
+    generate,
+    forecast,
+    reproduce,
+    data,
+    stats,
+    compress,
+    decompress,
+    bench,
+    env,
+):
     app.command(_module.command, name=_module.__name__.rpartition(".")[2], help_epilogue=_module.EXAMPLES)
