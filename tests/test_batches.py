@@ -22,7 +22,7 @@ from elman.errors import ConfigError, DataError
 from elman.rng import numpy_generator
 
 OWN = ("sequential", "random")
-REFERENCE = ("reference-sequential", "reference-random")
+REFERENCE = ("reference-sequential", "reference-random", "reference-reset")
 
 
 def rng(seed: int = 0, epoch: int = 0) -> np.random.Generator:
@@ -143,6 +143,19 @@ def test_streams_are_as_long_as_each_other_and_windows_near_what_was_asked(size)
     assert max((r.stops - r.starts).max() for r in rows) < 1.5 * window + 1
     if len(rows) > 1:
         assert min((r.stops - r.starts).max() for r in rows) >= window / 2
+
+
+@given(sizes())
+def test_what_the_textbook_calls_random_is_sequential_but_for_the_state(size):
+    """Defect 1: its flag resets the state and nothing else."""
+    n, batch, window, seed = size
+    reset, sequential = (
+        list(BATCHINGS[f"reference-{x}"](n, batch, window, rng(seed))) for x in ("reset", "sequential")
+    )
+    assert [(r.starts.tolist(), r.stops.tolist()) for r in reset] == [
+        (r.starts.tolist(), r.stops.tolist()) for r in sequential
+    ]
+    assert all(r.fresh for r in reset)
 
 
 @given(sizes(), st.sampled_from(["random", "reference-random"]))

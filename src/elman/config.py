@@ -95,7 +95,7 @@ class TrainSettings:
     """How the network learns."""
 
     batching: str = "sequential"
-    """Batches: sequential (state carried), random (fresh state), reference-sequential, reference-random."""
+    """Batches: sequential (state carried), random (fresh state); reference-sequential, -random, -reset (textbooks')."""
     batch: Annotated[PositiveInt, Field(le=1_000_000)] = 32
     """Rows of a batch."""
     teacher: Annotated[float, Field(ge=0, lt=1)] = 0.0

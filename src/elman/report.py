@@ -189,7 +189,7 @@ def floor(config: Config, ids: Ids) -> float | None:
     """The least training perplexity that the protocol allows, or None where it is not cheap to compute."""
     if len(ids) > bounds.FLOOR_LIMIT:
         return None
-    if config.batching.endswith("random"):
+    if config.batching.endswith(("random", "reset")):
         return bounds.information_floor(ids, config.window)
     length = len(ids) // config.batch
     # Where the streams begin: always at the same places, or shifted by an offset of up to a window.

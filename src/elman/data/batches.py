@@ -96,6 +96,12 @@ def reference_sequential_at(n: int, batch: int, window: int, offset: int) -> Ite
         yield Rows(first + start, first + start + window, fresh=start == 0)
 
 
+def reference_reset(n: int, batch: int, window: int, rng: np.random.Generator) -> Iterator[Rows]:
+    """What the textbook's code does where it says random: sequential partitions, each from a fresh state."""
+    for rows in reference_sequential(n, batch, window, rng):
+        yield Rows(rows.starts, rows.stops, fresh=True)
+
+
 def reference_random(n: int, batch: int, window: int, rng: np.random.Generator) -> Iterator[Rows]:
     """The textbook's random windows, the last incomplete batch dropped (`d2l.seq_data_iter_random`)."""
     offset = int(rng.integers(window))
@@ -115,6 +121,7 @@ BATCHINGS: dict[str, Batching] = {
     "random": random,
     "reference-sequential": reference_sequential,
     "reference-random": reference_random,
+    "reference-reset": reference_reset,
 }
 
 

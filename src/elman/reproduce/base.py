@@ -47,6 +47,8 @@ class Figure:
     """Which side of the published figure is better, if either is."""
     form: str = ".3f"
     """How a number is written."""
+    infinite: Literal["diverges", "never"] = "diverges"
+    """What an infinite figure means: a training that diverged, or something that did not happen."""
     headline: bool = False
     """Whether it stands in the summary of all experiments."""
     note: str = ""
@@ -68,7 +70,7 @@ class Figure:
         if math.isinf(self.published):
             return "agrees" if min(self.measured) == math.inf else "differs"
         if math.isinf(high):
-            return "diverged"
+            return "diverged" if self.infinite == "diverges" else "falls short" if self.better else "differs"
         if self.claim == "at most":
             return "agrees" if max(self.measured) <= self.published + self.tolerance else "differs"
         if self.claim == "at least":

@@ -1,6 +1,7 @@
 """Trainings as curves: what most experiments measure."""
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +14,29 @@ if TYPE_CHECKING:
 
 Curve = dict[str, Any]
 """epochs, train: perplexity of each epoch, while the weights change; held_out_epochs, held_out: at each report, of the
-first 20,000 held-out tokens; norms: each epoch's largest gradient norm before clipping; diverged: why it ended."""
+first 20,000 held-out tokens; norms: each epoch's largest gradient norm before clipping; cpu: CPU seconds so far;
+diverged: why it ended."""
 
 
-def curve(model: "Network", text: elman.Part, held_out: elman.Part | None, settings: elman.TrainSettings) -> Curve:
-    """Train `model` and follow it; where it diverges, the curve ends with infinity."""
-    found: Curve = {"epochs": [], "train": [], "held_out_epochs": [], "held_out": [], "norms": [], "diverged": None}
-    norm = 0.0
+def curve(
+    model: "Network",
+    text: elman.Part,
+    held_out: elman.Part | None,
+    settings: elman.TrainSettings | None = None,
+    **overrides: Any,
+) -> Curve:
+    """`elman.train`, followed; where training diverges, the curve ends with infinity."""
+    found: Curve = {name: [] for name in ("epochs", "train", "held_out_epochs", "held_out", "norms", "cpu")}
+    found["diverged"] = None
+    began, norm = time.process_time(), 0.0
     try:
-        for progress in elman.train(model, text, held_out, settings):
+        for progress in elman.train(model, text, held_out, settings, **overrides):
             norm = max(norm, progress.gradient_norm)
             if progress.epoch_ended:
                 found["epochs"].append(round(progress.epoch))
                 found["train"].append(progress.perplexity)
                 found["norms"].append(norm)
+                found["cpu"].append(time.process_time() - began)
                 norm = 0.0
             if progress.held_out:
                 found["held_out_epochs"].append(progress.epoch)
@@ -44,9 +54,9 @@ def at(found: Mapping[str, Sequence[float]], epoch: int) -> float:
     return found["train"][min(epoch, len(found["train"])) - 1]
 
 
-def first_below(found: Mapping[str, Sequence[float]], level: float) -> float:
-    """The first epoch whose training perplexity is at most `level`; infinite where there is none."""
-    return next((e for e, p in zip(found["epochs"], found["train"], strict=True) if p <= level), math.inf)
+def until(found: Mapping[str, Sequence[float]], level: float, what: str = "epochs") -> float:
+    """Epochs, or CPU seconds ("cpu"), until training perplexity is at most `level`; infinite where it never is."""
+    return next((spent for spent, p in zip(found[what], found["train"], strict=False) if p <= level), math.inf)
 
 
 def steepness(curves: Sequence[Mapping[str, Sequence[float]]], epoch: int, shift: int = 5) -> float:

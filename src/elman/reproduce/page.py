@@ -9,7 +9,6 @@ from typing import Any
 from elman.reproduce.base import Experiment, Figure, Result
 
 SCHEMA = 1
-DIVERGED = "diverges"
 Entry = tuple[Experiment, Result, float]
 HEADINGS = ("what", "published", "measured", "verdict", "note")
 
@@ -41,11 +40,11 @@ def _described(experiment: Experiment, result: Result, cpu_seconds: float) -> di
 def _row(figure: Figure) -> dict[str, Any]:
     return {
         "what": figure.what,
-        "published": None if figure.published is None else _number(figure.published),
+        "published": None if figure.published is None else _number(figure.published, figure.infinite),
         "claim": figure.claim,
         "tolerance": figure.tolerance,
         "better": figure.better,
-        "measured": [_number(m) for m in figure.measured],
+        "measured": [_number(m, figure.infinite) for m in figure.measured],
         "verdict": figure.verdict,
         "headline": figure.headline,
         "note": figure.note,
@@ -53,8 +52,8 @@ def _row(figure: Figure) -> dict[str, Any]:
     }
 
 
-def _number(value: float) -> float | str:
-    return value if math.isfinite(value) else DIVERGED
+def _number(value: float, infinite: str) -> float | str:
+    return value if math.isfinite(value) else infinite
 
 
 def published(figure: Figure) -> str:
@@ -62,7 +61,7 @@ def published(figure: Figure) -> str:
     if figure.published is None:
         return ""
     if math.isinf(figure.published):
-        return DIVERGED
+        return figure.infinite
     claim = "" if figure.claim == "equals" else f"{figure.claim} "
     within = f" ± {figure.tolerance:.2g}" if figure.tolerance and figure.claim == "equals" else ""
     return f"{claim}{figure.published:{figure.form}}{within}"
@@ -71,7 +70,7 @@ def published(figure: Figure) -> str:
 def measured(figure: Figure) -> str:
     """The median, and the lowest and highest seed where there are several."""
     low, middle, high = (
-        format(value, figure.form) if math.isfinite(value) else DIVERGED
+        format(value, figure.form) if math.isfinite(value) else figure.infinite
         for value in (min(figure.measured), figure.median, max(figure.measured))
     )
     return middle if low == high else f"{middle} ({low}..{high})"
