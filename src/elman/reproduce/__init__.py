@@ -12,7 +12,7 @@ from elman.errors import ConfigError
 from elman.names import no_such
 from elman.reproduce.base import Experiment
 
-ORDER: Final[tuple[str, ...]] = ("lecture", "notes", "recipe", "textbook")
+ORDER: Final[tuple[str, ...]] = ("lecture", "notes", "recipe", "textbook", "clipping", "schedule", "overfitting")
 """The experiments, in the order in which a reader would take them."""
 ALL: Final = "all"
 

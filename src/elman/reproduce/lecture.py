@@ -9,7 +9,7 @@ from typing import Any, Literal
 import elman
 from elman.bounds import information_floor
 from elman.reproduce.base import Chart, Experiment, Figure, Lab, Result
-from elman.reproduce.curves import at, curve, held_out, steepness, training
+from elman.reproduce.curves import at, curve, held_out, one_bias, steepness, training
 
 NOTEBOOK = {
     "random": {100: 7.555, 200: 3.716, 250: 2.435, 300: 1.830, 350: 1.563, 400: 1.423, 450: 1.374, 500: 1.348},
@@ -33,7 +33,7 @@ def train(
 ) -> dict[str, Any]:
     """One training, and what its network is worth by one protocol, on what it learnt and on what it never saw."""
     corpus = book()
-    model = elman.Recurrent(elman.Text.of(corpus), cell="elman", hidden=hidden, init="reference", seed=seed)
+    model = one_bias(elman.Recurrent(elman.Text.of(corpus), cell="elman", hidden=hidden, init="reference", seed=seed))
     settings = elman.TrainSettings(
         batching=f"reference-{batching}", batch=32, window=64, optimizer="sgd", lr=100, clip=0.01,
         schedule=schedule, epochs=epochs, reports=min(epochs, 25), seed=seed,

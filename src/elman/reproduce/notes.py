@@ -9,7 +9,7 @@ from typing import Any
 import elman
 from elman.bounds import information_floor
 from elman.reproduce.base import Chart, Experiment, Figure, Lab, Result
-from elman.reproduce.curves import curve, training
+from elman.reproduce.curves import curve, one_bias, training
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "RNN from scratch": {"cell": "elman", "hidden": 512, "init": "reference", "batching": "sequential"},
@@ -46,6 +46,8 @@ def train(cell: str, hidden: int, init: str, batching: str, epochs: int, seed: i
     """One training, and what its network is worth with one state carried through the text."""
     corpus = letters()
     model = elman.Recurrent(elman.Text.of(corpus), cell=cell, hidden=hidden, init=init, seed=seed)
+    if init == "reference":
+        one_bias(model)
     settings = elman.TrainSettings(
         batching=f"reference-{batching}", batch=32, window=35, optimizer="sgd", lr=1, clip=1,
         schedule="constant", epochs=epochs, seed=seed,

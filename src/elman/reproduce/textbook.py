@@ -18,6 +18,7 @@ from elman.models.build import network
 from elman.optim import clip_gradients
 from elman.recipe import settled
 from elman.reproduce.base import Chart, Experiment, Figure, Lab, Line, Result
+from elman.reproduce.curves import one_bias
 
 STEPS, BATCH, LEARNT, SCORED = 32, 1024, 10_000, 5_000
 Network = dict[str, Any]
@@ -47,7 +48,9 @@ def train(cell: str, init: str, epochs: int, lr: float, seed: int, layers: int =
     corpus = split(SCORED)
     ids = np.concatenate([part.ids for part in split(SCORED + STEPS).parts])  # the last windows reach beyond the 5,000
     model = elman.Recurrent(elman.Text.of(corpus), cell=cell, hidden=hidden, layers=layers, init=init, seed=seed)
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    if init == "reference":
+        one_bias(model)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=lr)
     rng = np.random.default_rng(seed)
     for _ in range(epochs):
         costs = []
