@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from elman.reproduce.base import Experiment
-    from elman.reproduce.page import Entry
 
 EXAMPLES = """Examples:
   elman reproduce                   # what there is, and how long it takes
@@ -79,17 +78,18 @@ def _run(
 
     from elman.cli.console import Stream
     from elman.reproduce.kept import Bench
-    from elman.reproduce.report import FILES, write
+    from elman.reproduce.report import FILES, Report
 
     torch.set_num_threads(1)  # as in the processes of several trials: whether there were any changes no figure
     console, out = Stream(stderr=True, quiet=quiet, highlight=False), Stream(highlight=False)
     if not out.is_terminal:
         out.width = WIDEST
-    entries: list[Entry] = []
-    code, pictures = 0, 0
-    with Bench(
-        folder, quick=quick, fresh=fresh, say=lambda text: console.print(text, markup=False, soft_wrap=True)
-    ) as lab:
+    report, code = Report(folder, command=asked, quick=quick), 0
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
+    with Bench(folder, quick=quick, fresh=fresh, say=say) as lab:
         for experiment in experiments:
             lab.cpu_seconds = 0.0
             try:
@@ -98,16 +98,15 @@ def _run(
                 code = code or error.exit_code
                 print(f"elman: {experiment.name}: {error}", file=sys.stderr)
                 continue
-            entries.append((experiment, result, lab.cpu_seconds))
-            found, pictures = write(folder, entries, command=asked, quick=quick)
+            found = report.add(experiment, result, lab.cpu_seconds)
             if not json:
-                _print(out, found["experiments"][-1])
-    if json and entries:
-        print(json_module.dumps(found, ensure_ascii=False, allow_nan=False))
-    elif entries:
+                _print(out, found)
+    if json:
+        print(json_module.dumps(report.document(), ensure_ascii=False, allow_nan=False))
+    elif report.entries:
         out.print(f"{folder} ({', '.join(FILES)})", markup=False, soft_wrap=True)
-    if entries and not pictures:
-        console.print('no pictures: pip install "elman[plot]", and the same command draws them', markup=False)
+    if report.entries and not report.pictures:
+        say('no pictures: pip install "elman[plot]", and the same command draws them')
     return code
 
 

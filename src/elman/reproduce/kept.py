@@ -134,10 +134,8 @@ class Bench:
 
 
 def _begin_process() -> None:
-    """One thread, and an interruption is the business of who began it."""
-    import torch
-
-    torch.set_num_threads(1)
+    """One thread, for PyTorch is not loaded yet; and an interruption is the business of who began this."""
+    os.environ["OMP_NUM_THREADS"] = "1"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

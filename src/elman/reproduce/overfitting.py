@@ -27,7 +27,12 @@ def parts() -> elman.Corpus:
 
 
 def train(
-    epochs: int, seed: int, weight_decay: float = 0, dropout: float = 0, recurrent_dropout: float = 0, hidden: int = 128
+    epochs: int,
+    seed: int,
+    weight_decay: float = 0.0,
+    dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+    hidden: int = 128,
 ) -> Curve:
     """One training; the test text is scored with the last weights and with those that were best on held-out text."""
     corpus = parts()

@@ -44,6 +44,7 @@ def _row(figure: Figure) -> dict[str, Any]:
         "claim": figure.claim,
         "tolerance": figure.tolerance,
         "better": figure.better,
+        "infinite": figure.infinite,
         "measured": [_number(m, figure.infinite) for m in figure.measured],
         "verdict": figure.verdict,
         "headline": figure.headline,

@@ -16,7 +16,8 @@ LEVELS = {1.5: 25, 1.2: 40, 1.05: 100}
 """Perplexities, and the epochs in which our recipe is to reach them: its schedule needs to know how long it has."""
 THEIRS = 500
 PRINTED = 1.3
-"""What the source prints for its 500 epochs."""
+LOWEST = 1.271
+"""What the source prints for its 500 epochs, and the lowest point of its curve."""
 RECIPES: dict[str, dict[str, Any]] = {
     "theirs": {"optimizer": "sgd", "lr": 1, "schedule": "constant"},
     "ours": {"optimizer": "adamw", "lr": 0.01, "schedule": "one-cycle"},
@@ -44,7 +45,10 @@ def run(lab: Lab) -> Result:
     )
     seeds = range(lab.few(3, 1))
     cases = [(level, s) for level in LEVELS for s in seeds]
-    found = lab.trials(train, [{"recipe": "ours", "epochs": lab.few(LEVELS[v], 3), "seed": s} | size for v, s in cases])
+    found = lab.trials(
+        train,
+        [{"recipe": "ours", "epochs": lab.few(LEVELS[v], 1 + LEVELS[v] // 20), "seed": s} | size for v, s in cases],
+    )
     ours = {level: [f for (of, _), f in zip(cases, found, strict=True) if of == level] for level in LEVELS}
     return Result(
         figures=(*_rows(theirs, ours), *(row for level in LEVELS for row in _until(level, theirs, ours[level]))),
@@ -57,7 +61,7 @@ def _rows(theirs: Runs, ours: dict[float, Runs]) -> list[Figure]:
     return [
         Figure(
             what=f"their recipe, lowest training perplexity of {len(theirs[0]['epochs'])} epochs",
-            published=1.271,
+            published=LOWEST,
             measured=tuple(min(t["train"]) for t in theirs),
             tolerance=0.1,
             better="lower",
@@ -75,7 +79,7 @@ def _rows(theirs: Runs, ours: dict[float, Runs]) -> list[Figure]:
         *(
             Figure(
                 what=f"training perplexity after {len(of[0]['epochs'])} epochs, our recipe",
-                published=1.271,
+                published=LOWEST,
                 measured=tuple(o["train"][-1] for o in of),
                 tolerance=0.1,
                 better="lower",
@@ -83,6 +87,7 @@ def _rows(theirs: Runs, ours: dict[float, Runs]) -> list[Figure]:
                 headline=level == min(LEVELS),
             )
             for level, of in ours.items()
+            if level < LOWEST
         ),
     ]
 

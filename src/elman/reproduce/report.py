@@ -1,12 +1,12 @@
 """The files of a report: written anew whenever an experiment is finished."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from elman.disk import replace_file
+from elman.disk import make_folder, refusals, replace_file
 from elman.environment import environment
 from elman.errors import ConfigError
+from elman.reproduce.base import Experiment, Result
 from elman.reproduce.drawing import drawn
 from elman.reproduce.page import Entry, document, html, markdown, picture_file
 from elman.saving import to_json
@@ -14,26 +14,48 @@ from elman.saving import to_json
 FILES = ("report.html", "report.md", "reproduce.json")
 
 
-def write(folder: Path, entries: Sequence[Entry], *, command: str, quick: bool) -> tuple[dict[str, Any], int]:
-    """Write the report of what is finished; its JSON values, and how many pictures there are.
+class Report:
+    """What is finished so far, as a page, as Markdown and as JSON, with a file for each picture.
 
-    Raises:
-        StorageError: the disk refuses.
+    Args:
+        folder: where the files are; made if need be.
+        command: what was typed.
+        quick: whether the figures are of no interest.
     """
-    found = document(entries, command=command, quick=quick, environment=environment())
-    pictures = _pictures(entries)
-    for name, data in pictures.items():
-        replace_file(folder / name, data)
-    replace_file(folder / "report.html", html(found, pictures).encode())
-    replace_file(folder / "report.md", markdown(found, pictures).encode())
-    replace_file(folder / "reproduce.json", to_json(found))
-    return found, len(pictures)
+
+    def __init__(self, folder: Path, *, command: str, quick: bool) -> None:
+        self.folder, self.command, self.quick = folder, command, quick
+        self.entries: list[Entry] = []
+        self.pictures: dict[str, bytes] = {}
+        """PNG by file name; none where matplotlib is missing."""
+
+    def add(self, experiment: Experiment, result: Result, cpu_seconds: float) -> dict[str, Any]:
+        """Write the report with one experiment more; that experiment as JSON values.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        self.entries.append((experiment, result, cpu_seconds))
+        with refusals("make", self.folder):
+            make_folder(self.folder)
+        for name, data in _pictures(experiment, result).items():
+            self.pictures[name] = data
+            replace_file(self.folder / name, data)
+        found = self.document()
+        replace_file(self.folder / "report.html", html(found, self.pictures).encode())
+        replace_file(self.folder / "report.md", markdown(found, self.pictures).encode())
+        replace_file(self.folder / "reproduce.json", to_json(found))
+        last: dict[str, Any] = found["experiments"][-1]
+        return last
+
+    def document(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        return document(self.entries, command=self.command, quick=self.quick, environment=environment())
 
 
-def _pictures(entries: Sequence[Entry]) -> dict[str, bytes]:
+def _pictures(experiment: Experiment, result: Result) -> dict[str, bytes]:
     """The charts as files, none where matplotlib is missing."""
-    charts = {picture_file(e.name, chart.name): chart for e, result, _ in entries for chart in result.charts}
     try:
-        return {name: drawn(chart) for name, chart in charts.items()}
+        return {picture_file(experiment.name, chart.name): drawn(chart) for chart in result.charts}
     except ConfigError:
         return {}
