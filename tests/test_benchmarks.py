@@ -16,6 +16,7 @@ from elman import bench
 from elman.config import ModelSettings, TrainSettings
 from elman.engines.native import INSTRUCTIONS
 from elman.recipe import _batches, _network
+from elman.reproduce import ORDER
 from elman.speed import PLAIN, Shape
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
@@ -46,6 +47,21 @@ def test_the_page_of_results_is_what_the_command_makes(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     tables = importlib.import_module("tables")
     assert (FOLDER / "results" / "README.md").read_text(encoding="utf-8") == tables.make()
+
+
+def test_the_readme_shows_what_was_reproduced(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    tables = importlib.import_module("tables")
+    text = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    assert text == tables.readme(text)
+    found = written(FOLDER / "results", "reproduce")
+    names = [e["name"] for e in found["experiments"]]
+    assert names == [name for name in ORDER if name in names]
+    assert found["quick"] is False
+    assert found["command"] == "elman reproduce all"
+    for each in found["experiments"]:
+        assert any(row["headline"] for row in each["figures"]), each["name"]
+        assert f"| `{each['name']}` |" in text
 
 
 SMALL = ("--rounds", "2", "--steps", "1", "--threads", "1", "--hidden", "4", "--vocab", "5")

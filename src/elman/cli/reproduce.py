@@ -53,7 +53,14 @@ def command(
         return 0
     experiments = chosen(names)
     folder = report or (QUICK_FOLDER if quick else FOLDER)
-    asked = f"elman reproduce {' '.join(dict.fromkeys(names))}{' --quick' if quick else ''} --report {folder}"
+    asked = " ".join(
+        [
+            "elman reproduce",
+            *dict.fromkeys(names),
+            *(["--quick"] * quick),
+            *(["--report", str(report)] if report else []),
+        ]
+    )
     return _run(experiments, folder, asked, quick=quick, fresh=fresh, json=json, quiet=quiet)
 
 

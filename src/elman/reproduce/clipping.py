@@ -98,6 +98,7 @@ def _rows(runs: Runs) -> list[Figure]:
             what=f"{_label(setting)}: training perplexity in the end",
             published=math.inf if setting == (100, 0) else None,
             measured=tuple(f["train"][-1] for f in of),
+            form=".4g",
             note="the lecture: without clipping gradients explode" if setting == (100, 0) else _note(of),
             headline=setting[0] == 100,
         )

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 GREY = "#777777"
+WIDTH, HEIGHT = 5.6, 4.0  # inches: small, so that letters are large where a telephone shows it
 STYLES = {"line": "-", "dashed": "--", "points": "o"}
 
 
@@ -20,7 +21,9 @@ def drawn(chart: Chart) -> bytes:
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    figure = new_figure(4.3)
+    figure = new_figure(HEIGHT)
+    figure.set_size_inches(WIDTH, HEIGHT)
+    figure.set_dpi(200)
     axes = figure.subplots()
     bars = [line for line in chart.lines if line.style == "bars"]
     for i, line in enumerate(chart.lines):

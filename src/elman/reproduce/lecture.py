@@ -125,7 +125,7 @@ def _chart(runs: dict[str, Runs], floor: float) -> Chart:
     ]
     return Chart(
         name="perplexity",
-        title="Training perplexity falls to its floor while held-out perplexity rises to that of a guess and past it",
+        title="Perplexity while training (lines) and of held-out text (dashes), one seed of each batching",
         x="epoch",
         y="perplexity",
         log="y",

@@ -87,7 +87,7 @@ def run(lab: Lab) -> Result:
         charts=(
             Chart(
                 name="held-out",
-                title="Training perplexity (lines) goes on falling while held-out perplexity (dashes) turns",
+                title="Perplexity while training (lines) and of held-out text (dashes), one seed of each remedy",
                 x="epoch",
                 y="perplexity",
                 log="y",

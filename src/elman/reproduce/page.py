@@ -157,10 +157,13 @@ tbody th { font-weight: 400; min-width: 13rem; }
 .agrees, .better { color: var(--good); font-weight: 600; white-space: nowrap; }
 .differs, .falls, .diverged { color: var(--bad); font-weight: 600; white-space: nowrap; }
 figure { margin: 1.25rem 0; }
-figure img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 6px; padding: .25rem; }
+figure img { display: block; width: 100%; max-width: 44rem; height: auto; background: #fff; border-radius: 6px;
+  padding: .25rem; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--card); border: 1px solid var(--line);
   border-radius: 6px; padding: .6rem .8rem; margin: .25rem 0 1rem; font-size: .9rem; }
 code { overflow-wrap: anywhere; }
+@media (max-width: 40rem) { th, td { padding: .35rem .4rem; } tbody th { min-width: 8rem; }
+  table { font-size: .85rem; } }
 .quick { border-left: 4px solid var(--bad); padding-left: .8rem; }
 """
 
