@@ -38,6 +38,11 @@ def tiny_hybrid(**settings: Any) -> elman.Hybrid:
     return shaken(model)
 
 
+def tiny_copying(**settings: Any) -> elman.Copying:
+    """It looks less far back than a test reads."""
+    return shaken(elman.Copying(task(), **{"hidden": 5, "copy": 4, **settings}))
+
+
 def tiny_mixture(**settings: Any) -> elman.Mixture:
     """Of a network with state, one without, and counts."""
     return elman.Mixture(
@@ -58,6 +63,9 @@ MODELS: dict[str, Callable[[], SequenceModel]] = {
     "dropout": partial(tiny, cell="gru", layers=2, dropout=0.5),
     "hybrid": tiny_hybrid,
     "hybrid-lstm-2-embedding": partial(tiny_hybrid, cell="lstm", layers=2, embedding=3),
+    **{f"copying-{c}": partial(tiny_copying, cell=c) for c in sorted(CELLS)},
+    "copying-one-lstm-2-tied": partial(tiny_copying, copy=1, cell="lstm", layers=2, embedding=5, tied=True),
+    "copying-far": partial(tiny_copying, copy=20, cell="gru", learn_initial=True),
     "mlp": partial(tiny_mlp, context=3),
     "mlp-of-one": partial(tiny_mlp, context=1),
     "mlp-bag": partial(tiny_mlp, context=3, bag=True),

@@ -130,6 +130,8 @@ def test_stop_and_resume_changes_no_bit(tmp_path, source, cell, batching, optimi
         {"experts": 3, "batching": "random", "cell": "lstm"},
         {"teacher": 0.5},
         {"experts": 2, "teacher": 0.5},
+        {"copy": 5},
+        {"copy": 40, "batching": "random", "cell": "lstm"},
     ],
 )
 def test_every_kind_of_model_resumes(tmp_path, source, settings):

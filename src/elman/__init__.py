@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from elman.generation import generate, generate_samples
     from elman.markov import ahead
     from elman.mixture import Mixture
+    from elman.models.copying import Copying
     from elman.models.hybrid import Hybrid
     from elman.models.mlp import MLP
     from elman.models.ngram import NGram
@@ -40,6 +41,7 @@ _HOMES = {
     "Comparison": "comparison",
     "Compressed": "coding",
     "Config": "config",
+    "Copying": "models.copying",
     "Corpus": "data.corpus",
     "Hybrid": "models.hybrid",
     "MLP": "models.mlp",
@@ -85,6 +87,7 @@ __all__ = [
     "Comparison",
     "Compressed",
     "Config",
+    "Copying",
     "Corpus",
     "Hybrid",
     "Mixture",

@@ -80,6 +80,8 @@ class ModelSettings:
     """Share of the recurrent weights W_h that training silences for a window (weight-drop)."""
     experts: Annotated[int, Field(ge=0, le=16)] = 0
     """Counted experts that the network weighs and corrects: n-grams of up to so many tokens, words, lines; 0: none."""
+    copy: Annotated[int, Field(ge=0, le=4096)] = 0
+    """Copy head: it may say again what followed one of the last N states; 0: none."""
     tied: bool = False
     """Use the embedding as the output map; embedding and hidden must be equal."""
     learn_initial: bool = False

@@ -90,7 +90,7 @@ def _read(model: SequenceModel, prompt: Ids, samples: int) -> tuple[torch.Tensor
     inputs = torch.from_numpy(np.concatenate(([START], prompt)).astype(np.int64))[None].to(state[0].device)
     for chunk in inputs.split(max(1, min(PROMPT_CHUNK, LOGITS_AT_ONCE // model.task.size)), 1):
         logits, state = model(chunk, state)
-    return logits[:, -1].repeat(samples, 1), tuple(s.repeat(samples, 1) for s in state)
+    return logits[:, -1].repeat(samples, 1), tuple(s.repeat_interleave(samples, 0) for s in state)
 
 
 def encode_prompt(task: Text, prompt: str) -> Ids:

@@ -29,6 +29,7 @@ from elman.data.vocab import Vocab
 from elman.errors import ConfigError, ModelError
 from elman.experts import HIGHEST
 from elman.models.base import Network, SequenceModel
+from elman.models.copying import LARGEST, Copying
 from elman.models.hybrid import Hybrid
 from elman.models.mlp import MLP
 from elman.models.ngram import NGram
@@ -80,6 +81,17 @@ class HybridFacts(RecurrentFacts):
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class CopyingFacts(RecurrentFacts):
+    """What it says of one with a copy head."""
+
+    copy: int = Field(ge=1, le=LARGEST)
+
+    def restored(self, saved: Saved, task: Text, engine: str) -> SequenceModel:
+        """The network with its weights."""
+        return _with_weights(lambda: Copying(task, **dataclasses.asdict(self), engine=engine, seed=None), saved)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class MLPFacts:
     """What it says of a windowed network."""
 
@@ -119,6 +131,7 @@ class NGramFacts:
 KINDS: dict[str, type[RecurrentFacts | MLPFacts | NGramFacts]] = {
     Recurrent.kind: RecurrentFacts,
     Hybrid.kind: HybridFacts,
+    Copying.kind: CopyingFacts,
     MLP.kind: MLPFacts,
     NGram.kind: NGramFacts,
 }

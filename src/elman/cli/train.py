@@ -23,7 +23,7 @@ Settings without a flag (embedding, optimizer, schedule, prompts, ...) go into a
 
 FLAGS = (
     "recipe", "level", "clean", "limit", "reverse",
-    "cell", "hidden", "layers", "dropout", "experts", "engine", "device",
+    "cell", "hidden", "layers", "dropout", "experts", "copy", "engine", "device",
     "batching", "batch", "window", "lr", "clip",
     "epochs", "steps", "minutes", "seed",
 )  # fmt: skip
