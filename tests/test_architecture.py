@@ -23,7 +23,7 @@ LAYERS = [
     {"engines", "experts", "container"},
     {"models"},
     {"optim", "evaluation", "generation", "coding", "markov", "mixture", "saving", "teacher"},
-    {"dynamic"},
+    {"dynamic", "rollout"},
     {"training"},
     {"forecasters"},
     {"forecasting"},

@@ -14,7 +14,9 @@ from command import ENGLISH, TINY, Done, good, program
 
 from elman.cli import run
 
-VERBS = ("train", "compare", "evaluate", "generate", "forecast", "data", "stats", "compress", "decompress", "env")
+VERBS = (
+    "train", "compare", "evaluate", "generate", "rollout", "forecast", "data", "stats", "compress", "decompress", "env",
+)  # fmt: skip
 PAGES = {"elman": (), "--help": ("--help",), "-h": ("-h",)} | {verb: (verb, "--help") for verb in VERBS}
 FLAG = re.compile(r"^│ {1,4}(?:\* +)?(?:[A-Z]+ )?(--[a-z-]+)")
 

@@ -26,23 +26,33 @@ QUICK = 0.05  # seconds that a chunk may take for the next one to be longer
 def draw_tokens(
     model: SequenceModel, prompt: Ids, *, count: int, draw: Draw, samples: int = 1, seed: int = 0
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """`count` times one token a sample, (samples,), each sample a continuation of `prompt`; never `<unk>`.
+    """`count` times one token a sample, (samples,), each sample a continuation of `prompt`; never `<unk>`."""
+    if count < 0 or samples < 1:
+        raise ConfigError(f"{samples} samples of {count} tokens: give at least one sample and no negative length")
+    if not count:
+        return
+    # Not around the loop: a generator that yields inside the mode would leave its caller in it.
+    with torch.inference_mode():
+        logits, state = read(model, np.concatenate(([START], prompt)), model.initial(1))
+        logits, state = logits.repeat(samples, 1), tuple(s.repeat_interleave(samples, 0) for s in state)
+    yield from continued(model, logits, state, count=count, draw=draw, seed=seed)
+
+
+def continued(
+    model: SequenceModel, logits: torch.Tensor, state: State, *, count: int, draw: Draw, seed: int = 0
+) -> Iterator[npt.NDArray[np.int64]]:
+    """`count` (1 or more) times one token a stream, (B,), after what left these logits (B, V) and this state.
 
     They are drawn in chunks, the first of one token and each twice as long as the one before while that is quick.
     Chunks change no token: the numbers that choose them come from one stream.
     """
-    if count < 0 or samples < 1:
-        raise ConfigError(f"{samples} samples of {count} tokens: give at least one sample and no negative length")
+    samples = len(logits)
     rng = numpy_generator(seed, "samples") if draw.temperature else None
 
     def uniforms(steps: int) -> npt.NDArray[np.float64] | None:
         return rng.random((steps, samples)) if rng else None
 
-    if not count:
-        return
-    # Not around the loop: a generator that yields inside the mode would leave its caller in it.
     with torch.inference_mode():
-        logits, state = _read(model, prompt, samples)
         write = model.writer(draw, samples) or _by_steps(model, draw)
     numbers = uniforms(1)
     tokens = draw(_scores(logits, model.task), None if numbers is None else numbers[0])
@@ -84,13 +94,12 @@ def _scores(logits: torch.Tensor, task: Text) -> npt.NDArray[np.float32]:
     return scores
 
 
-def _read(model: SequenceModel, prompt: Ids, samples: int) -> tuple[torch.Tensor, State]:
-    """The logits after the prompt and the state there, one row a sample (the warm-up of S50)."""
-    state = model.initial(1)
-    inputs = torch.from_numpy(np.concatenate(([START], prompt)).astype(np.int64))[None].to(state[0].device)
+def read(model: SequenceModel, tokens: npt.NDArray[np.integer], state: State) -> tuple[torch.Tensor, State]:
+    """The logits (1, V) after tokens (N,), of which there is one at least, and the state there (the warm-up of S50)."""
+    inputs = torch.from_numpy(tokens.astype(np.int64))[None].to(state[0].device)
     for chunk in inputs.split(max(1, min(PROMPT_CHUNK, LOGITS_AT_ONCE // model.task.size)), 1):
         logits, state = model(chunk, state)
-    return logits[:, -1].repeat(samples, 1), tuple(s.repeat_interleave(samples, 0) for s in state)
+    return logits[:, -1], state
 
 
 def encode_prompt(task: Text, prompt: str) -> Ids:

@@ -13,6 +13,7 @@ from elman.cli import (
     forecast,
     generate,
     reproduce,
+    rollout,
     stats,
     train,
 )
@@ -44,6 +45,7 @@ for _module in (
     compare,
     evaluate,
     generate,
+    rollout,
     forecast,
     reproduce,
     data,
