@@ -12,7 +12,10 @@ from elman.errors import ConfigError
 from elman.names import no_such
 from elman.reproduce.base import Experiment
 
-ORDER: Final[tuple[str, ...]] = ("lecture", "notes", "recipe", "textbook", "clipping", "schedule", "overfitting")
+ORDER: Final[tuple[str, ...]] = (
+    "lecture", "notes", "recipe", "textbook", "clipping", "schedule", "overfitting",
+    "corpus", "smoothing", "markov", "reverse", "sine",
+)  # fmt: skip
 """The experiments, in the order in which a reader would take them."""
 ALL: Final = "all"
 
