@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 DEMO_MINUTES ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint types sanitize acceptance bench clean
+.PHONY: demo test lint types sanitize acceptance bench notebooks clean
 
 demo: $(STAMP)  ## train on the embedded text for a minute; ends with the table and a continuation
 	$(BIN)/elman train python-docs --minutes $(DEMO_MINUTES) $(if $(DEMO_RUN),--run $(DEMO_RUN))
@@ -37,6 +37,9 @@ bench: $(STAMP)  ## speed against plain PyTorch, interleaved; writes benchmarks/
 	$(BIN)/python benchmarks/counting.py
 	$(BIN)/python benchmarks/reading.py > benchmarks/results/reading.json
 	$(BIN)/python benchmarks/tables.py
+
+notebooks: $(STAMP)  ## examples/notebooks/*.py as files that Jupyter opens
+	$(BIN)/jupytext --to ipynb examples/notebooks/*.py
 
 $(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
