@@ -85,6 +85,7 @@ def test_the_token_columns_lie_together_in_memory():
         {"cell": "lstm", "hidden": [3, 5], "dropout": 0.2, "learn_initial": True},
         {"cell": "gru", "hidden": [3], "embedding": 2, "input_dropout": 0.2, "recurrent_dropout": 0.4},
         {"cell": "gru", "hidden": 4, "layers": 2, "embedding": 4, "tied": True, "init": "torch"},
+        {"hidden": 4, "layers": 2, "embedding": 4, "layer_norm": True, "residual": True, "mogrifier": 3},
     ],
 )
 def test_the_settings_build_the_same_model_again(settings):

@@ -4,11 +4,13 @@ import itertools
 import json
 import os
 import random
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+import elman
 from elman import run
 from elman.config import Config
 from elman.errors import ConfigError, DataError, DivergedError, ModelError
@@ -117,6 +119,21 @@ def test_stop_and_resume_changes_no_bit(tmp_path, source, cell, batching, optimi
     assert resumed.notes == []
     go(resumed)
     assert straight.training.step == 23
+    assert_same(outcome(resumed), outcome(straight))
+
+
+def test_a_model_of_the_library_resumes_with_its_parts(tmp_path, source, monkeypatch):
+    """What no flag asks for is in the checkpoint all the same."""
+    parts = {"layer_norm": True, "residual": True, "mogrifier": 3}
+    made = partial(elman.Recurrent, hidden=6, layers=2, embedding=6, dropout=0.3, **parts)
+    monkeypatch.setattr(run, "network", lambda task, _, *, seed: made(task, seed=seed))
+    straight = run.begin(tmp_path / "straight", config(source))
+    go(straight)
+    go(run.begin(tmp_path / "broken", config(source)), 8)
+    monkeypatch.undo()
+    resumed = run.resume(tmp_path / "broken", {})
+    go(resumed)
+    assert resumed.model.settings() | parts == straight.model.settings()
     assert_same(outcome(resumed), outcome(straight))
 
 

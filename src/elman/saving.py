@@ -57,6 +57,9 @@ class RecurrentFacts:
     recurrent_dropout: float = Field(default=0.0, ge=0, lt=1)
     tied: bool
     learn_initial: bool
+    layer_norm: bool = False
+    residual: bool = False
+    mogrifier: int = Field(default=0, ge=0)
     init: str
 
     def restored(self, saved: Saved, task: Text, engine: str) -> SequenceModel:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from elman.cells import CELLS, State
 from elman.engines import choose
 from elman.forecasters.base import Stateful
-from elman.models.recurrent import Layer
+from elman.models.layer import Layer
 from elman.rng import torch_generator
 
 

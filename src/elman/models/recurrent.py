@@ -7,13 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from elman.cells import CELLS, Cell, State
+from elman.cells import CELLS, State
 from elman.data.batches import Rows
 from elman.drawing import Draw
-from elman.engines import Engine, Stack, Weights, Write, choose
+from elman.engines import ENGINES, Engine, Stack, Write, choose
 from elman.errors import ConfigError
 from elman.models.base import Network, Step, silenced
 from elman.models.initial import INITS
+from elman.models.layer import MOST_ROUNDS, Layer
 from elman.names import no_such
 from elman.rng import torch_generator
 from elman.task import Text
@@ -39,28 +40,14 @@ def pick(rows: Tensor, *, one: bool) -> Map:
     return lambda at: rows.narrow(0, int(at), 1)
 
 
-class Layer(nn.Module):
-    """The parameters of one layer: W_x, W_h, b_x, b_h in PyTorch's shapes and order, and its initial state."""
-
-    def __init__(self, cell: type[Cell], inputs: int, hidden: int, *, tokens: bool, learn_initial: bool) -> None:
-        super().__init__()
-        rows = len(cell.gates) * hidden
-        W_x = torch.zeros(inputs, rows).t() if tokens else torch.zeros(rows, inputs)
-        self.W_x, self.W_h = nn.Parameter(W_x), nn.Parameter(torch.zeros(rows, hidden))
-        self.b_x, self.b_h = nn.Parameter(torch.zeros(rows)), nn.Parameter(torch.zeros(rows))
-        self.start = nn.Parameter(torch.zeros(len(cell.states), hidden), requires_grad=learn_initial)
-
-    def weights(self) -> Weights:
-        """What an engine needs."""
-        return Weights(self.W_x, self.W_h, self.b_x, self.b_h)
-
-
 class Recurrent(Network):
     """A stack of recurrent layers that predicts the next token.
 
         x_t       = one-hot(token_t), or E[token_t] with an embedding
         state_l,t = cell(W_x x + b_x, W_h h + b_h, state_l,t-1)     layer l reads the output of layer l-1
-        logits_t  = W_q h_L,t + b_q
+        logits_t  = W_q y_L,t + b_q
+
+    y_l,t, the output of a layer, is its h_l,t; LN(h_l,t) with `layer_norm`; and y_l-1,t more with `residual`.
 
     Args:
         task: the symbols to read and predict.
@@ -75,6 +62,11 @@ class Recurrent(Network):
         recurrent_dropout: the share of every W_h, for the whole of a window (weight-drop; Merity et al. 2018).
         tied: the output map is the embedding (Press and Wolf 2017); the last layer must be as wide as it.
         learn_initial: the initial state is a parameter rather than zeros.
+        layer_norm: outputs have mean 0 and variance 1 over the units of a layer, before a learnt gain and bias (Ba et
+            al. 2016); the state that goes on to the next step is left as it is.
+        residual: a layer as wide as what it reads adds its output to that (He et al. 2016); not to one-hot inputs.
+        mogrifier: rounds in which input and state gate each other before every step (`elman.models.layer`), 5 in the
+            source; 0 does without. It takes an embedding, and the engine `loop`.
         engine: the name of an engine, or "auto" for the fastest.
         init: how the weights start, see `elman.models.initial`.
         seed: of the initial weights; None leaves them zero, to be loaded.
@@ -106,21 +98,34 @@ class Recurrent(Network):
         recurrent_dropout: float = 0.0,
         tied: bool = False,
         learn_initial: bool = False,
+        layer_norm: bool = False,
+        residual: bool = False,
+        mogrifier: int = 0,
         engine: str = "auto",
         init: str = "elman",
         seed: int | None = 0,
     ) -> None:
         super().__init__()
         widths = [hidden] * layers if isinstance(hidden, int) else list(hidden)
-        _check(task.size, cell, widths, embedding, tied=tied, init=init)
+        _check(task.size, cell, widths, embedding, mogrifier, tied=tied, init=init)
         _check_dropout(embedding, dropout=dropout, input_dropout=input_dropout, recurrent_dropout=recurrent_dropout)
         self.task, self.cell, self.widths = task, CELLS[cell], widths
         self.dropout, self.input_dropout, self.recurrent_dropout = dropout, input_dropout, recurrent_dropout
         self.tied, self.init, self.asked = tied, init, engine
+        self.layer_norm, self.residual, self.mogrifier = layer_norm, residual, mogrifier
         self.embed = nn.Parameter(torch.zeros(task.size, embedding)) if embedding else None
         inputs = [embedding or task.size, *widths[:-1]]
         self.layers = nn.ModuleList(
-            Layer(self.cell, i, h, tokens=not embedding and n == 0, learn_initial=learn_initial)
+            Layer(
+                self.cell,
+                i,
+                h,
+                tokens=not embedding and n == 0,
+                learn_initial=learn_initial,
+                layer_norm=layer_norm,
+                residual=residual,
+                mogrifier=mogrifier,
+            )
             for n, (i, h) in enumerate(zip(inputs, widths, strict=True))
         )
         self.W_q = None if tied else nn.Parameter(torch.zeros(task.size, widths[-1]))
@@ -135,7 +140,17 @@ class Recurrent(Network):
 
     @property
     def engine(self) -> type[Engine]:
-        """The engine in use, given where the weights are now."""
+        """The engine in use, given where the weights are now.
+
+        Raises:
+            ConfigError: there is no such engine, or it cannot run this.
+        """
+        if self.mogrifier and self.asked not in ("auto", "loop"):
+            raise ConfigError(
+                f"engine {self.asked!r} cannot run a mogrifier, whose input waits for its state: use loop"
+            )
+        if self.mogrifier:
+            return ENGINES["loop"]
         one_hot = 0 if self.embed is not None else self.task.size
         return choose(self.asked, self.cell, self.b_q.device, self.b_q.dtype, one_hot=one_hot, hidden=self.widths[0])
 
@@ -198,8 +213,9 @@ class Recurrent(Network):
             weights = layer.weights()
             if noise:
                 weights = weights._replace(W_h=silenced(weights.W_h, self.recurrent_dropout, noise))
-            x, ended = engine.run(self.cell, x, state[depth * n : (depth + 1) * n], weights)
-            x, after = self.drop(x, noise), after + ended
+            h, ended = layer.run(engine, self.cell, x, state[depth * n : (depth + 1) * n], weights)
+            y = self.drop(layer.normed(h.transpose(0, 1)).transpose(0, 1), noise)
+            x, after = x + y if layer.adds else y, after + ended
         return x.transpose(0, 1), after
 
     def stepper(self) -> Step:
@@ -216,32 +232,31 @@ class Recurrent(Network):
     def _stepper(self, *, one: bool) -> Step:
         """The step of a single row on the CPU, or of any number anywhere."""
         n, cell_step = len(self.cell.states), self.cell.step
-        first = self.stack[0]
-        if self.embed is None:
-            asked_first = pick((first.W_x.t() + first.b_x).contiguous(), one=one)
-        else:
-            row, ask_first = pick(self.embed, one=one), affine(first.W_x, first.b_x, one=one)
-
-            def asked_first(tokens: Tensor) -> Tensor:
-                return ask_first(row(tokens))
-
-        asks = [asked_first, *(affine(layer.W_x, layer.b_x, one=one) for layer in self.stack[1:])]
+        asks = [affine(layer.W_x, layer.b_x, one=one) for layer in self.stack]
         pasts = [affine(layer.W_h, layer.b_h, one=one) for layer in self.stack]
         head = affine(self.head, self.b_q, one=one)
+        row = None if self.embed is None else pick(self.embed, one=one)
+        if row is None:
+            first = self.stack[0]
+            asks[0] = pick((first.W_x.t() + first.b_x).contiguous(), one=one)
 
         def one_step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
-            x = tokens
+            x = tokens if row is None else row(tokens)
             after: State = ()
-            for depth, (ask, past) in enumerate(zip(asks, pasts, strict=True)):
+            for depth, (layer, ask, past) in enumerate(zip(self.stack, asks, pasts, strict=True)):
                 old = state[depth * n : (depth + 1) * n]
-                new = cell_step(ask(x), past(old[0]), *old)
-                x, after = new[0], after + new
+                read, h = (x, old[0]) if layer.mogrifier is None else layer.mogrifier(x, old[0])
+                new = cell_step(ask(read), past(h), *old)
+                y = layer.normed(new[0])
+                x, after = x + y if layer.adds else y, after + new
             return head(x), after
 
         return one_step
 
     def writer(self, draw: Draw, streams: int) -> Write | None:
-        """The engine's, of the weights as they are now; equal to the steps, but for rounding."""
+        """The engine's, of the weights as they are now; equal to the steps, but for rounding. It knows no parts."""
+        if self.layer_norm or self.residual or self.mogrifier:
+            return None
         stack = Stack(self.embed, [layer.weights() for layer in self.stack], self.head, self.b_q)
         return self.engine.writer(self.cell, stack, draw, streams=streams, unknown=self.task.vocab.unknown)
 
@@ -256,13 +271,16 @@ class Recurrent(Network):
             "recurrent_dropout": self.recurrent_dropout,
             "tied": self.tied,
             "learn_initial": bool(self.stack[0].start.requires_grad),
+            "layer_norm": self.layer_norm,
+            "residual": self.residual,
+            "mogrifier": self.mogrifier,
             "init": self.init,
         }
 
     def operations(self) -> int:
-        """Of every W_h, of the W_x whose input is no look-up, and of the output."""
+        """Of every W_h, of the W_x whose input is no look-up, of mogrifiers, and of the output."""
         looked_up = self.stack[0].W_x.numel() if self.embed is None else 0
-        return sum(layer.W_x.numel() + layer.W_h.numel() for layer in self.stack) - looked_up + self.head.numel()
+        return sum(layer.operations() for layer in self.stack) - looked_up + self.head.numel()
 
 
 def _check_dropout(embedding: int, **shares: float) -> None:
@@ -273,7 +291,7 @@ def _check_dropout(embedding: int, **shares: float) -> None:
         raise ConfigError("input_dropout silences numbers of an embedding: give embedding a width, or leave it out")
 
 
-def _check(size: int, cell: str, widths: list[int], embedding: int, *, tied: bool, init: str) -> None:
+def _check(size: int, cell: str, widths: list[int], embedding: int, mogrifier: int, *, tied: bool, init: str) -> None:
     if cell not in CELLS:
         raise ConfigError(no_such("cell", cell, sorted(CELLS)))
     if init not in INITS:
@@ -284,8 +302,13 @@ def _check(size: int, cell: str, widths: list[int], embedding: int, *, tied: boo
         raise ConfigError(
             f"a tied output needs an embedding as wide as the last layer: {embedding} is not {widths[-1]}"
         )
+    if not 0 <= mogrifier <= MOST_ROUNDS or (mogrifier and not embedding):
+        raise ConfigError(
+            f"mogrifier {mogrifier} with embedding {embedding}: give 0 to {MOST_ROUNDS} rounds, and inputs to gate"
+        )
     gates = len(CELLS[cell].gates)
     inputs = [embedding or size, *widths[:-1]]
-    count = size * (embedding + widths[-1]) + sum(gates * h * (i + h) for i, h in zip(inputs, widths, strict=True))
+    pairs = list(zip(inputs, widths, strict=True))
+    count = size * (embedding + widths[-1]) + sum(gates * h * (i + h) + mogrifier * h * i for i, h in pairs)
     if count > 2**31:
         raise ConfigError(f"{count:,} parameters are more than elman trains (2^31): lower hidden, layers or embedding")
