@@ -28,9 +28,10 @@ def curve(
     """`elman.train`, followed; where training diverges, the curve ends with infinity."""
     found: Curve = {name: [] for name in ("epochs", "train", "held_out_epochs", "held_out", "norms", "cpu")}
     found["diverged"] = None
-    began, norm = time.process_time(), 0.0
+    steps = elman.train(model, text, held_out, settings, **overrides)
+    began, norm = time.process_time(), 0.0  # what is loaded for the first training of a process is not its cost
     try:
-        for progress in elman.train(model, text, held_out, settings, **overrides):
+        for progress in steps:
             norm = max(norm, progress.gradient_norm)
             if progress.epoch_ended:
                 found["epochs"].append(round(progress.epoch))

@@ -163,7 +163,7 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--card); b
   border-radius: 6px; padding: .6rem .8rem; margin: .25rem 0 1rem; font-size: .9rem; }
 code { overflow-wrap: anywhere; }
 @media (max-width: 40rem) { th, td { padding: .35rem .4rem; } tbody th { min-width: 8rem; }
-  table { font-size: .85rem; } }
+  table { font-size: .85rem; } .number { white-space: normal; } }
 .quick { border-left: 4px solid var(--bad); padding-left: .8rem; }
 """
 
