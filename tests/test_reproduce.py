@@ -353,11 +353,11 @@ def test_without_matplotlib_there_is_a_report_and_it_is_told(tmp_path, monkeypat
 
 
 def test_points_of_curves_worked_by_hand():
-    found = {"epochs": [1, 2, 3, 4, 5], "train": [9.0, 4.0, 5.0, 2.0, 3.5], "cpu": [1.0, 2.0, 3.0, 4.0, 5.0]}
+    found = {"epochs": [1, 2, 3, 4, 5], "train": [9.0, 4.0, 7.0, 2.0, 3.5], "cpu": [1.0, 2.0, 3.0, 4.0, 5.0]}
     assert [curves.at(found, e) for e in (1, 4, 5, 9)] == [9.0, 2.0, 3.5, 3.5]
     assert [curves.until(found, level) for level in (9.0, 4.5, 2.0, 1.0)] == [1, 2, 4, math.inf]
     assert curves.until(found, 2.0, "cpu") == 4.0
-    assert curves.steepness([found], 3, shift=1) == 3.0
+    assert curves.steepness([found], 3, shift=1) == 5.0
     assert schedule.rise(found) == 1.5  # after epoch 3 the lowest so far is 2.0
     assert mean_exp([0.0, math.log(3)]) == pytest.approx(2.0)
 

@@ -153,6 +153,6 @@ EXPERIMENT = Experiment(
     name="lecture",
     title="random windows and sequential partitions: 1.37 and 1.17, and what they are worth",
     source="the lecture's notebook and transcript",
-    minutes=11,
+    minutes=10,
     run=run,
 )
