@@ -67,6 +67,23 @@ def test_a_rollout_is_the_continuation_of_the_true_prefix(make, temperature):
     assert starts == sorted(set(starts))
 
 
+@pytest.mark.parametrize("make", [tiny, copier, ngram])
+def test_a_prompt_is_all_that_is_read(make):
+    model, prompt = make(), 20
+    found = rollouts(model, np.concatenate((TEXT, TEXT)), length=N, places=20, prompt=prompt, seed=2)
+    same = rollouts(model, np.concatenate((TEXT, TEXT)), length=N, places=20, seed=2)
+    assert found.before.tolist() == same.before.tolist()
+    text = [*TEXT.tolist(), *TEXT.tolist()]
+    for i in range(20):
+        (at,) = (s for s in range(128, 174) if text[s - CONTEXT : s] == found.before[i].tolist())
+        known = text[at - prompt : at]
+        for _ in range(N):
+            with torch.no_grad():
+                logits, _ = model(torch.tensor([known]), model.initial(1))
+            known.append(int(logits[0, -1, 1:].argmax()) + 1)
+        assert found.written[i].tolist() == known[prompt:]
+
+
 def test_the_places_are_those_of_the_seed_whatever_the_model():
     long = np.tile(TEXT, 3)
     kept = [rollouts(m, long, length=5, places=3, seed=s).before.tolist() for m in (tiny(), ngram()) for s in (0, 1)]
@@ -82,6 +99,9 @@ def test_the_places_are_those_of_the_seed_whatever_the_model():
         (ConfigError, "0 roll-outs of 7 tokens", {"places": 0}),
         (ConfigError, "of 0 tokens", {"length": 0}),
         (ConfigError, "temperature", {"temperature": -1.0}),
+        (ConfigError, "a prompt of 129 tokens", {"prompt": 129}),
+        (ConfigError, "a prompt of 0 tokens", {"prompt": 0}),
+        (DataError, "too few for roll-outs of 60 after 31", {"prompt": 31, "length": 60}),
     ],
 )
 def test_what_cannot_be_rolled_out_is_refused(error, said, settings):

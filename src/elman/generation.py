@@ -33,7 +33,7 @@ def draw_tokens(
         return
     # Not around the loop: a generator that yields inside the mode would leave its caller in it.
     with torch.inference_mode():
-        logits, state = read(model, np.concatenate(([START], prompt)), model.initial(1))
+        logits, state = read(model, np.concatenate(([START], prompt))[None], model.initial(1))
         logits, state = logits.repeat(samples, 1), tuple(s.repeat_interleave(samples, 0) for s in state)
     yield from continued(model, logits, state, count=count, draw=draw, seed=seed)
 
@@ -95,10 +95,11 @@ def _scores(logits: torch.Tensor, task: Text) -> npt.NDArray[np.float32]:
 
 
 def read(model: SequenceModel, tokens: npt.NDArray[np.integer], state: State) -> tuple[torch.Tensor, State]:
-    """The logits (1, V) after tokens (N,), of which there is one at least, and the state there (the warm-up of S50)."""
-    inputs = torch.from_numpy(tokens.astype(np.int64))[None].to(state[0].device)
-    for chunk in inputs.split(max(1, min(PROMPT_CHUNK, LOGITS_AT_ONCE // model.task.size)), 1):
-        logits, state = model(chunk, state)
+    """The logits (B, V) after tokens (B, N), N at least 1, and the state there (the warm-up of S50)."""
+    inputs = torch.from_numpy(tokens.astype(np.int64)).to(state[0].device)
+    for chunk in inputs.split(max(1, min(PROMPT_CHUNK, LOGITS_AT_ONCE // (len(inputs) * model.task.size))), 1):
+        with torch.inference_mode():
+            logits, state = model(chunk, state)
     return logits[:, -1], state
 
 

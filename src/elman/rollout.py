@@ -83,9 +83,16 @@ class Rollouts:
 
 
 def rollouts(
-    model: SequenceModel, ids: Ids, *, length: int = 200, places: int = 200, temperature: float = 0.0, seed: int = 0
+    model: SequenceModel,
+    ids: Ids,
+    *,
+    length: int = 200,
+    places: int = 200,
+    temperature: float = 0.0,
+    prompt: int | None = None,
+    seed: int = 0,
 ) -> Rollouts:
-    """Continue a text at random places, each after all that stands before it was read with one state carried.
+    """Continue a text at random places.
 
     Args:
         model: what continues; it is not changed.
@@ -93,36 +100,43 @@ def rollouts(
         length: N, tokens of every roll-out.
         places: S, how many; fewer where the text has fewer.
         temperature: 0 takes the most probable token each time.
+        prompt: read so many tokens before each place, 128 at most, from a fresh state (S54); None reads all that stands
+            before it, one state carried.
         seed: of the places, which are the same for every model and temperature, and of the draws.
 
     Raises:
-        ConfigError: no length, or no places.
+        ConfigError: no length, no places, or no such prompt.
         DataError: a text shorter than 16 tokens and a roll-out.
     """
     if length < 1 or places < 1:
         raise ConfigError(f"{places} roll-outs of {length} tokens: give at least one of each")
-    if len(ids) < CONTEXT + length:
+    if prompt is not None and not 1 <= prompt <= WARM:
+        raise ConfigError(f"a prompt of {prompt} tokens: read 1 to {WARM}, or all that stands before")
+    least = max(CONTEXT, prompt or 0)
+    if len(ids) < least + length:
         raise DataError(
-            f"the text has {len(ids):,} tokens, too few for roll-outs of {length} after {CONTEXT}: "
+            f"the text has {len(ids):,} tokens, too few for roll-outs of {length} after {least}: "
             "lower the length, or give more text"
         )
     text, last = ids.astype(np.int64), len(ids) - length
-    candidates = np.arange(max(CONTEXT, min(WARM, last)), last + 1)
+    candidates = np.arange(max(least, min(WARM, last)), last + 1)
     starts = numpy_generator(seed, "places").choice(candidates, min(places, len(candidates)), replace=False)
     starts.sort()
-    logits, state = _read_up_to(model, text, starts)
+    if prompt is None:
+        logits, state = _read_up_to(model, text, starts)
+    else:
+        logits, state = read(model, _windows(text, starts - prompt, prompt), model.initial(len(starts)))
     drawn = continued(model, logits, state, count=length, draw=Draw(temperature), seed=seed)
     written = np.stack(list(drawn), 1)
     return Rollouts(_windows(text, starts - CONTEXT, CONTEXT), _windows(text, starts, length), written)
 
 
-@torch.inference_mode()
 def _read_up_to(model: SequenceModel, text: Tokens, starts: Tokens) -> tuple[torch.Tensor, State]:
     """Logits for the tokens at `starts`, (S, V), and the states there, (S, ...)."""
     inputs, edges = np.concatenate(([START], text)), np.concatenate(([0], starts + 1))
     state, found = model.initial(1), []
     for a, b in pairwise(edges):
-        logits, state = read(model, inputs[a:b], state)
+        logits, state = read(model, inputs[None, a:b], state)
         found.append((logits, state))
     return torch.cat([each for each, _ in found]), tuple(torch.cat(s) for s in zip(*(s for _, s in found), strict=True))
 
