@@ -14,7 +14,7 @@ from elman.reproduce.base import Experiment
 
 ORDER: Final[tuple[str, ...]] = (
     "lecture", "notes", "recipe", "textbook", "clipping", "schedule", "overfitting",
-    "corpus", "smoothing", "markov", "reverse", "sine", "counting",
+    "corpus", "smoothing", "markov", "reverse", "sine", "counting", "fooling",
 )  # fmt: skip
 """The experiments, in the order in which a reader would take them."""
 ALL: Final = "all"
