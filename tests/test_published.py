@@ -12,7 +12,7 @@ from elman.data.sources.time_machine import FILE, data_home
 from elman.environment import environment
 from elman.evaluation import evaluate
 from elman.models.recurrent import Recurrent
-from elman.reproduce import counting, experiment
+from elman.reproduce import ORDER, counting, experiment
 from elman.reproduce.kept import Bench
 from elman.task import Text
 from elman.training import train
@@ -27,7 +27,13 @@ COMPARISON = (
 )  # fmt: skip
 SEEDS = (0, 1)
 KEPT = {"agrees", "better", "not published"}
-DISPUTED = {"lecture": "scored alike", "schedule": "cosine rate: late rise"}
+DISPUTED = {
+    "lecture": ("scored alike",),
+    "schedule": ("cosine rate: late rise",),
+    "corpus": ("pairs of characters",),
+    "reverse": ("-gram, bits", "laplace"),
+    "sine": ("that of the last value",),
+}
 """Claims of a source that do not hold by one protocol, or that a remedy is to break."""
 
 
@@ -49,17 +55,17 @@ def needs_the_book():
         pytest.skip("needs The Time Machine: run `elman data time-machine` once, or set ELMAN_DATA_HOME")
 
 
-@pytest.mark.parametrize("name", ["lecture", "notes", "recipe", "textbook", "clipping", "schedule"])
+@pytest.mark.parametrize("name", [name for name in ORDER if name != "overfitting"])
 def test_an_experiment_finds_what_was_published(name, tmp_path):
     """By the tolerances of the experiment itself; what its source claims and what is wrong stays wrong."""
     needs_the_book()
     with Bench(tmp_path, say=print) as lab:
         result = experiment(name).run(lab)
-    disputed = DISPUTED.get(name, "nothing of the kind")
     found = {f.what: (f.verdict, f.measured, f.published) for f in result.figures}
     print(found)
-    assert not {what: f for what, f in found.items() if f[0] not in KEPT and disputed not in what}
-    assert all(f[0] == "differs" for what, f in found.items() if disputed in what)
+    disputed = {what for what in found if any(part in what for part in DISPUTED.get(name, ()))}
+    assert not {what: f for what, f in found.items() if f[0] not in KEPT and what not in disputed}
+    assert all(found[what][0] == "differs" for what in disputed)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
