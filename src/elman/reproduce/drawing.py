@@ -36,8 +36,8 @@ def drawn(chart: Chart) -> bytes:
             axes.plot(*zip(*points, strict=True), style, color=colour, label=line.label, linewidth=1.8, markersize=4)
     for name, value in chart.bounds.items():
         axes.axhline(value, color=GREY, linestyle=":", linewidth=1)
-        at = (0.99, value)
-        axes.annotate(name, at, xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8, color=GREY)
+        at = (0.01, value)
+        axes.annotate(name, at, xycoords=("axes fraction", "data"), ha="left", va="bottom", fontsize=8, color=GREY)
     if "x" in chart.log:
         axes.set_xscale("log")
     if "y" in chart.log:
