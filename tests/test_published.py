@@ -29,7 +29,6 @@ SEEDS = (0, 1)
 KEPT = {"agrees", "better", "not published"}
 DISPUTED = {
     "lecture": ("scored alike",),
-    "schedule": ("cosine rate: late rise",),
     "corpus": ("pairs of characters",),
     "reverse": ("-gram, bits", "laplace"),
     "sine": ("that of the last value",),
