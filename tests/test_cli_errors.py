@@ -216,7 +216,7 @@ def test_a_variable_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("call", "code", "words"),
     [
-        ("frobnicate", 2, ("frobnicate", "train, compare, evaluate, generate, forecast, data, stats")),
+        ("frobnicate", 2, ("frobnicate", "train, compare, evaluate, generate, rollout, forecast, reproduce")),
         ("evaluate", 2, ("requires an argument",)),
         ("evaluate r --limit -5", 2, ("--limit", ">= 1")),
         ("evaluate r --limit 0", 2, ("--limit", ">= 1")),

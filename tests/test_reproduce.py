@@ -64,6 +64,8 @@ def test_the_verdict_follows_from_the_figures(facts, verdict):
 def test_figures_as_they_are_written():
     figure = Figure(what="x", published=1.17, measured=(1.12, 1.16, 1.13), tolerance=0.1, form=".2f")
     assert (page.published(figure), page.measured(figure)) == ("1.17 ± 0.1", "1.13 (1.12..1.16)")
+    share = Figure(what="x", published=0.807, measured=(0.836,), tolerance=0.05, form=".1%")
+    assert (page.published(share), page.measured(share)) == ("80.7% ± 5%", "83.6%")
     claim = Figure(what="x", published=1.0, measured=(0.8,), claim="at most", tolerance=0.1, form=".1f")
     assert (page.published(claim), page.measured(claim)) == ("at most 1.0", "0.8")
     never = Figure(what="x", published=500, measured=(31, math.inf, 30), infinite="never", form=".0f")

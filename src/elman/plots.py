@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from elman.zipf import Frequencies
 
 TRAIN, HELD_OUT, BOUND = "#2a6fb0", "#c8452f", "#777777"
-LENGTHS = (TRAIN, HELD_OUT, "#2f8f5b", "#8457a8", "#b8860b")
+LENGTHS = (TRAIN, HELD_OUT, "#2f8f5b", "#8457a8", "#b8860b", "#444444")
 POINTS = 2000  # of a curve: more would lie on each other
 COLOURS = {"network": TRAIN, "counts": HELD_OUT, "bound": BOUND, "compressor": "#5a8f3c"}
 
@@ -113,7 +113,7 @@ def nice_ticks(axes: "Axes", which: Literal["x", "y"] = "y") -> None:
     if axis.get_scale() != "log":
         return
     low, high = axis.get_view_interval()
-    fine = (1, 1.5, 2, 3, 4, 5, 7) if high < 20 * low else (1, 2, 5)
+    fine = (1, 1.5, 2, 3, 4, 5, 7) if high < 20 * low else (1, 2, 5) if high < 5000 * low else (1,)
     axis.set_major_locator(LogLocator(subs=fine))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())

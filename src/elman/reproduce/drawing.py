@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 GREY = "#777777"
 WIDTH, HEIGHT = 5.6, 4.0  # inches: small, so that letters are large where a telephone shows it
+FEW = 6  # lines whose names find room among them
 STYLES = {"line": "-", "dashed": "--", "points": "o"}
 
 
@@ -22,12 +23,14 @@ def drawn(chart: Chart) -> bytes:
         ConfigError: matplotlib is not installed.
     """
     figure = new_figure(HEIGHT)
-    figure.set_size_inches(WIDTH, HEIGHT)
+    many = len(chart.lines) > FEW
+    paired = [line.style for line in chart.lines] == ["line", "dashed"] * (len(chart.lines) // 2)
+    figure.set_size_inches(WIDTH, HEIGHT + many)
     figure.set_dpi(200)
     axes = figure.subplots()
     bars = [line for line in chart.lines if line.style == "bars"]
     for i, line in enumerate(chart.lines):
-        colour = LENGTHS[i % len(LENGTHS)]
+        colour = LENGTHS[(i // 2 if paired else i) % len(LENGTHS)]
         if line.style == "bars":
             _bars(axes, line, colour, bars.index(line), len(bars))
         else:
@@ -48,7 +51,10 @@ def drawn(chart: Chart) -> bytes:
     axes.set_ylabel(chart.y)
     axes.spines[["top", "right"]].set_visible(False)
     if len(chart.lines) > 1 or chart.lines[0].label:
-        axes.legend(frameon=False, fontsize=8)
+        if many:
+            axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.14), ncols=2)
+        else:
+            axes.legend(frameon=False, fontsize=8)
     picture = io.BytesIO()
     save_figure(figure, axes, "", picture)
     return picture.getvalue()
@@ -61,4 +67,7 @@ def _bars(axes: "Axes", line: Line, colour: str, place: int, of: int) -> None:
     left = [x + width * (place - (of - 1) / 2) for x in at]
     axes.bar(left, list(line.y), width, color=colour, label=line.label)
     if line.x and isinstance(line.x[0], str):
-        axes.set_xticks(at, [str(x) for x in line.x], fontsize=8, rotation=20 if len(at) > 4 else 0)
+        axes.set_xticks(at, [str(x) for x in line.x], fontsize=8)
+        if len(at) > 4:
+            for name in axes.get_xticklabels():
+                name.set(rotation=35, ha="right", rotation_mode="anchor")

@@ -59,7 +59,11 @@ def run(lab: Lab) -> Result:
                 form=".1e",
             ),
             *(
-                Figure(what=f"{n}-gram, bits about the letter {k} steps ahead", measured=(found[n]["bits"][k - 1],))
+                Figure(
+                    what=f"{n}-gram, bits about the letter {k} steps ahead",
+                    measured=(found[n]["bits"][k - 1],),
+                    headline=n == max(ORDERS) and k in (1, 4),
+                )
                 for n in ORDERS
                 for k in (1, 2, 4, 8)
             ),

@@ -64,7 +64,8 @@ def published(figure: Figure) -> str:
     if math.isinf(figure.published):
         return figure.infinite
     claim = "" if figure.claim == "equals" else f"{figure.claim} "
-    within = f" ± {figure.tolerance:.2g}" if figure.tolerance and figure.claim == "equals" else ""
+    tolerance = f"{100 * figure.tolerance:.2g}%" if figure.form.endswith("%") else f"{figure.tolerance:.2g}"
+    within = f" ± {tolerance}" if figure.tolerance and figure.claim == "equals" else ""
     return f"{claim}{figure.published:{figure.form}}{within}"
 
 
@@ -162,8 +163,8 @@ figure img { display: block; width: 100%; max-width: 44rem; height: auto; backgr
 pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--card); border: 1px solid var(--line);
   border-radius: 6px; padding: .6rem .8rem; margin: .25rem 0 1rem; font-size: .9rem; }
 code { overflow-wrap: anywhere; }
-@media (max-width: 40rem) { th, td { padding: .35rem .4rem; } tbody th { min-width: 8rem; }
-  table { font-size: .85rem; } .number { white-space: normal; } }
+@media (max-width: 40rem) { th, td { padding: .35rem .4rem; } tbody th { min-width: 6.5rem; }
+  table { font-size: .85rem; } .number { white-space: normal; overflow-wrap: anywhere; } }
 .quick { border-left: 4px solid var(--bad); padding-left: .8rem; }
 """
 
