@@ -42,8 +42,9 @@ def command(
     model = load(run, device=device_for(device))
     corpus = corpus_of(run)
     part = beginning(model, _text(run, model.task, corpus, sources), LONGEST)
-    how = {"length": length, "places": places, "temperature": temperature, "seed": seed}
-    figures = report(model, part.ids, corpus.train.ids, **how)  # type: ignore[arg-type]  # one dict
+    figures = report(
+        model, part.ids, corpus.train.ids, length=length, places=places, temperature=temperature, seed=seed
+    )
     figures = {"schema_version": 1, "model": str(run), "text": part.name, **figures}
     if json:
         print(json_module.dumps(figures, ensure_ascii=False))

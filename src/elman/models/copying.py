@@ -7,11 +7,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from elman.cells import State
-from elman.data.batches import Rows
-from elman.drawing import Draw
-from elman.engines import Write
 from elman.errors import ConfigError
-from elman.models.base import Step, one_by_one
+from elman.models.base import Network, Step, one_by_one
 from elman.models.recurrent import Recurrent
 from elman.rng import torch_generator
 from elman.task import Text
@@ -109,25 +106,13 @@ class Copying(Recurrent):
         seen = (place >= 0) & (place < self.copy) & (tokens != self.task.size)[:, None]
         return (F.linear(h, self.W_c, self.b_c) @ states.transpose(1, 2)).masked_fill(~seen, -torch.inf)
 
-    def cost(
-        self,
-        inputs: Tensor,
-        targets: Tensor,
-        state: State,
-        noise: Generator | None = None,
-        rows: Rows | None = None,  # noqa: ARG002 - for what counts
-    ) -> tuple[Tensor, State]:
-        """Nats of the targets (B, T), a scalar, and the state after the last."""
-        logits, after = self(inputs, state, noise)
-        return self.task.nats(logits, targets), after
+    cost = Network.cost  # of the probabilities: no engine adds them up
 
     def stepper(self) -> Step:
         """The same one token at a time."""
         return one_by_one(self)
 
-    def writer(self, draw: Draw, streams: int) -> Write | None:  # noqa: ARG002 - the protocol's
-        """Nothing but the steps: no engine points."""
-        return None
+    writer = Network.writer  # no engine points
 
     def settings(self) -> dict[str, Any]:
         """The arguments that build this model again; the weights follow."""

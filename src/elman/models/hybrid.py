@@ -10,11 +10,9 @@ from torch import Generator, Tensor, nn
 
 from elman.cells import State
 from elman.data.batches import Ids, Rows
-from elman.drawing import Draw
-from elman.engines import Write
 from elman.errors import ConfigError
 from elman.experts import HIGHEST, LARGEST, SHARE, Experts, Folds, Surroundings, stretches
-from elman.models.base import Step, one_by_one, within
+from elman.models.base import Network, Step, one_by_one, within
 from elman.models.recurrent import Recurrent
 from elman.task import Text
 
@@ -149,12 +147,7 @@ class Hybrid(Recurrent):
         """Logits (B, T, V) for the token after each of inputs (B, T), and the state after the last."""
         return self.learning(inputs, state, noise)
 
-    def cost(
-        self, inputs: Tensor, targets: Tensor, state: State, noise: Generator | None = None, rows: Rows | None = None
-    ) -> tuple[Tensor, State]:
-        """Nats of the targets (B, T), and the state after the last; `rows` says where they stand in the text."""
-        logits, after = self.learning(inputs, state, noise, rows)
-        return self.task.nats(logits, targets), after
+    cost = Network.cost  # of the logits: no engine knows the experts
 
     def learning(
         self, inputs: Tensor, state: State, noise: Generator | None = None, rows: Rows | None = None
@@ -188,9 +181,7 @@ class Hybrid(Recurrent):
         """The same one token at a time."""
         return one_by_one(self)
 
-    def writer(self, draw: Draw, streams: int) -> Write | None:  # noqa: ARG002 - the protocol's
-        """Nothing but the steps: the experts are counted in Python."""
-        return None
+    writer = Network.writer  # the experts are counted in Python
 
     def settings(self) -> dict[str, Any]:
         """The arguments that build this model again; the weights and the text follow."""

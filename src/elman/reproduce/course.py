@@ -10,8 +10,6 @@ from torch import Generator, Tensor, nn
 import elman
 from elman.cells import State
 from elman.data.batches import IGNORE, Ids, Rows, gather
-from elman.drawing import Draw
-from elman.engines import Write
 from elman.models.base import Network, Step, one_by_one
 
 
@@ -55,9 +53,7 @@ class Normed(elman.Recurrent):
         """The same one token at a time."""
         return one_by_one(self)
 
-    def writer(self, draw: Draw, streams: int) -> Write | None:  # noqa: ARG002 - the protocol's
-        """Nothing but the steps."""
-        return None
+    writer = Network.writer  # no engine normalises a batch
 
 
 def scored(model: Network, ids: Ids, protocol: str, steps: int) -> tuple[float, float]:
