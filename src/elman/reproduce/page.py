@@ -163,8 +163,8 @@ figure img { display: block; width: 100%; max-width: 44rem; height: auto; backgr
 pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--card); border: 1px solid var(--line);
   border-radius: 6px; padding: .6rem .8rem; margin: .25rem 0 1rem; font-size: .9rem; }
 code { overflow-wrap: anywhere; }
-@media (max-width: 40rem) { th, td { padding: .35rem .4rem; } tbody th { min-width: 6.5rem; }
-  table { font-size: .85rem; } .number { white-space: normal; overflow-wrap: anywhere; } }
+@media (max-width: 40rem) { main { padding: 1rem .75rem 3rem; } th, td { padding: .35rem .3rem; }
+  tbody th { min-width: 6.5rem; } table { font-size: .85rem; } .number, .falls { white-space: normal; } }
 .quick { border-left: 4px solid var(--bad); padding-left: .8rem; }
 """
 
@@ -220,6 +220,7 @@ def _html_row(row: Mapping[str, Any], *, link: str = "", note: bool = True) -> s
     what, published, measured, verdict, remark = (_h(cell) for cell in cells(row))
     first = f'<a href="#{_h(link)}">{_h(link)}</a>: {what}' if link else what
     kind = verdict.split(" ")[0]
+    measured = measured.replace("..", "..<wbr>")  # a range may go on in the next line, a number does not
     return (
         f'<tr><th scope="row">{first}</th><td class="number">{published}</td><td class="number">{measured}</td>'
         f'<td class="{kind}">{verdict}</td>' + (f'<td class="note">{remark}</td>' if note else "") + "</tr>"
