@@ -58,7 +58,7 @@ def test_the_readme_shows_what_was_reproduced(monkeypatch):
     names = [e["name"] for e in found["experiments"]]
     assert names == [name for name in ORDER if name in names]
     assert found["quick"] is False
-    assert found["command"] == "elman reproduce all"
+    assert found["command"] == "elman reproduce all --report report"
     for each in found["experiments"]:
         assert any(row["headline"] for row in each["figures"]), each["name"]
         assert f"| `{each['name']}` |" in text
