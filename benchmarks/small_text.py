@@ -2,6 +2,7 @@
 
     python benchmarks/small_text.py --seeds 3
     python benchmarks/small_text.py --end-of-training --texts letters --ablate hybrid
+    python benchmarks/small_text.py --end-of-training --texts letters --ablate alone
 
 Settings were chosen on the last tenth of the training part. CPU seconds are of the whole process, on one thread:
 counting, training, weights of the mixture and scoring.
@@ -49,7 +50,20 @@ LEVERS: dict[str, Callable[[ModelSettings, TrainSettings], tuple[ModelSettings, 
     "elman": lambda m, t: (replace(m, cell="elman"), replace(t, lr=t.lr / 3)),
 }
 ONE_KIND = {
-    "alone": {"no teacher": lambda m, t: (m, replace(t, teacher=0.0))},
+    "alone": {
+        "no teacher": lambda m, t: (m, replace(t, teacher=0.0)),
+        "and layer normalisation": lambda m, t: (replace(m, layer_norm=True), t),
+        "and two layers, residual, layer normalisation": lambda m, t: (
+            replace(m, layers=2, residual=True, layer_norm=True),
+            t,
+        ),
+        "and a Mogrifier of 2 rounds": lambda m, t: (replace(m, mogrifier=2), t),
+        "and a tied output, embedding as wide": lambda m, t: (replace(m, embedding=m.hidden, tied=True), t),
+        "and token noise 0.02": lambda m, t: (replace(m, token_noise=0.02), t),
+        "and averaged weights (0.999)": lambda m, t: (m, replace(t, average=0.999)),
+        "and windows from 16 to 64": lambda m, t: (m, replace(t, first_window=16)),
+        "and a copy head of 64": lambda m, t: (replace(m, copy=64), t),
+    },
     "hybrid": {
         "experts of 5": lambda m, t: (replace(m, experts=5), t),
         "no experts": lambda m, t: (replace(m, experts=0), t),
@@ -63,7 +77,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--texts", nargs="+", default=["letters", "none"], help="named cleanings")
     parser.add_argument("--end-of-training", action="store_true", help="score the last tenth of the training part")
-    parser.add_argument("--ablate", choices=["alone", "hybrid"], help="each lever off in turn, half as many epochs")
+    parser.add_argument(
+        "--ablate", choices=["alone", "hybrid"], help="each lever off (or on) in turn, half as many epochs"
+    )
     parser.add_argument("--add", action="store_true", help="keep the other texts of the results")
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -86,12 +86,37 @@ def test_forged_facts_are_refused(run, change):
         lambda t: {**t, "carried.0": torch.zeros(3, 4)},
         lambda t: {**t, "carried.0": torch.zeros(())},
         lambda t: {**t, "carried.0": torch.full((4, 4), torch.nan)},
+        lambda t: {**t, "trained.0": torch.zeros(12, 4)},
     ],
 )
 def test_forged_tensors_are_refused(run, change):
     forged(run, "training.safetensors", change)
     with pytest.raises(ModelError):
         resume(run.path, {})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: {name: w for name, w in t.items() if not name.startswith("trained.")},
+        lambda t: {name: w for name, w in t.items() if name != "trained.1"},
+        lambda t: {**t, "trained.99": torch.zeros(1)},
+        lambda t: {**t, "trained.0": torch.zeros(1)},
+        lambda t: {**t, "trained.0": t["trained.0"].double()},
+        lambda t: {**t, "trained.0": torch.full_like(t["trained.0"], torch.inf)},
+    ],
+)
+def test_forged_weights_behind_averaged_ones_are_refused(tmp_path, change):
+    source = tmp_path / "book.txt"
+    source.write_text(TEXT, encoding="utf-8")
+    settings = {"sources": [str(source)], "hidden": 4, "batch": 4, "window": 8, "steps": 4, "average": 0.9}
+    job = begin(tmp_path / "run", Config.resolve(("test", settings)))
+    list(execute(job))
+    forged(job, "training.safetensors", lambda t: t)
+    assert resume(job.path, {}).training.step == 4
+    forged(job, "training.safetensors", change)
+    with pytest.raises(ModelError):
+        resume(job.path, {})
 
 
 def test_only_the_runs_own_records_are_ever_cut(run, tmp_path):

@@ -10,6 +10,7 @@ from test_cells import UNITS, sigmoid
 import elman
 from elman.engines import ENGINES
 from elman.errors import ConfigError
+from elman.models.base import redrawn
 
 Vector = list[float]
 PARTS = {
@@ -154,6 +155,31 @@ def test_what_is_written_comes_of_the_steps(parts, monkeypatch):
     written = "".join(elman.generate(model, "ab", 60, temperature=1))
     monkeypatch.setattr(elman.Recurrent, "writer", lambda *_: None)
     assert written == "".join(elman.generate(model, "ab", 60, temperature=1))
+
+
+@pytest.mark.parametrize("embedding", [0, 5])
+def test_token_noise_changes_what_is_read_and_not_what_is_predicted(embedding):
+    plain, model = (tiny(hidden=6, embedding=embedding, token_noise=share) for share in (0.0, 0.3))
+    tokens = torch.randint(V, (20, 50), generator=torch.Generator().manual_seed(0))
+    read = redrawn(tokens, 0.3, torch.Generator().manual_seed(1))
+    expected = plain.cost(read, tokens, plain.initial(20))
+    torch.testing.assert_close(
+        model.cost(tokens, tokens, model.initial(20), torch.Generator().manual_seed(1)), expected
+    )
+    at_rest = plain.cost(tokens, tokens, plain.initial(20))
+    torch.testing.assert_close(model.cost(tokens, tokens, model.initial(20)), at_rest)
+    assert not torch.isclose(at_rest[0], expected[0], rtol=1e-3)
+    assert model.noisy
+    assert not plain.noisy
+
+
+def test_tokens_are_redrawn_as_often_as_they_occur():
+    tokens = torch.tensor([1] * 6000 + [2] * 3000 + [3] * 1000).view(10, 1000)
+    read = redrawn(tokens, 0.4, torch.Generator().manual_seed(0))
+    for token, share in ((1, 0.6), (2, 0.3), (3, 0.1)):
+        assert (read == token).float().mean() == pytest.approx(share, abs=0.02)
+        kept = (read == token)[tokens == token].float().mean()  # 4 standard deviations of the rarest are 0.06
+        assert kept == pytest.approx(0.6 + 0.4 * share, abs=0.06)
 
 
 def test_dropout_silences_what_is_normed_and_not_what_it_is_added_to():

@@ -21,7 +21,7 @@ KINDS = {
     "lstm-widths": {"cell": "lstm", "hidden": [3, 6], "dropout": 0.25},
     "noisy": {"cell": "gru", "embedding": 5, "input_dropout": 0.25, "recurrent_dropout": 0.5},
     "tied": {"cell": "gru", "embedding": 5, "tied": True, "init": "torch"},
-    "parts": {"cell": "gru", "embedding": 4, "layer_norm": True, "residual": True, "mogrifier": 3},
+    "parts": {"cell": "gru", "embedding": 4, "token_noise": 0.1, "layer_norm": True, "residual": True, "mogrifier": 3},
     "learned": {"cell": "elman-relu", "layers": 2, "learn_initial": True, "init": "reference"},
 }
 

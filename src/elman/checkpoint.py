@@ -1,7 +1,7 @@
 """The state of a training as files, and back: what a run needs beside the model to go on bit by bit.
 
     training.json          settings, counters, the digest of the text, how long the records were
-    training.safetensors   the optimiser's moments and the carried hidden state
+    training.safetensors   the optimiser's moments, the carried hidden state, and the weights behind averaged ones
 
 A checkpoint may come from anybody: every name, type and shape is checked before it is used.
 """
@@ -27,7 +27,7 @@ RECORDS = ("metrics.jsonl", "samples.jsonl")
 WHOLE = ("step", "epoch", "batch", "seen", "learnt", "reports", "stale", "normed")
 REAL = ("seconds", "busy", "norms")
 PERHAPS = ("best", "last")  # null where there is none yet
-_NAME = re.compile(r"carried\.\d{1,4}|optimizer\.\d{1,4}\.(step|exp_avg|exp_avg_sq)")
+_NAME = re.compile(r"(carried|trained)\.\d{1,4}|optimizer\.\d{1,4}\.(step|exp_avg|exp_avg_sq)")
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,12 @@ def training_files(training: Training, config: Mapping[str, Any], corpus: str, r
     """The two files of a training at this moment."""
     tensors = {
         f"optimizer.{i}.{key}": value
-        for i, p in enumerate(_parameters(training))
+        for i, p in enumerate(training.parameters)
         for key, value in training.optimizer.state[p].items()
         if value is not None
     }
     tensors |= {f"carried.{i}": s for i, s in enumerate(training.carried)}
+    tensors |= {f"trained.{i}": w for i, w in enumerate(training.trained)}
     counters = {name: getattr(training, name) for name in WHOLE + REAL + PERHAPS}
     counters["best"] = None if math.isinf(training.best) else training.best
     counters["tally"] = [training.tally.nats, training.tally.tokens]
@@ -93,11 +94,12 @@ def restored(saved: Saved, model: Network, settings: TrainSettings, facts: Facts
     check_finite(tensors, saved.path)
     if wrong := [name for name in tensors if not _NAME.fullmatch(name)]:
         raise _foreign(saved.path, f"the tensor {wrong[0]!r:.60} is unknown")
-    parameters = _parameters(training)
+    parameters = training.parameters
     for name, t in tensors.items():
         kind, number, *rest = name.split(".")
         if kind == "optimizer":
             _restore_moment(training, parameters, int(number), rest[0], t, saved.path)
+    _restore_trained(training, tensors, saved.path)
     training.carried = _carried(tensors, model, settings, saved.path)
     for name, value in facts.counters.items():
         if name != "tally":
@@ -119,6 +121,18 @@ def _restore_moment(
     training.optimizer.state[p][key] = value if key == "step" else torch.empty_like(p).copy_(value)
 
 
+def _restore_trained(training: Training, tensors: Mapping[str, Tensor], where: Path) -> None:
+    """The weights that steps change, where the model holds their average; laid out in memory as their parameters."""
+    found = {name: t for name, t in tensors.items() if name.startswith("trained.")}
+    if found.keys() != {f"trained.{i}" for i in range(len(training.trained))}:
+        raise _foreign(where, f"it holds {len(found)} of {len(training.trained)} tensors behind the averaged weights")
+    for i, own in enumerate(training.trained):
+        value = found[f"trained.{i}"]
+        if (value.shape, value.dtype) != (own.shape, own.dtype):
+            raise _foreign(where, f"trained.{i} has the shape {list(value.shape)}, its parameter {list(own.shape)}")
+        own.copy_(value)
+
+
 def _carried(tensors: Mapping[str, Tensor], model: Network, settings: TrainSettings, where: Path) -> tuple[Tensor, ...]:
     numbers = sorted(int(name.split(".")[1]) for name in tensors if name.startswith("carried."))
     carried = tuple(tensors[f"carried.{i}"].to(model.device) for i in numbers)
@@ -129,10 +143,6 @@ def _carried(tensors: Mapping[str, Tensor], model: Network, settings: TrainSetti
     if carried and ([s.dtype for s in carried] != [s.dtype for s in model.initial(1)] or not model.accepts(carried)):
         raise _foreign(where, "the carried state is not one that the model has")
     return carried
-
-
-def _parameters(training: Training) -> list[Tensor]:
-    return [p for group in training.optimizer.param_groups for p in group["params"]]
 
 
 def _whole(value: object) -> int:

@@ -78,6 +78,14 @@ class ModelSettings:
     """Share of a token's embedding that training silences, alike in all steps of a window."""
     recurrent_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the recurrent weights W_h that training silences for a window (weight-drop)."""
+    token_noise: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the tokens that the network reads, when training, in place of which it reads another of the batch."""
+    layer_norm: bool = False
+    """Normalise the outputs of every layer."""
+    residual: bool = False
+    """Add what a layer reads to its output, where both are as wide."""
+    mogrifier: Annotated[NonNegativeInt, Field(le=16)] = 0
+    """Rounds in which input and state gate each other before every step; 0: none."""
     experts: Annotated[int, Field(ge=0, le=16)] = 0
     """Counted experts that the network weighs and corrects: n-grams of up to so many tokens, words, lines; 0: none."""
     copy: Annotated[int, Field(ge=0, le=4096)] = 0
@@ -104,6 +112,8 @@ class TrainSettings:
     """Share of the target that is what an n-gram expects, counted on the rest of the text (distillation)."""
     window: Annotated[PositiveInt, Field(le=1_000_000)] = 32
     """Steps of a window: how far gradients reach back."""
+    first_window: Annotated[NonNegativeInt, Field(le=1_000_000)] = 0
+    """Steps of a window in the first epoch, twice as many in every next one, up to window; 0: window in all."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """Optimizer: adamw or sgd."""
     lr: NonNegativeFloat = 6e-3
@@ -118,6 +128,9 @@ class TrainSettings:
     """One-cycle and cosine: the last rate as a share of the peak."""
     clip: NonNegativeFloat = 1.0
     """Largest global L2 norm of the gradient; 0 does not clip."""
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of itself that a moving average of the weights keeps at a step, say 0.999; the average is what is measured,
+    sampled and kept. 0: the weights themselves."""
     epochs: PositiveInt | None = None
     """Budget: passes over the training text; of several budgets the first to be spent ends the run."""
     steps: PositiveInt | None = None
@@ -133,6 +146,10 @@ class TrainSettings:
     """Reports of a run, evenly spaced: a held-out figure and a sample each."""
     seed: NonNegativeInt = 0
     """Seed of everything random."""
+
+    def window_in(self, epoch: int) -> int:
+        """Steps of a window in that epoch, the first being 0."""
+        return min(self.window, self.first_window << min(epoch, 20)) if self.first_window else self.window
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

@@ -166,7 +166,7 @@ def _describe(job: Job) -> None:
 def coverage_of(config: Config, corpus: Corpus, epoch: int = 0) -> Coverage:
     """What an epoch trains on."""
     rng = numpy_generator(config.seed, "order of an epoch", epoch)
-    return coverage(config.batching, len(corpus.train.ids), config.batch, config.window, rng)
+    return coverage(config.batching, len(corpus.train.ids), config.batch, config.window_in(epoch), rng)
 
 
 def _new_model(config: Config, corpus: Corpus) -> Network:

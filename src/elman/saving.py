@@ -55,6 +55,7 @@ class RecurrentFacts:
     dropout: float = Field(ge=0, lt=1)
     input_dropout: float = Field(default=0.0, ge=0, lt=1)
     recurrent_dropout: float = Field(default=0.0, ge=0, lt=1)
+    token_noise: float = Field(default=0.0, ge=0, lt=1)
     tied: bool
     learn_initial: bool
     layer_norm: bool = False

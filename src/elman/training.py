@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple
@@ -77,13 +78,46 @@ class Training:
     """Steps since then."""
     teacher: Teacher | None = None
     """What it also learns from; counted anew when it goes on."""
+    trained: list[Tensor] = field(default_factory=list)
+    """With averaged weights, those that the steps change: between steps the model holds the average instead."""
 
     @classmethod
     def begin(cls, model: Network, settings: TrainSettings) -> "Training":
         """The state before the first step; without any budget in the settings the default one is theirs."""
         if all(getattr(settings, name) is None for name in BUDGETS):
             settings = replace(settings, **DEFAULT_BUDGET)
-        return cls(model, optimizer_for(model, settings), settings)
+        training = cls(model, optimizer_for(model, settings), settings)
+        if settings.average:
+            training.trained = [p.detach().clone() for p in training.parameters]
+        return training
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """What the optimizer changes, in its order."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    @contextmanager
+    def unaveraged(self) -> Iterator[None]:
+        """For one step, the model with the weights that steps change; then their average follows them, and is back.
+
+            a <- d a + (1 - d) w        d = min(average, (1 + n) / (10 + n)) after n steps before
+
+        (Polyak and Juditsky 1992, as a moving average: it forgets the start.) Without an average nothing is done.
+        """
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+        if self.trained:
+            keep = min(self.settings.average, (1 + self.step) / (10 + self.step))
+            with torch.no_grad():
+                torch._foreach_lerp_(self.parameters, self.trained, 1 - keep)
+
+    def _exchange(self) -> None:
+        """Put the other weights into the model."""
+        for i, (p, other) in enumerate(zip(self.parameters, self.trained, strict=False)):
+            self.trained[i], p.data = p.data, other
 
     def fraction(self, tokens: int, *, steps: float = 0, targets: float = 0, seconds: float = 0) -> float:
         """How much of the budget is spent, 0 to 1, where an epoch has `tokens` tokens; or will be, so much later."""
@@ -166,7 +200,8 @@ def _run(training: Training, ids: Ids, held_out: Part | None) -> Iterator[Progre
     while True:
         for row, ends in _with_last(_epoch(training, len(ids))):
             started = time.monotonic()
-            cost = _learn(training, ids, row, started)
+            with training.unaveraged():
+                cost = _learn(training, ids, row, started)
             training.busy += time.monotonic() - started
             _count(training, row, cost.nats, ends=ends)
             training.seconds = time.perf_counter() - began
@@ -180,7 +215,7 @@ def _epoch(training: Training, n: int) -> Iterator[Rows]:
     """The batches of this epoch that are still to do."""
     s = training.settings
     rng = numpy_generator(s.seed, "order of an epoch", training.epoch)
-    return islice(BATCHINGS[s.batching](n, s.batch, s.window, rng), training.batch, None)
+    return islice(BATCHINGS[s.batching](n, s.batch, s.window_in(training.epoch), rng), training.batch, None)
 
 
 def _with_last(rows: Iterator[Rows]) -> Iterator[tuple[Rows, bool]]:
@@ -214,7 +249,7 @@ def _learn(training: Training, ids: Ids, row: Rows, started: float) -> _Cost:
         loss = nats
     else:
         loss, nats, state = training.teacher.cost(model, inputs, targets, state, noise, row)
-    for p in (p for group in training.optimizer.param_groups for p in group["params"]):
+    for p in training.parameters:
         p.grad = None
     (loss / row.targets).backward()
     cost = float(nats.detach())

@@ -18,7 +18,7 @@ EXAMPLES = """Examples:
   elman train book.txt --minutes 10 --run runs/book
   elman train time-machine --recipe lecture     # the lecture's network
   elman train --resume runs/book --minutes 20   # go on
-Settings without a flag (embedding, optimizer, schedule, prompts, ...) go into a TOML file for --config;
+Settings without a flag (embedding, optimizer, schedule, mogrifier, average, ...) go into a TOML file for --config;
 --print-config prints them all. Also read: ELMAN_HIDDEN=512 and the like, and ./elman.toml."""
 
 FLAGS = (

@@ -167,6 +167,15 @@ def within(numbers: Tensor, low: int, high: int) -> bool:
     return not numbers.numel() or low <= int(numbers.min()) <= int(numbers.max()) <= high
 
 
+def redrawn(tokens: Tensor, share: float, noise: Generator) -> Tensor:
+    """A share of tokens (B, T) replaced by any others of them: as frequent as in the text (Xie et al. 2017)."""
+    if not share:
+        return tokens
+    chosen = torch.empty(tokens.shape, device=tokens.device).bernoulli_(share, generator=noise).bool()
+    drawn = torch.randint(tokens.numel(), tokens.shape, generator=noise, device=tokens.device)
+    return torch.where(chosen, tokens.flatten()[drawn], tokens)
+
+
 def silenced(x: Tensor, share: float, noise: Generator, *, alike: int | None = None) -> Tensor:
     """Inverted dropout: a share of the numbers becomes 0, the others grow to keep the mean (Srivastava et al. 2014).
 

@@ -12,7 +12,7 @@ from elman.data.batches import Rows
 from elman.drawing import Draw
 from elman.engines import ENGINES, Engine, Stack, Write, choose
 from elman.errors import ConfigError
-from elman.models.base import Network, Step, silenced
+from elman.models.base import Network, Step, redrawn, silenced
 from elman.models.initial import INITS
 from elman.models.layer import MOST_ROUNDS, Layer
 from elman.names import no_such
@@ -60,6 +60,8 @@ class Recurrent(Network):
         input_dropout: the share of a token's embedding, the same numbers in all steps of a window (Gal and Ghahramani
             2016).
         recurrent_dropout: the share of every W_h, for the whole of a window (weight-drop; Merity et al. 2018).
+        token_noise: the share of the tokens that are read when training in place of which another of the same batch is
+            read (unigram noising; Xie et al. 2017); what is to be predicted stays.
         tied: the output map is the embedding (Press and Wolf 2017); the last layer must be as wide as it.
         learn_initial: the initial state is a parameter rather than zeros.
         layer_norm: outputs have mean 0 and variance 1 over the units of a layer, before a learnt gain and bias (Ba et
@@ -96,6 +98,7 @@ class Recurrent(Network):
         dropout: float = 0.0,
         input_dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
+        token_noise: float = 0.0,
         tied: bool = False,
         learn_initial: bool = False,
         layer_norm: bool = False,
@@ -108,9 +111,11 @@ class Recurrent(Network):
         super().__init__()
         widths = [hidden] * layers if isinstance(hidden, int) else list(hidden)
         _check(task.size, cell, widths, embedding, mogrifier, tied=tied, init=init)
-        _check_dropout(embedding, dropout=dropout, input_dropout=input_dropout, recurrent_dropout=recurrent_dropout)
+        shares = {"dropout": dropout, "input_dropout": input_dropout, "recurrent_dropout": recurrent_dropout}
+        _check_shares(embedding, token_noise=token_noise, **shares)
         self.task, self.cell, self.widths = task, CELLS[cell], widths
         self.dropout, self.input_dropout, self.recurrent_dropout = dropout, input_dropout, recurrent_dropout
+        self.token_noise = token_noise
         self.tied, self.init, self.asked = tied, init, engine
         self.layer_norm, self.residual, self.mogrifier = layer_norm, residual, mogrifier
         self.embed = nn.Parameter(torch.zeros(task.size, embedding)) if embedding else None
@@ -167,7 +172,7 @@ class Recurrent(Network):
     @property
     def noisy(self) -> bool:
         """Whether training it takes noise."""
-        return max(self.dropout, self.input_dropout, self.recurrent_dropout) > 0
+        return max(self.dropout, self.input_dropout, self.recurrent_dropout, self.token_noise) > 0
 
     @property
     def head(self) -> Tensor:
@@ -205,6 +210,7 @@ class Recurrent(Network):
     ) -> tuple[Tensor, State]:
         """What the last layer says, time-major (T, B, H), and the state after the last step."""
         n = len(self.cell.states)
+        inputs = redrawn(inputs, self.token_noise, noise) if noise else inputs
         x = inputs if self.embed is None else F.embedding(inputs.t(), self.embed)
         if self.embed is not None:
             x = (silenced(x, self.input_dropout, noise, alike=0) if noise else x).transpose(0, 1)
@@ -269,6 +275,7 @@ class Recurrent(Network):
             "dropout": self.dropout,
             "input_dropout": self.input_dropout,
             "recurrent_dropout": self.recurrent_dropout,
+            "token_noise": self.token_noise,
             "tied": self.tied,
             "learn_initial": bool(self.stack[0].start.requires_grad),
             "layer_norm": self.layer_norm,
@@ -283,7 +290,7 @@ class Recurrent(Network):
         return sum(layer.operations() for layer in self.stack) - looked_up + self.head.numel()
 
 
-def _check_dropout(embedding: int, **shares: float) -> None:
+def _check_shares(embedding: int, **shares: float) -> None:
     for name, share in shares.items():
         if not 0 <= share < 1:
             raise ConfigError(f"{name} {share} is not in [0, 1)")
