@@ -135,7 +135,7 @@ def test_stop_and_resume_changes_no_bit(tmp_path, source, cell, batching, optimi
         {"copy": 40, "batching": "random", "cell": "lstm"},
         {"layer_norm": True, "residual": True, "mogrifier": 3, "layers": 2, "embedding": 6},
         {"token_noise": 0.2},
-        {"first_window": 3},
+        {"first_window": 3, "window": 40},
         {"average": 0.8},
         {"average": 0.8, "optimizer": "sgd", "keep": "last", "learn_initial": True},
     ],
