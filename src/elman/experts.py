@@ -40,7 +40,7 @@ HIGHEST: Final = 16
 """Tokens of the longest n-grams that are counted."""
 LONGEST_LINE = 255
 FLOOR = 2.0**-40  # of a probability, so that its logarithm is finite
-ROW, WARM = 4096, 256  # a text is read in rows of so many tokens, each after so many before it
+ROW, WARM = 512, 256  # a text is read in rows of so many tokens, each after so many before it
 _MIX = np.int64(0x2545F4914F6CDD1D)  # odd, so that multiplying modulo 2^64 loses nothing
 
 
