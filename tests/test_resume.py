@@ -339,10 +339,11 @@ def test_reports_that_wait_for_the_end_of_an_epoch_survive_an_interruption(tmp_p
     """15 epochs, 10 reports: one is due in the middle of the second epoch and comes at its end, resumed or not."""
     monkeypatch.chdir(tmp_path)
     Path("book.txt").write_text("the time traveller smiled. " * 40, encoding="utf-8")
-    settings = {"sources": ["book.txt"], "hidden": 4, "batch": 4, "window": 16, "epochs": 15, "reports": 10}
+    settings = {"sources": ["book.txt"], "hidden": 4, "batch": 4, "window": 48, "epochs": 15, "reports": 10}
     whole = run.begin(tmp_path / "whole", Config.resolve(("test", settings)))
     expected = [p.step for p in run.execute(whole) if getattr(p, "report", False)]
     per_epoch = whole.training.step // 15
+    assert per_epoch > 3
     for stop in range(1, 2 * per_epoch):
         job = run.begin(tmp_path / f"cut{stop}", Config.resolve(("test", settings)))
         seen = [
