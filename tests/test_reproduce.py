@@ -275,7 +275,7 @@ def fake(name: str = "fake") -> Experiment:
 class Page(HTMLParser):
     """The tags of a page, which must close in the order in which they open."""
 
-    EMPTY = frozenset({"meta", "img", "br", "link", "hr"})
+    EMPTY = frozenset({"meta", "img", "br", "link", "hr", "wbr"})
 
     def __init__(self, text):
         super().__init__()

@@ -197,6 +197,6 @@ EXPERIMENT = Experiment(
     name="clipping",
     title="gradient clipping off, at 0.01 and at 1: what explodes, and what clipping does not cure",
     source="the lecture and the notes; d2l.ai 8.5, 9.5",
-    minutes=2,
+    minutes=1.5,
     run=run,
 )

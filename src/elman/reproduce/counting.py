@@ -251,6 +251,6 @@ EXPERIMENT = Experiment(
     name="counting",
     title="counting in English words, up to a network that counts on past what it learnt",
     source="fast.ai course-nlp, human numbers; an article on teaching a GRU to count",
-    minutes=4,
+    minutes=3,
     run=run,
 )

@@ -172,6 +172,6 @@ EXPERIMENT = Experiment(
     name="fooling",
     title="how long a continuation is right, and how long nothing gives it away",
     source="the lecture: passes for the first ten characters; the article's roll-outs",
-    minutes=3,
+    minutes=2.5,
     run=run,
 )

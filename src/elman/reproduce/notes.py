@@ -130,6 +130,6 @@ EXPERIMENT = Experiment(
     name="notes",
     title="networks from scratch and concise: RNN, GRU, LSTM; the random run that is none",
     source="the notes, and the notebooks of d2l.ai 8.5, 8.6, 9.1, 9.2 that they follow",
-    minutes=21,
+    minutes=19,
     run=run,
 )

@@ -144,6 +144,6 @@ EXPERIMENT = Experiment(
     name="overfitting",
     title="training and held-out perplexity against the epoch: dropout, weight decay, stopping early",
     source="the lecture's homework (no figures published)",
-    minutes=3,
+    minutes=2,
     run=run,
 )

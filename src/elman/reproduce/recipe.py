@@ -141,6 +141,6 @@ EXPERIMENT = Experiment(
     name="recipe",
     title="the notes' concise network by a better recipe: how soon it knows its text",
     source="the notes; d2l.ai 8.6 prints 1.3 after 500 epochs",
-    minutes=3,
+    minutes=2.5,
     run=run,
 )

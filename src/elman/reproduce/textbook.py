@@ -184,6 +184,6 @@ EXPERIMENT = Experiment(
     name="textbook",
     title="the textbook's split: every network of its edition 1.0, beside n-grams",
     source="d2l.ai 1.0.3, 9.5, 9.6, 10.1 to 10.3; read off its curves",
-    minutes=9,
+    minutes=7.5,
     run=run,
 )
