@@ -1,6 +1,7 @@
 """Every engine equals `loop`, the definition: in value and in every gradient, wherever it says that it runs."""
 
 import itertools
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -102,6 +103,8 @@ def test_a_run_without_the_compiled_engine_says_why(monkeypatch, tmp_path):
     config = Config(sources=(str(tmp_path / "t.txt"),), hidden=4, steps=1)
     job = elman.run.begin(tmp_path / "run", config)
     assert job.notes == ["engine bptt: native is faster, but elman was installed without a C++ compiler"]
+    mogrified = replace(config, embedding=4, mogrifier=2)  # which no compiler would help
+    assert elman.run.begin(tmp_path / "mogrified", mogrified).notes == []
 
 
 def test_a_cell_that_no_engine_knows_runs_in_the_loop():

@@ -130,7 +130,7 @@ def test_parts_between_the_layers_of_any_engine(engine):
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"mogrifier": 5}, "mogrifier 5 with embedding 0"),
+        ({"mogrifier": 5}, "mogrifier 5 gates the inputs: give embedding a width"),
         ({"mogrifier": -1, "embedding": 3}, "give 0 to 16 rounds"),
         ({"mogrifier": 17, "embedding": 3}, "give 0 to 16 rounds"),
     ],

@@ -135,7 +135,6 @@ def test_stop_and_resume_changes_no_bit(tmp_path, source, cell, batching, optimi
         {"copy": 40, "batching": "random", "cell": "lstm"},
         {"layer_norm": True, "residual": True, "mogrifier": 3, "layers": 2, "embedding": 6},
         {"token_noise": 0.2},
-        {"first_window": 3, "window": 40},
         {"average": 0.8},
         {"average": 0.8, "optimizer": "sgd", "keep": "last", "learn_initial": True},
     ],
@@ -147,6 +146,29 @@ def test_every_kind_of_model_resumes(tmp_path, source, settings):
     resumed = run.resume(tmp_path / "broken", {})
     go(resumed)
     assert_same(outcome(resumed), outcome(straight))
+
+
+@pytest.mark.parametrize("stop", [29, 44, 45, 50])
+def test_windows_that_grow_go_on_growing(tmp_path, source, stop):
+    """340 tokens in 4 rows: 29 steps of 3, about 15 of 6, 8 of 12, ...; cut at ends of epochs and within."""
+    settings = {"first_window": 3, "window": 40, "steps": None, "epochs": 5, "reports": 2}
+    straight = run.begin(tmp_path / "straight", config(source, **settings))
+    ends = [p.step for p in go(straight) if p.epoch_ended]
+    assert 28 <= ends[0] <= 30
+    assert 14 <= ends[1] - ends[0] <= 16
+    assert 7 <= ends[2] - ends[1] <= 9
+    go(run.begin(tmp_path / "broken", config(source, **settings)), stop)
+    resumed = run.resume(tmp_path / "broken", {})
+    go(resumed)
+    assert_same(outcome(resumed), outcome(straight))
+
+
+def test_windows_that_do_not_fit_are_refused_before_there_is_a_folder(tmp_path, source):
+    with pytest.raises(DataError, match=r"340 tokens, fewer than the 400 of one batch of 4 rows x 100 steps"):
+        run.begin(tmp_path / "run", config(source, first_window=3, window=100))
+    with pytest.raises(ConfigError, match="first_window 20 is longer than window 10"):
+        run.begin(tmp_path / "run", config(source, first_window=20))
+    assert not (tmp_path / "run").exists()
 
 
 def test_stopping_at_the_end_of_an_epoch_with_a_budget_of_epochs(tmp_path, source):

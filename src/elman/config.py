@@ -85,7 +85,7 @@ class ModelSettings:
     residual: bool = False
     """Add what a layer reads to its output, where both are as wide."""
     mogrifier: Annotated[NonNegativeInt, Field(le=16)] = 0
-    """Rounds in which input and state gate each other before every step; 0: none."""
+    """Rounds in which an embedding and the state gate each other before every step (engine loop); 0: none."""
     experts: Annotated[int, Field(ge=0, le=16)] = 0
     """Counted experts that the network weighs and corrects: n-grams of up to so many tokens, words, lines; 0: none."""
     copy: Annotated[int, Field(ge=0, le=4096)] = 0
@@ -129,8 +129,8 @@ class TrainSettings:
     clip: NonNegativeFloat = 1.0
     """Largest global L2 norm of the gradient; 0 does not clip."""
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of itself that a moving average of the weights keeps at a step, say 0.999; the average is what is measured,
-    sampled and kept. 0: the weights themselves."""
+    """Share of itself that a moving average of the weights keeps at a step, say 0.999; the average is scored, sampled
+    and kept, while figures of training are of the weights themselves. 0: no average."""
     epochs: PositiveInt | None = None
     """Budget: passes over the training text; of several budgets the first to be spent ends the run."""
     steps: PositiveInt | None = None
@@ -148,7 +148,15 @@ class TrainSettings:
     """Seed of everything random."""
 
     def window_in(self, epoch: int) -> int:
-        """Steps of a window in that epoch, the first being 0."""
+        """Steps of a window in that epoch, the first being 0.
+
+        Raises:
+            ConfigError: windows would shrink.
+        """
+        if self.first_window > self.window:
+            raise ConfigError(
+                f"first_window {self.first_window} is longer than window {self.window}, to which it grows"
+            )
         return min(self.window, self.first_window << min(epoch, 20)) if self.first_window else self.window
 
 

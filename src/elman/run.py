@@ -23,7 +23,7 @@ import numpy.typing as npt
 from elman import bounds
 from elman.checkpoint import RECORDS, Facts, read_facts, restored, training_files
 from elman.config import BUDGETS, Config, ModelSettings, TrainSettings, to_toml
-from elman.data.batches import Coverage, coverage
+from elman.data.batches import Coverage, check_length, coverage
 from elman.data.corpus import Corpus, read_corpus
 from elman.data.sources import SOURCES
 from elman.disk import RunLock, refusals, replace_file
@@ -145,7 +145,9 @@ def begin(path: Path, config: Config) -> Job:
 
 def _slower(config: Config, model: Network) -> list[str]:
     """Why the engine is not the fastest that there is, where that is so."""
-    if INSTRUCTIONS or config.engine != "auto" or model.device.type != "cpu" or not isinstance(model, Recurrent):
+    if INSTRUCTIONS or config.engine != "auto" or model.device.type != "cpu":
+        return []
+    if not isinstance(model, Recurrent) or model.mogrifier:  # no engine runs those
         return []
     return [f"engine {model.engine_name}: native is faster, but elman was installed without a C++ compiler"]
 
@@ -164,7 +166,8 @@ def _describe(job: Job) -> None:
 
 
 def coverage_of(config: Config, corpus: Corpus, epoch: int = 0) -> Coverage:
-    """What an epoch trains on."""
+    """What an epoch trains on; refused where even the longest window does not fit."""
+    check_length(config.batching, len(corpus.train.ids), config.batch, config.window)
     rng = numpy_generator(config.seed, "order of an epoch", epoch)
     return coverage(config.batching, len(corpus.train.ids), config.batch, config.window_in(epoch), rng)
 

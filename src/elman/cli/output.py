@@ -118,7 +118,7 @@ class Plain:
             f"{facts['source']}: {facts['training_tokens']:,} training and {facts['held_out_tokens']:,} held-out "
             f"tokens, {facts['vocabulary']} symbols",
             f"{facts['cell']} {facts['hidden']}, {facts['parameters']:,} parameters, engine {facts['engine']} on "
-            f"{facts['device']}; an epoch covers {facts['coverage']}",
+            f"{facts['device']}; {facts['coverage']}",
             *self.job.notes,
             sep="\n",
             markup=False,
@@ -229,7 +229,7 @@ def _facts(job: Job) -> dict[str, Any]:
         "parameters": model.parameter_count(),
         "engine": model.engine_name,
         "device": str(model.device),
-        "coverage": str(job.coverage),
+        "coverage": f"{'the first' if job.config.first_window else 'an'} epoch covers {job.coverage}",
     }
 
 

@@ -261,7 +261,7 @@ class Recurrent(Network):
 
     def writer(self, draw: Draw, streams: int) -> Write | None:
         """The engine's, of the weights as they are now; equal to the steps, but for rounding. It knows no parts."""
-        if self.layer_norm or self.residual or self.mogrifier:
+        if self.layer_norm or self.mogrifier or any(layer.adds for layer in self.stack):
             return None
         stack = Stack(self.embed, [layer.weights() for layer in self.stack], self.head, self.b_q)
         return self.engine.writer(self.cell, stack, draw, streams=streams, unknown=self.task.vocab.unknown)
@@ -309,10 +309,10 @@ def _check(size: int, cell: str, widths: list[int], embedding: int, mogrifier: i
         raise ConfigError(
             f"a tied output needs an embedding as wide as the last layer: {embedding} is not {widths[-1]}"
         )
-    if not 0 <= mogrifier <= MOST_ROUNDS or (mogrifier and not embedding):
-        raise ConfigError(
-            f"mogrifier {mogrifier} with embedding {embedding}: give 0 to {MOST_ROUNDS} rounds, and inputs to gate"
-        )
+    if not 0 <= mogrifier <= MOST_ROUNDS:
+        raise ConfigError(f"mogrifier {mogrifier}: give 0 to {MOST_ROUNDS} rounds")
+    if mogrifier and not embedding:
+        raise ConfigError(f"mogrifier {mogrifier} gates the inputs: give embedding a width, or leave it out")
     gates = len(CELLS[cell].gates)
     inputs = [embedding or size, *widths[:-1]]
     pairs = list(zip(inputs, widths, strict=True))
