@@ -18,8 +18,8 @@ import elman
 from elman.config import TrainSettings
 from elman.engines.native import BFLOAT16
 from elman.models.recurrent import Recurrent
-from elman.task import Text
-from elman.training import train
+from elman.models.task import Text
+from elman.training.loop import train
 
 EPOCHS = (10, 20, 40, 60, 80, 100)
 

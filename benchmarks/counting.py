@@ -9,9 +9,9 @@ from collections import Counter
 import numpy as np
 from side_by_side import against, interleave, write
 
-from elman.counts import Counts
 from elman.data.sources.python_docs import text
 from elman.data.vocab import Vocab
+from elman.models.ngram.counts import Counts
 
 
 def main() -> None:

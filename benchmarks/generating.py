@@ -15,9 +15,9 @@ from side_by_side import against, interleave, write
 from torch import nn
 
 from elman.data.vocab import Vocab
-from elman.generation import Draw, draw_tokens, generate
+from elman.inference.generation import Draw, draw_tokens, generate
 from elman.models.recurrent import Recurrent
-from elman.task import Text
+from elman.models.task import Text
 
 MODELS = [("elman", 256), ("elman", 512), ("gru", 512), ("lstm", 512)]
 TEMPERATURES = {"arg-max": 0.0, "temperature 0.7": 0.7}

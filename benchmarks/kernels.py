@@ -12,11 +12,11 @@ import argparse
 import torch
 from side_by_side import interleave, spread, write
 
-from elman.bench import batches, elman_model, product
 from elman.cells import CELLS
+from elman.comparison.benchmark import Shape
+from elman.comparison.timing import Spread, Work, lasting, repeated
+from elman.comparison.training_steps import batches, elman_model, product
 from elman.engines.native import INSTRUCTIONS, Native
-from elman.speed import Shape
-from elman.timing import Spread, Work, lasting, repeated
 
 GOAL = {"H": 512, "share": 0.8}
 TURN = 0.1

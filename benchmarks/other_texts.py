@@ -15,10 +15,10 @@ from pathlib import Path
 
 from side_by_side import write
 
-from elman import run
 from elman.config import Config
 from elman.data.sources import python_docs
-from elman.report import conclude
+from elman.training import run
+from elman.training.report import conclude
 
 
 def words(line: str) -> list[str]:

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from side_by_side import RESULTS, against, interleave, merged, read, write
 
-from elman.bench import elman_step, plain_step
-from elman.plots import new_figure, nice_ticks
-from elman.speed import PLAIN, Shape
-from elman.timing import Spread, lasting
+from elman.comparison.benchmark import PLAIN, Shape
+from elman.comparison.timing import Spread, lasting
+from elman.comparison.training_steps import elman_step, plain_step
+from elman.plotting import new_figure, nice_ticks
 
 BASE = {"H": 256, "B": 32, "T": 35, "threads": 1}
 VALUES = {

@@ -1,4 +1,4 @@
-"""What the benchmarks share: ways that take turns (`elman.timing`), and results beside what made them."""
+"""What the benchmarks share: ways that take turns (`elman.comparison.timing`), and results beside what made them."""
 
 import json
 import sys
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from elman.comparison.timing import against, interleave, spread
 from elman.environment import environment, version
-from elman.timing import against, interleave, spread
 
 __all__ = ["against", "interleave", "merged", "read", "spread", "write"]
 

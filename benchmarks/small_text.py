@@ -21,10 +21,10 @@ import torch
 from side_by_side import merged, read, write
 
 import elman
-from elman.compressors import sizes
 from elman.config import Config, ModelSettings, TrainSettings
 from elman.data.batches import Ids
-from elman.dynamic import dynamic
+from elman.inference.compressors import sizes
+from elman.inference.dynamic import dynamic
 from elman.models.base import Network
 from elman.models.build import network
 

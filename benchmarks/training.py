@@ -1,6 +1,6 @@
 """The whole training step, elman against others, in turns: tokens a second, and their ratio to plain PyTorch's.
 
-Beside it the share of what a large matrix product reaches in the same rounds (`elman.speed`).
+Beside it the share of what a large matrix product reaches in the same rounds (`elman.comparison.benchmark`).
 
     plain PyTorch     the textbook's concise network: one-hot vectors, `nn.RNN`, `nn.GRU` or `nn.LSTM`, a linear layer,
                       cross-entropy, backward, clipping by `clip_grad_norm_`, SGD
@@ -25,9 +25,9 @@ from jax_step import installed, jax_step
 from side_by_side import against, interleave, merged, read, spread, write
 from torch import Tensor
 
-from elman.bench import batches, elman_model, elman_step, plain_step, product
-from elman.speed import PLAIN, Shape
-from elman.timing import Spread, Work, repeated
+from elman.comparison.benchmark import PLAIN, Shape
+from elman.comparison.timing import Spread, Work, repeated
+from elman.comparison.training_steps import batches, elman_model, elman_step, plain_step, product
 
 LOOP, JAX, AUTOCAST, PRODUCT = "textbook's loop", "JAX", "autocast", "matrix product"
 KEY = ("threads", "V", "cell", "H")

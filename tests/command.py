@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from elman.cli import run
-from elman.store import Checkpoints, read_folder
+from elman.storage.checkpoints import Checkpoints
+from elman.storage.folder import read_folder
 
 TINY = ("--hidden", "8", "--batch", "4", "--window", "16")
 ENGLISH = "".join(

@@ -13,9 +13,17 @@ from jaxtyping import install_import_hook
 torch.set_num_threads(1)
 
 # Checks every annotation, shapes included, of the modules that compute; before any of them is imported.
-install_import_hook(
-    ["elman.cells", "elman.engines", "elman.models", "elman.task", "elman.forecasters"], "beartype.beartype"
-)
+EQUATIONS = [
+    "elman.cells",
+    *(f"elman.engines.{name}" for name in ("aten", "base", "bptt", "loop", "native")),
+    *(
+        f"elman.models.{name}"
+        for name in ("base", "build", "copying", "hybrid", "init", "layer", "mlp", "recurrent", "task")
+    ),
+    "elman.models.ngram.model",
+    *(f"elman.forecasting.{name}" for name in ("backtest", "base", "fit", "learn", "linear", "mlp", "recurrent")),
+]
+install_import_hook(EQUATIONS, "beartype.beartype")
 
 settings.register_profile("elman", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("elman")

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 import elman
-from elman import bench
+from elman.comparison import training_steps as bench
+from elman.comparison.benchmark import PLAIN, Shape
 from elman.config import ModelSettings, TrainSettings
 from elman.engines.native import INSTRUCTIONS
-from elman.recipe import _batches, _network
 from elman.reproduce import ORDER
-from elman.speed import PLAIN, Shape
+from elman.training.auto import _batches, _network
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from elman.cli import run
-from elman.forecasters import learn
+from elman.forecasting import learn
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)

@@ -11,75 +11,75 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from elman.bench import race
-    from elman.coding import Compressed, compress, compressed, decompress
-    from elman.comparison import Comparison
+    from elman.comparison.benchmark import Race
+    from elman.comparison.result import Comparison
+    from elman.comparison.trained import compare
+    from elman.comparison.training_steps import race
     from elman.config import Config, TrainSettings
     from elman.data.corpus import Corpus, Part, read_corpus, split
-    from elman.data.series import Series, series, sine
-    from elman.data.table import read_series
     from elman.data.vocab import Vocab
-    from elman.dynamic import evaluate_dynamic
-    from elman.evaluation import Score, evaluate, surprisals
-    from elman.forecasting import Study, forecast
-    from elman.generation import generate, generate_samples
-    from elman.markov import ahead
-    from elman.mixture import Mixture
+    from elman.forecasting.series import Series, series, sine
+    from elman.forecasting.study import Study, forecast
+    from elman.forecasting.table import read_series
+    from elman.inference.compression import Compressed, compress, compressed, decompress
+    from elman.inference.dynamic import evaluate_dynamic
+    from elman.inference.evaluation import Score, evaluate, surprisals
+    from elman.inference.generation import generate, generate_samples
+    from elman.inference.mixture import Mixture
     from elman.models.copying import Copying
     from elman.models.hybrid import Hybrid
     from elman.models.mlp import MLP
-    from elman.models.ngram import NGram
+    from elman.models.ngram.frequencies import frequencies
+    from elman.models.ngram.markov import ahead
+    from elman.models.ngram.model import NGram
     from elman.models.recurrent import Recurrent
-    from elman.rivals import compare
-    from elman.saving import load, save
-    from elman.speed import Race
-    from elman.task import Text
-    from elman.training import Progress, Training, fit, train
-    from elman.zipf import frequencies
+    from elman.models.saving import load, save
+    from elman.models.task import Text
+    from elman.training.loop import Progress, Training, fit, train
 
 _HOMES = {
-    "Comparison": "comparison",
-    "Compressed": "coding",
+    "Comparison": "comparison.result",
+    "Compressed": "inference.compression",
     "Config": "config",
     "Copying": "models.copying",
     "Corpus": "data.corpus",
     "Hybrid": "models.hybrid",
     "MLP": "models.mlp",
-    "Mixture": "mixture",
-    "NGram": "models.ngram",
+    "Mixture": "inference.mixture",
+    "NGram": "models.ngram.model",
     "Part": "data.corpus",
-    "Progress": "training",
-    "Race": "speed",
+    "Progress": "training.loop",
+    "Race": "comparison.benchmark",
     "Recurrent": "models.recurrent",
-    "Score": "evaluation",
-    "Series": "data.series",
-    "Study": "forecasting",
-    "Text": "task",
+    "Score": "inference.evaluation",
+    "Series": "forecasting.series",
+    "Study": "forecasting.study",
+    "Text": "models.task",
     "TrainSettings": "config",
-    "Training": "training",
+    "Training": "training.loop",
     "Vocab": "data.vocab",
-    "ahead": "markov",
-    "compare": "rivals",
-    "compress": "coding",
-    "compressed": "coding",
-    "decompress": "coding",
-    "evaluate": "evaluation",
-    "evaluate_dynamic": "dynamic",
-    "fit": "training",
-    "forecast": "forecasting",
-    "frequencies": "zipf",
-    "generate": "generation",
-    "generate_samples": "generation",
-    "load": "saving",
-    "race": "bench",
+    "ahead": "models.ngram.markov",
+    "compare": "comparison.trained",
+    "compress": "inference.compression",
+    "compressed": "inference.compression",
+    "decompress": "inference.compression",
+    "evaluate": "inference.evaluation",
+    "evaluate_dynamic": "inference.dynamic",
+    "fit": "training.loop",
+    "forecast": "forecasting.study",
+    "frequencies": "models.ngram.frequencies",
+    "generate": "inference.generation",
+    "generate_samples": "inference.generation",
+    "load": "models.saving",
+    "race": "comparison.training_steps",
     "read_corpus": "data.corpus",
-    "read_series": "data.table",
-    "save": "saving",
-    "series": "data.series",
-    "sine": "data.series",
+    "read_series": "forecasting.table",
+    "save": "models.saving",
+    "series": "forecasting.series",
+    "sine": "forecasting.series",
     "split": "data.corpus",
-    "surprisals": "evaluation",
-    "train": "training",
+    "surprisals": "inference.evaluation",
+    "train": "training.loop",
 }
 
 __all__ = [

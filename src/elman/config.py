@@ -23,8 +23,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from elman.errors import ConfigError
-from elman.names import no_such
+from elman.errors import ConfigError, no_such
 
 DEFAULT_BUDGET: dict[str, Any] = {"epochs": 10, "minutes": 3.0}
 """Where no budget is given. More epochs over-fit texts from 20 kB to a book; more text is bounded by the clock."""
@@ -214,7 +213,7 @@ class Config(DataSettings, ModelSettings, TrainSettings):
 
 
 AUTO = "auto"
-"""The recipe whose network and training the text decides (`elman.recipe`)."""
+"""The recipe whose network and training the text decides (`elman.training.auto`)."""
 BUDGETS = ("epochs", "steps", "minutes")
 _KEPT = {*BUDGETS, "engine", "seed", "reports", "patience", "keep"}
 CHOSEN = {f.name for kind in (ModelSettings, TrainSettings) for f in dataclasses.fields(kind)} - _KEPT

@@ -2,6 +2,8 @@
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
 
@@ -48,3 +50,13 @@ def device_for(name: str) -> str:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigError(f"device {name!r} is not to be had here: use auto or cpu") from error
     return name
+
+
+@contextmanager
+def same_threads() -> Iterator[None]:
+    """Leave PyTorch's number of threads as it was."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -5,6 +5,9 @@
 4  model or checkpoint refused   74  input or output failed (disk full, permission)
 """
 
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -42,3 +45,22 @@ class StorageError(ElmanError):
     """The disk refused: full, read-only, or no permission."""
 
     exit_code = 74
+
+
+def no_such(kind: str, name: str, existing: Iterable[str]) -> str:
+    """One line saying that `name` does not exist, what does, and the nearest spelling if there is one.
+
+    Example:
+        >>> no_such("cleaning", "leters", ["none", "letters"])
+        "there is no cleaning 'leters' (did you mean letters?): choose none, letters"
+    """
+    existing = list(existing)
+    near = difflib.get_close_matches(name, existing, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return f"there is no {kind} {name!r}{hint}: choose {', '.join(existing)}"
+
+
+def printable(path: str | Path) -> str:
+    """The path on one line of valid text, whatever bytes its name holds."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)

@@ -2,7 +2,7 @@
 
 from cyclopts import App
 
-from elman.cli import (
+from elman.cli.verbs import (
     bench,
     compare,
     compress,

@@ -13,13 +13,13 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from elman.errors import ConfigError, DataError
-from elman.names import no_such
+from elman.errors import ConfigError, DataError, no_such
 
 Ids = npt.NDArray[np.unsignedinteger]
 Integers = npt.NDArray[np.int64]
 IGNORE = -1
 START = 0
+COUNTED_AT_ONCE = 2**20  # tokens: bincount widens what it counts to 8 bytes a token
 
 
 @dataclass(frozen=True)
@@ -160,3 +160,16 @@ def coverage(name: str, n: int, batch: int, window: int, rng: np.random.Generato
     check_length(name, n, batch, window)
     sizes = [rows.targets for rows in BATCHINGS[name](n, batch, window, rng)]
     return Coverage(len(sizes), sum(sizes), n)
+
+
+def token_counts(ids: npt.NDArray[np.integer], size: int) -> npt.NDArray[np.int64]:
+    """How often each of `size` tokens occurs."""
+    total = np.zeros(size, np.int64)
+    for block in blocks(len(ids), max(COUNTED_AT_ONCE, size)):
+        total += np.bincount(ids[block], minlength=size)
+    return total
+
+
+def blocks(length: int, most: int) -> Iterator[slice]:
+    """Slices of at most so many that cover 0 to length - 1."""
+    return (slice(start, min(start + most, length)) for start in range(0, length, most))

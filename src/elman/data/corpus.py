@@ -13,13 +13,12 @@ from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Final, TypeVar
 
-from elman.data.clean import cleaning
-from elman.data.read import Errors
+from elman.data.cleaning import cleaning
+from elman.data.files import Errors
 from elman.data.sources import Source, resolve
-from elman.data.symbols import Level, Symbols, check_level
+from elman.data.tokens import Level, Symbols, check_level
 from elman.data.vocab import Ids, Vocab
-from elman.errors import ConfigError, DataError
-from elman.names import printable
+from elman.errors import ConfigError, DataError, printable
 
 HELD_OUT: Final = 0.1
 """The share of a text that is held out where the user says nothing and the source has no split of its own."""

@@ -1,16 +1,28 @@
 """From ids to text, one at a time."""
 
 import codecs
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final, Protocol
 
-from elman.data.symbols import NEWLINE, separator
-
-if TYPE_CHECKING:
-    from elman.data.vocab import Vocab
+from elman.data.tokens import NEWLINE, Level, separator
 
 UNKNOWN: Final = "<unk>"
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 """How an unknown character is written, so that a text keeps its length; an unknown word is `<unk>`."""
+
+
+class Decodable(Protocol):
+    """What a vocabulary can say of its tokens."""
+
+    @property
+    def level(self) -> Level:
+        """What a token is."""
+
+    def to_tokens(self, ids: int) -> str:
+        """The token of an id."""
+
+    def decode_bytes(self, ids: Sequence[int]) -> bytes:
+        """The bytes of ids at level byte."""
 
 
 class Stream:
@@ -20,7 +32,7 @@ class Stream:
     the space before a word, or the rest of a character that the prompt began.
     """
 
-    def __init__(self, vocab: "Vocab") -> None:
+    def __init__(self, vocab: Decodable) -> None:
         self._vocab = vocab
         self._bytes = codecs.getincrementaldecoder("utf-8")("replace")
         self._before = NEWLINE

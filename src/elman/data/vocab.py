@@ -17,9 +17,9 @@ from typing import Any, Final, NoReturn, TypeAlias, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
+from elman.data.batches import COUNTED_AT_ONCE, blocks
 from elman.data.decoding import REPLACEMENT, UNKNOWN, Stream
-from elman.data.symbols import (
-    BLOCK,
+from elman.data.tokens import (
     BYTE_NAMES,
     LEVELS,
     Codes,
@@ -29,10 +29,9 @@ from elman.data.symbols import (
     joined,
     unsigned,
 )
-from elman.disk import replace_file
-from elman.errors import ConfigError, DataError, ModelError, StorageError
-from elman.names import printable
-from elman.tensors import JSON_LIMIT, damaged, strict_json
+from elman.errors import ConfigError, DataError, ModelError, StorageError, printable
+from elman.storage.atomic import replace_file
+from elman.storage.tensors import JSON_LIMIT, damaged, strict_json
 
 Ids = Codes
 Tokens: TypeAlias = str | bytes | Symbols | Sequence[str]
@@ -351,8 +350,7 @@ def ascii_if_odd(token: str) -> str:
 def _looked_up(table: npt.NDArray[Entry], codes: Codes, out: npt.NDArray[Entry] | None = None) -> npt.NDArray[Entry]:
     """table[codes], in blocks: numpy widens indices to 8 bytes each (and so may write where it read)."""
     found = np.empty(len(codes), table.dtype) if out is None else out
-    for start in range(0, len(codes), BLOCK):
-        part = slice(start, start + BLOCK)
+    for part in blocks(len(codes), COUNTED_AT_ONCE):
         np.take(table, codes[part], out=found[part], mode="clip")  # no code lies beyond the table
     return found
 

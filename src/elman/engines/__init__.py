@@ -7,8 +7,7 @@ import torch
 
 from elman.cells import Cell
 from elman.engines.base import ENGINES, Engine, Stack, Weights, Write
-from elman.errors import ConfigError
-from elman.names import no_such
+from elman.errors import ConfigError, no_such
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from elman.cells import Cell, State
 from elman.data.batches import IGNORE
-from elman.drawing import Draw
+from elman.engines.sampling import Draw
 
 Write = Callable[
     [npt.NDArray[np.int64], State, int, npt.NDArray[np.float64] | None], tuple[npt.NDArray[np.int64], State]

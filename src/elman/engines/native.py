@@ -17,9 +17,9 @@ from torch.autograd.function import Function, once_differentiable
 
 from elman.cells import Cell, State
 from elman.data.batches import IGNORE
-from elman.drawing import Draw
 from elman.engines.base import Engine, Stack, Weights, Write
-from elman.engines.native_writer import Writer
+from elman.engines.native_generate import Writer
+from elman.engines.sampling import Draw
 from elman.errors import ConfigError
 
 CODES = {"elman": 0, "elman-relu": 1, "gru": 2, "lstm": 3}
@@ -29,7 +29,7 @@ FORCED = "ELMAN_INSTRUCTIONS"
 
 def _module() -> ModuleType | None:
     try:
-        from elman import _native
+        from elman.engines import _native
     except ImportError:  # built without a compiler, and whole without it
         return None
     module: ModuleType = _native

@@ -9,9 +9,9 @@ from torch import Generator, Tensor, nn
 
 from elman.cells import State
 from elman.data.batches import Ids, Rows
-from elman.drawing import Draw
 from elman.engines import Write
-from elman.task import Text
+from elman.engines.sampling import Draw
+from elman.models.task import Text
 
 Step = Callable[[Tensor, State], tuple[Tensor, State]]
 

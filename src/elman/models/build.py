@@ -10,7 +10,7 @@ from elman.models.copying import Copying
 from elman.models.hybrid import Hybrid
 from elman.models.mlp import MLP
 from elman.models.recurrent import Recurrent
-from elman.task import Text
+from elman.models.task import Text
 
 OF_MLP = {"hidden", "context", "embedding", "bag", "dropout"}
 OF_RECURRENT = {f for f in ModelSettings.__dataclass_fields__ if f not in {"context", "bag", "experts", "copy"}}

@@ -10,8 +10,8 @@ from elman.cells import State
 from elman.errors import ConfigError
 from elman.models.base import Network, Step, one_by_one
 from elman.models.recurrent import Recurrent
+from elman.models.task import Text
 from elman.rng import torch_generator
-from elman.task import Text
 
 LARGEST = 4096  # states that are remembered
 PIECE = 128  # steps whose places are scored together: memory is for N + 128 scores a step, however long a window

@@ -11,10 +11,10 @@ from torch import Generator, Tensor, nn
 from elman.cells import State
 from elman.data.batches import Ids, Rows
 from elman.errors import ConfigError
-from elman.experts import HIGHEST, LARGEST, SHARE, Experts, Folds, Surroundings, stretches
 from elman.models.base import Network, Step, one_by_one, within
+from elman.models.ngram.experts import HIGHEST, LARGEST, SHARE, Experts, Folds, Surroundings, stretches
 from elman.models.recurrent import Recurrent
-from elman.task import Text
+from elman.models.task import Text
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +33,8 @@ class Hybrid(Recurrent):
         logits_t  = W_q h_t + b_q + sum_k a_t,k log p_t,k
 
     p_t,k is what expert k says after the tokens so far, r_t,k what it leaves to a more general one
-    (`elman.experts`). Weights of experts may be negative. It starts as the n-gram itself: W_q, A, C and b_q are
-    0, and a is 1 for the longest n-gram.
+    (`elman.models.ngram.experts`). Weights of experts may be negative. It starts as the n-gram itself: W_q, A, C and
+    b_q are 0, and a is 1 for the longest n-gram.
 
     The experts are counted on the text that `study` was given, which is saved with the weights. While it
     trains, each of eight stretches is read by experts that were counted on the other seven.

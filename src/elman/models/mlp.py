@@ -9,8 +9,8 @@ from torch import Generator, Tensor, nn
 from elman.cells import State
 from elman.errors import ConfigError
 from elman.models.base import Network, Step, one_by_one
+from elman.models.task import Text
 from elman.rng import torch_generator
-from elman.task import Text
 
 LARGEST = 2**31  # parameters
 

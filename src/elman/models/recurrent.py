@@ -9,15 +9,14 @@ from torch import Generator, Tensor, nn
 
 from elman.cells import CELLS, State
 from elman.data.batches import Rows
-from elman.drawing import Draw
 from elman.engines import ENGINES, Engine, Stack, Write, choose
-from elman.errors import ConfigError
+from elman.engines.sampling import Draw
+from elman.errors import ConfigError, no_such
 from elman.models.base import Network, Step, redrawn, silenced
-from elman.models.initial import INITS
+from elman.models.init import INITS
 from elman.models.layer import MOST_ROUNDS, Layer
-from elman.names import no_such
+from elman.models.task import Text
 from elman.rng import torch_generator
-from elman.task import Text
 
 Map = Callable[[Tensor], Tensor]
 
@@ -70,7 +69,7 @@ class Recurrent(Network):
         mogrifier: rounds in which input and state gate each other before every step (`elman.models.layer`), 5 in the
             source; 0 does without. It takes an embedding, and the engine `loop`.
         engine: the name of an engine, or "auto" for the fastest.
-        init: how the weights start, see `elman.models.initial`.
+        init: how the weights start, see `elman.models.init`.
         seed: of the initial weights; None leaves them zero, to be loaded.
 
     Raises:

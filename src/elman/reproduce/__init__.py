@@ -1,16 +1,15 @@
 """Published results, measured again: `elman reproduce`.
 
-An experiment is one module of this package with an `EXPERIMENT`; it is listed in `ORDER` and read as an example of how
-elman is used. What each promises and gives back is in `elman.reproduce.base`.
+An experiment is one module of `elman.reproduce.experiments` with an `EXPERIMENT`; it is listed in `ORDER` and read as
+an example of how elman is used. What each promises and gives back is in `elman.reproduce.experiment`.
 """
 
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Final
 
-from elman.errors import ConfigError
-from elman.names import no_such
-from elman.reproduce.base import Experiment
+from elman.errors import ConfigError, no_such
+from elman.reproduce.experiment import Experiment
 
 ORDER: Final[tuple[str, ...]] = (
     "lecture", "notes", "recipe", "textbook", "clipping", "schedule", "overfitting",
@@ -28,7 +27,7 @@ def experiment(name: str) -> Experiment:
     """
     if name not in ORDER:
         raise ConfigError(no_such("experiment", name, (*ORDER, ALL)))
-    found: Experiment = import_module(f"elman.reproduce.{name}").EXPERIMENT
+    found: Experiment = import_module(f"elman.reproduce.experiments.{name}").EXPERIMENT
     return found
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import elman
 from elman.errors import DivergedError
-from elman.reproduce.base import Line
+from elman.reproduce.experiment import Line
 
 if TYPE_CHECKING:
     from elman.models.base import Network

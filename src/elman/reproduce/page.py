@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from elman.reproduce.base import Experiment, Figure, Result
+from elman.reproduce.experiment import Experiment, Figure, Result
 
 SCHEMA = 1
 Entry = tuple[Experiment, Result, float]

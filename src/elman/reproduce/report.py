@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from elman.disk import make_folder, refusals, replace_file
 from elman.environment import environment
 from elman.errors import ConfigError
-from elman.reproduce.base import Experiment, Result
-from elman.reproduce.drawing import drawn
+from elman.models.saving import to_json
+from elman.reproduce.charts import drawn
+from elman.reproduce.experiment import Experiment, Result
 from elman.reproduce.page import Entry, document, html, markdown, picture_file
-from elman.saving import to_json
+from elman.storage.atomic import make_folder, refusals, replace_file
 
 FILES = ("report.html", "report.md", "reproduce.json")
 

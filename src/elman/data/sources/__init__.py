@@ -5,12 +5,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from elman.data.read import Errors
+from elman.data.files import Errors
 from elman.data.sources import human_numbers, python_docs, time_machine
-from elman.data.sources.base import Source
-from elman.data.sources.files import files
-from elman.errors import ConfigError, DataError
-from elman.names import no_such
+from elman.data.sources.base import Source, files
+from elman.errors import ConfigError, DataError, no_such
 
 __all__ = ["SOURCES", "Source", "resolve"]
 

@@ -1,9 +1,10 @@
 """What a source of text is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from elman.data.symbols import Level
+from elman.data.files import Errors, byte_chunks, text_chunks
+from elman.data.tokens import Level
 
 Text = Callable[[], Iterator[str]]
 
@@ -25,3 +26,13 @@ class Source:
     def bytes(self) -> "Iterator[bytes]":
         """The text as bytes, in pieces."""
         return self.raw() if self.raw else (piece.encode("utf-8") for piece in self.text())
+
+
+def files(paths: Sequence[str], errors: Errors = "strict") -> Source:
+    """The text of the paths one after the other; `elman.data.files` says what a path may be."""
+    return Source(
+        name=", ".join(paths),
+        description="your own text",
+        text=lambda: text_chunks(paths, errors=errors),
+        raw=lambda: byte_chunks(paths),
+    )

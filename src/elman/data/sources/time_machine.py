@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from elman.data.sources.base import Source
-from elman.disk import replace_file
-from elman.errors import DataError, StorageError
-from elman.names import printable
+from elman.errors import DataError, StorageError, printable
+from elman.storage.atomic import replace_file
 
 FILE: Final = "timemachine.txt"
 SHA1: Final = "090b5e7e70c295757f55df93cb0a180b9691891a"

@@ -1,0 +1,162 @@
+"""`elman compare`: many models, the same held-out tokens, one table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from elman.cli.flags import flags, given, number, resolve
+from elman.cli.signals import Stop
+from elman.cli.verbs import forecast
+from elman.cli.verbs.train import free_folder
+from elman.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from elman.comparison.result import Comparison
+    from elman.comparison.trained import Learning
+
+EXAMPLES = """Examples:
+  elman compare book.txt                    # n-gram, mlp, elman, gru, lstm
+  elman compare book.txt --models 3-gram,gru,lstm --seeds 3 --epochs 5
+  elman compare sine --models ridge-128,gru --seeds 3     # forecasters
+  elman compare runs/a runs/b               # on the held-out text they share
+  elman compare runs/a runs/words --on other.txt    # in bits per character
+Models: N-gram, ngram (chooses N), laplace-N, witten-bell-N, mlp, bag (5 tokens,
+order lost), elman, elman-relu, gru, lstm; NAME-reversed reads the text from its
+end. Always beside them: uniform, unigram, xz and bz2. Other settings: --config,
+as for elman train. A series (sine, a CSV or Parquet file) is compared as elman
+forecast does."""
+
+FLAGS = (
+    "level", "clean", "limit", "held_out", "hidden", "dropout", "device",
+    "batch", "window", "lr", "epochs", "steps", "minutes",
+)  # fmt: skip
+Settings = flags("Settings", FLAGS)
+NOTHING = Settings()
+
+
+def command(
+    *sources: Annotated[str, Parameter(help="A text to learn from as for elman train, or runs.")],
+    models: Annotated[
+        list[str] | None, Parameter(help="Names with commas between them, or one a flag [default: see the examples].")
+    ] = None,
+    seeds: Annotated[int | None, number("Train each network so often [default: 1].", least=1)] = None,
+    on: Annotated[str | None, Parameter(help="Score runs on this text instead of their held-out text.")] = None,
+    settings: Annotated[Settings, Parameter(name="*")] = NOTHING,  # type: ignore[valid-type]  # from Config
+    config: Annotated[Path | None, Parameter(help="TOML file with settings.")] = None,
+    out: Annotated[
+        Path | None, Parameter(help="New folder of comparison.json, .md and .png [default: runs/NAME-compare-N].")
+    ] = None,
+    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
+    quiet: Annotated[
+        bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False, help="No progress.")
+    ] = False,
+) -> int:
+    """Train models on a text, or take runs, and score all on the same held-out tokens."""
+    changes = given(settings)
+    if len(sources) == 1 and _is_series(sources[0]):
+        return _series(sources[0], models, seeds, changes, out, on or config, json=json, quiet=quiet)
+    runs = [s for s in sources if _is_run(s)]
+    if runs and len(runs) < len(sources):
+        text = next(s for s in sources if s not in runs)
+        raise ConfigError(f"{runs[0]!r} is a run and {text!r} is a text: compare runs (on a text: --on), or models")
+    if runs:
+        asked = {"models": models, "seeds": seeds, "config": config} | changes
+        _refuse_for_runs(asked)
+        names: Sequence[str] = runs
+        events = _of_runs(runs, on, changes)
+    elif on is not None:
+        raise ConfigError("--on is the text to score runs on: give runs, or leave it out")
+    else:
+        settled = resolve(changes | ({"sources": list(sources)} if sources else {}), config)
+        chosen = [name.strip() for each in models or [] for name in each.split(",") if name.strip()]
+        names = settled.sources
+        events = _of_models(settled, chosen, seeds or 1)
+    return _compare(events, out or free_folder(names, "compare"), json=json, quiet=quiet)
+
+
+def _is_series(name: str) -> bool:
+    """Whether a source is numbers over time rather than text."""
+    from elman.forecasting.table import is_table
+
+    return name == "sine" or is_table(name)
+
+
+def _series(
+    source: str,
+    models: list[str] | None,
+    seeds: int | None,
+    changes: dict[str, Any],
+    out: Path | None,
+    odd: object,
+    *,
+    json: bool,
+    quiet: bool,
+) -> int:
+    """Forecasters instead of models of text."""
+    held_out = changes.pop("held_out", None)
+    if changes or odd is not None:
+        raise ConfigError(f"{source!r} is a series: leave out what is for texts, and see elman forecast --help")
+    return forecast.command(
+        source,
+        model=models,
+        held_out=held_out,
+        seeds=seeds or 1,
+        run=out or free_folder([source], "compare"),
+        json=json,
+        quiet=quiet,
+    )
+
+
+def _is_run(name: str) -> bool:
+    """Whether a folder is a run or a saved model rather than one of texts."""
+    return any((Path(name) / mark).exists() for mark in ("checkpoints", "MANIFEST.json", "model.json"))
+
+
+def _refuse_for_runs(asked: dict[str, Any]) -> None:
+    """Runs are what they are: only where they are computed can be chosen."""
+    odd = [name for name, value in asked.items() if value is not None and name != "device"]
+    if odd:
+        raise ConfigError(f"runs are compared as they are: leave out --{odd[0].replace('_', '-')}")
+
+
+def _of_models(settled: Any, models: Sequence[str], seeds: int) -> "Callable[[Stop], Iterator[Learning | Comparison]]":
+    """The events of trainings."""
+    from elman.comparison.trained import DEFAULT, comparing
+    from elman.training.run import read_data
+
+    chosen = models or DEFAULT
+    return lambda stop: comparing(read_data(settled), chosen, seeds=seeds, config=settled, stop=stop.asked)
+
+
+def _of_runs(
+    runs: Sequence[str], on: str | None, changes: dict[str, Any]
+) -> "Callable[[Stop], Iterator[Learning | Comparison]]":
+    """The events of runs that are scored; a signal ends it between two of them."""
+    from elman.comparison.saved import compare_runs
+    from elman.environment import device_for
+
+    device = device_for(changes.get("device", "auto"))
+    paths, sources = [Path(run) for run in runs], [on] if on is not None else []
+    return lambda stop: compare_runs(paths, sources=sources, device=device, stop=stop.asked)
+
+
+def _compare(events: "Callable[[Stop], Iterator[Learning | Comparison]]", out: Path, *, json: bool, quiet: bool) -> int:
+    from elman.cli.comparison_table import Table
+    from elman.comparison.result import Comparison
+
+    table = Table(out, quiet=quiet)
+    with Stop() as stop:
+        try:
+            for event in events(stop):
+                if isinstance(event, Comparison):
+                    table.measured(event)
+                else:
+                    table.learning(event)
+        finally:
+            table.close()
+    table.end(json=json)
+    return 128 + stop.signal if stop.signal and not table.complete else 0

@@ -1,0 +1,157 @@
+"""`elman compress`: a file in the bits that a model leaves open."""
+
+import json as json_module
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from elman.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from elman.inference.compression import Compressed
+
+EXAMPLES = """Examples:
+  elman compress book.txt --run runs/book                  # writes book.txt.elman
+  elman compress book.txt --run runs/book/ngram --output book.small --json"""
+
+SUFFIX = ".elman"
+PLAIN_SECONDS = 10.0  # between lines, where nothing can be redrawn
+
+
+def command(
+    file: Annotated[Path, Parameter(help="The file to compress; it stays as it is.")],
+    *,
+    run: Annotated[Path, Parameter(help="A run, a checkpoint or a saved model.")],
+    output: Annotated[Path | None, Parameter(help="What to write [default: FILE.elman].")] = None,
+    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
+) -> int:
+    """Compress a file with a saved model, lossless: proof that its bits are real."""
+    from elman.inference.compression import compressed
+    from elman.inference.compressors import sizes
+    from elman.models.saving import finite, load
+    from elman.storage.atomic import replace_file
+
+    out = vacant(output or file.with_name(file.name + SUFFIX))
+    data = contents(file)
+    model = load(run)
+    with progress(f"compressing {file.name}") as told:
+        made = compressed(model, data, told)
+    replace_file(vacant(out), made.data)
+    others = sizes(data)
+    figures = {
+        "schema_version": 1,
+        "file": str(file),
+        "output": str(out),
+        "model": str(run),
+        "bytes": made.length,
+        "compressed_bytes": len(made.data),
+        "header_bytes": made.header,
+        "characters": made.characters,
+        "tokens": made.tokens,
+        "streams": made.streams,
+        "stored": made.streams == 0,
+        "bits_per_character": made.bits_per_character,
+        "model_bits": made.model_bits,
+        "other_bits": made.other_bits,
+        "coding_bits": made.coding_bits,
+        **{f"{name}_bytes": size for name, size in others.items()},
+    }
+    if json:
+        print(json_module.dumps(finite(figures), ensure_ascii=False))
+    else:
+        _print(out, made, others)
+    return 0
+
+
+def _print(out: Path, made: "Compressed", others: dict[str, int]) -> None:
+    def bits(of: float) -> str:
+        return f"{of / made.characters if made.characters else math.nan:.4f}"
+
+    share = f" ({len(made.data) / made.length:.1%})" if made.length else ""
+    cut = f", in {made.streams} streams" if made.streams > 1 else ""
+    rows = [("bytes", f"{made.length:,} -> {len(made.data):,}{share}")]
+    if made.streams:
+        rounding = made.coding_bits / made.model_bits if math.isfinite(made.model_bits) else math.nan
+        rows += [
+            ("bits per character", f"{made.bits_per_character:.4f}, of which"),
+            ("  the model", f"{bits(made.model_bits)}  its own, as elman evaluate reports{cut}"),
+            ("  beside it", f"{bits(made.other_bits)}  spaces between words, symbols it does not know"),
+            ("  coding", f"{bits(made.coding_bits)}  rounding, {rounding:+.2%} of the model's"),
+            ("  header", f"{bits(8 * made.header)}  {made.header} bytes"),
+        ]
+    rows += [(name, f"{size:,} bytes, {bits(8 * size)} bits per character") for name, size in others.items()]
+    for name, value in rows:
+        sys.stdout.write(f"{name:<20}{value}\n")
+    if not made.streams:
+        sys.stdout.write("Stored as it is: coded by this model it would be longer.\n")
+    sys.stdout.write(f"{out}\n")
+
+
+def contents(path: Path) -> bytes:
+    """The bytes of a file as they are: nothing is decompressed or decoded.
+
+    Raises:
+        DataError: it is not there, or no plain file.
+        StorageError: it cannot be read.
+    """
+    from elman.errors import printable
+    from elman.storage.atomic import refusals
+
+    with refusals("read", path):
+        if not path.exists():
+            raise DataError(f"{printable(path)}: no such file")
+        if not path.is_file():
+            raise DataError(f"{printable(path)}: no plain file: give the name of one (tar makes one of a folder)")
+        return path.read_bytes()
+
+
+def vacant(path: Path) -> Path:
+    """The path, at which a file can be made; asked before the work begins.
+
+    Raises:
+        ConfigError: something is there already, or there is no folder for it.
+    """
+    from elman.storage.atomic import quoted, refusals
+
+    with refusals("write", path):
+        if path.exists() or path.is_symlink():
+            raise ConfigError(f"{quoted(path)} exists already: choose another --output, or remove it first")
+        if not path.parent.is_dir():
+            raise ConfigError(f"there is no folder {quoted(path.parent)} to write to: make it, or choose another")
+    return path
+
+
+@contextmanager
+def progress(words: str) -> Iterator[Callable[[int, int], None]]:
+    """What to tell how many tokens are done: a bar on a terminal, else a line each ten seconds, on standard error."""
+    import time
+
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    from elman.cli.console import Stream
+
+    console = Stream(stderr=True, highlight=False)
+    columns = (BarColumn(bar_width=12), TextColumn("{task.description}", markup=False), TimeRemainingColumn())
+    bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
+    last = time.monotonic()
+
+    def told(done: int, of: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if console.is_terminal:
+            if now - last > 0.2:
+                last = now
+                bar.update(task, completed=done, total=of)
+        elif now - last > PLAIN_SECONDS:
+            last = now
+            console.print(f"{words}: {done:,} of {of:,} tokens", markup=False, soft_wrap=True)
+
+    with bar:
+        task = bar.add_task(words, total=None)
+        yield told

@@ -1,0 +1,72 @@
+"""`elman data`: what there is, and what a source holds."""
+
+import json as json_module
+import sys
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from elman.cli.flags import help_of, number
+
+EXAMPLES = """Examples:
+  elman data                          # sources and cleanings
+  elman data time-machine --clean letters
+  elman data notes/ --level word --json"""
+
+SHOWN = 10
+
+
+def command(
+    *sources: Annotated[str, Parameter(help="Sources, files, folders, globs or -; none lists what there is.")],
+    level: Annotated[Literal["char", "word", "byte"] | None, Parameter(help=help_of("level"))] = None,
+    clean: Annotated[str, Parameter(help=help_of("clean"))] = "none",
+    limit: Annotated[int | None, number(help_of("limit"), least=1)] = None,
+    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
+) -> int:
+    """List the sources, or show what one holds: tokens, symbols, split."""
+    facts = _inventory() if not sources else _contents(sources, level, clean, limit)
+    if json:
+        print(json_module.dumps({"schema_version": 1} | facts, ensure_ascii=False))
+        return 0
+    for key, value in facts.items():
+        name = key.replace("_", " ")
+        if isinstance(value, dict):
+            sys.stdout.write(f"{name}:\n" + "".join(f"  {k:<18}{v}\n" for k, v in value.items()))
+        else:
+            sys.stdout.write(f"{name:<18}{value:,}\n" if isinstance(value, int) else f"{name:<18}{value}\n")
+    return 0
+
+
+def _inventory() -> dict[str, Any]:
+    from elman.data.cleaning import CLEANINGS
+    from elman.data.sources import SOURCES
+
+    return {
+        "sources": {name: source.description for name, source in SOURCES.items()},
+        "series": {"sine": "sin(0.01 t) and noise, the lecture's series; for elman forecast, as is any CSV or Parquet"},
+        "cleanings": {name: cleaning.description for name, cleaning in CLEANINGS.items()},
+    }
+
+
+def _contents(sources: tuple[str, ...], level: str | None, clean: str, limit: int | None) -> dict[str, Any]:
+    import numpy as np
+
+    from elman.data.batches import token_counts
+    from elman.data.corpus import read_corpus
+
+    corpus = read_corpus(sources, level=level, clean=clean, limit=limit)
+    counts = token_counts(corpus.train.ids, len(corpus.vocab))
+    top = np.argsort(-counts, kind="stable")[:SHOWN]
+    return {
+        "source": corpus.source,
+        "level": corpus.vocab.level,
+        "clean": clean,
+        "tokens": sum(len(part.ids) for part in corpus.parts),
+        **{f"{part.name.replace('-', '_')}_tokens": len(part.ids) for part in corpus.parts},
+        "unknown_held_out": corpus.held_out.unknown if corpus.held_out else 0,
+        "characters": sum(part.characters for part in corpus.parts),
+        "bytes": sum(part.bytes for part in corpus.parts),
+        "symbols": len(corpus.vocab),
+        "most_frequent": {repr(corpus.vocab.to_tokens(int(i))): int(counts[i]) for i in top if counts[i]},
+        "begins": repr(corpus.vocab.decode(corpus.train.ids[:60])),
+    }

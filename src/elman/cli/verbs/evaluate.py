@@ -1,0 +1,150 @@
+"""`elman evaluate`: what a text costs under a saved model."""
+
+import json as json_module
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from elman.cli.flags import help_of, number
+from elman.errors import ConfigError, ElmanError, StorageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from elman.data.corpus import Part
+    from elman.models.base import SequenceModel
+
+EXAMPLES = """Examples:
+  elman evaluate runs/book                        # its own held-out text
+  elman evaluate runs/book --protocol dynamic     # it goes on learning as it reads
+  elman evaluate runs/book other.txt --json
+  elman evaluate runs/book other.txt --per-token surprisal.tsv"""
+
+
+class GateError(ElmanError):
+    """The figure is worse than the user allows."""
+
+    exit_code = 6
+
+
+def command(
+    run: Annotated[Path, Parameter(help="A run, a checkpoint or a saved model.")],
+    *sources: Annotated[str, Parameter(help="What to score [default: the run's held-out text].")],
+    protocol: Annotated[
+        Literal["carried", "reset", "dynamic"],
+        Parameter(help="Keep the state through the text, start anew every --window, or learn from what was scored."),
+    ] = "carried",
+    window: Annotated[int, number("Steps between resets.", least=1)] = 32,
+    limit: Annotated[int | None, number("Score only the first N tokens.", least=1)] = None,
+    per_token: Annotated[Path | None, Parameter(help="Write each token and its surprisal in nats to this TSV.")] = None,
+    drop_unknown: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Leave out symbols that a vocabulary without <unk> does not hold.",
+        ),
+    ] = False,
+    max_ppl: Annotated[float | None, Parameter(help="Exit with 6 if perplexity is above this.")] = None,
+    engine: Annotated[str, Parameter(help=help_of("engine"))] = "auto",
+    device: Annotated[str, Parameter(help=help_of("device"))] = "auto",
+    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
+) -> int:
+    """Score a text with a saved model: perplexity and bits, beside uniform and unigram."""
+    import numpy as np
+
+    from elman.environment import device_for
+    from elman.inference.dynamic import evaluate_dynamic
+    from elman.inference.evaluation import AFFORDABLE, evaluate
+    from elman.models.saving import find, finite, load, load_counts
+    from elman.storage.folder import read_folder
+    from elman.training.report import described, saved_ngram
+
+    if per_token is not None and per_token.exists():
+        raise ConfigError(f"{str(per_token)!r} exists already: choose another --per-token file")
+    model = load(run, engine=engine, device=device_for(device))
+    part, before = _part(run, model, sources, limit=limit, drop_unknown=drop_unknown)
+    if len(part.ids) * model.task.size > AFFORDABLE:
+        sys.stderr.write(f"scoring {len(part.ids):,} tokens\n")
+    nats = None if per_token is None else np.zeros(len(part.ids))
+    if protocol == "dynamic":
+        score = evaluate_dynamic(model, part, before=before, per_token=nats)
+    else:
+        score = evaluate(model, part, protocol=protocol, window=window, per_token=nats)
+    counts = load_counts(read_folder(find(run), names=["counts.safetensors"]), model.task.size)
+    figures = {
+        "schema_version": 1,
+        "model": str(run),
+        "text": part.name,
+        **described(score, counts, part.ids, saved_ngram(run)),
+    }
+    if per_token is not None and nats is not None:
+        _write_tokens(per_token, model, part, nats)
+    if json:
+        print(json_module.dumps(finite(figures), ensure_ascii=False))
+    else:
+        _print(figures)
+    if max_ppl is not None and not score.perplexity <= max_ppl:  # a figure that is no number is no pass
+        raise GateError(f"perplexity {score.perplexity:.3f} is above the limit of {max_ppl:g}")
+    return 0
+
+
+def _part(
+    run: Path, model: "SequenceModel", sources: tuple[str, ...], *, limit: int | None, drop_unknown: bool
+) -> "tuple[Part, npt.NDArray[np.unsignedinteger] | None]":
+    """The text to score as ids, and what stands before it: the one given, or the run's own held-out part."""
+    from elman.data.corpus import read_part
+    from elman.inference.evaluation import WARM, part_of
+    from elman.training.run import corpus_of
+
+    if sources:
+        given = read_part(
+            sources,
+            model.task.vocab,
+            clean=model.task.clean,
+            limit=limit,
+            drop_unknown=drop_unknown,
+            reverse=model.task.reverse,
+        )
+        return given, None
+    corpus = corpus_of(run)
+    held_out, before = corpus.held_out, corpus.train.ids[-WARM:]
+    if held_out is None:
+        raise ConfigError(f"the run {str(run)!r} held nothing out: name a text to score")
+    if limit is None:
+        return held_out, before
+    return part_of(model, model.task.turned(model.task.turned(held_out.ids)[:limit])), before
+
+
+def _write_tokens(path: Path, model: "SequenceModel", part: "Part", nats: "npt.NDArray[np.float64]") -> None:
+    """The cost of each token as it was scored, in the order of the text: they add up to the nats of the score."""
+    names = [json_module.dumps(token, ensure_ascii=False) for token in model.task.vocab.idx_to_token]
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write("token\tnats\n")
+            for token, cost in zip(model.task.turned(part.ids), model.task.turned(nats), strict=True):
+                file.write(f"{names[token]}\t{cost:.6f}\n")
+    except OSError as error:
+        raise StorageError(f"{str(path)!r} cannot be written: {error.strerror}") from error
+
+
+def _print(figures: dict[str, Any]) -> None:
+    told = {"carried": "state carried", "dynamic": "still learning from what was scored"}
+    protocol = told.get(figures["protocol"], f"state reset every {figures['window']}")
+    rows = [
+        ("perplexity", f"{figures['perplexity']:.3f}  ({protocol})"),
+        *((name, f"{value:.3f}") for name, value in figures["baselines"].items()),
+        ("bits per character", f"{figures['bits_per_character']:.4f}"),
+        ("bits per byte", f"{figures['bits_per_byte']:.4f}"),
+        ("tokens", f"{figures['tokens']:,} ({figures['unknown']:,} unknown)"),
+    ]
+    for name, value in rows:
+        sys.stdout.write(f"{name:<20}{value}\n")
+    worse = [name for name, value in figures["baselines"].items() if figures["perplexity"] >= value]
+    if {"uniform", "unigram"} & set(worse):
+        sys.stdout.write(f"Worse than {' and '.join(worse)}: this model does not know this kind of text.\n")
+    elif worse:
+        sys.stdout.write(f"The {worse[0]} of its training text does better.\n")

@@ -1,0 +1,292 @@
+"""`elman forecast`: what comes next in a series, and how far to trust it."""
+
+import csv
+import io
+import json as json_module
+import math
+import sys
+from collections.abc import Sequence
+from functools import partial
+from itertools import chain, count
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from elman.cli.flags import number
+from elman.cli.verbs.train import free_folder
+from elman.errors import ConfigError, DataError, DivergedError
+
+if TYPE_CHECKING:
+    from elman.forecasting.series import Series
+    from elman.forecasting.study import Study
+
+LONGEST_NAME = 150  # bytes of a file's name that a series gives it
+WIDTH = 100  # columns of the tables, whatever the terminal: a figure that is cut is a wrong figure
+
+EXAMPLES = """Examples:
+  elman forecast sine                         # the lecture's series
+  elman forecast sales.csv --horizon 14       # every numeric column
+  elman forecast sales.csv --columns shop --model ridge-28,gru --seeds 3
+  elman forecast sales.csv --missing previous --season 7 --json
+Models: last, seasonal, mean, ar, ridge, mlp, mlp-reference, and every cell
+(elman, gru, lstm), one step ahead or, as gru-ahead, trained on its own outputs;
+a window may follow (ridge-128). auto tries them and takes the best."""
+
+
+def command(
+    source: Annotated[str, Parameter(help="sine, a CSV or Parquet file (wide, or long: unique_id, ds, y), or - .")],
+    *,
+    model: Annotated[
+        list[str] | None,
+        Parameter(
+            name=["--model", "--models"],
+            negative="",
+            help="A model, several times or with commas; the first makes the forecast [default: auto].",
+        ),
+    ] = None,
+    horizon: Annotated[
+        int | None, number("Steps ahead [default: 2 seasons, or 64; at most half of what is held out].", least=1)
+    ] = None,
+    held_out: Annotated[
+        float | None, Parameter(help="Share, or number, of values at the end to test on [default: 0.2].")
+    ] = None,
+    season: Annotated[int | None, number("Steps of a cycle [default: told by the dates].", least=1)] = None,
+    seeds: Annotated[int, number("Seeds that networks are fitted with.", least=1)] = 1,
+    seed: Annotated[int, number("The first seed, and that of sine.", least=0)] = 0,
+    columns: Annotated[
+        list[str] | None, Parameter(negative="", help="Columns with values [default: y, or all that are numeric].")
+    ] = None,
+    time: Annotated[str | None, Parameter(help="Column with the time [default: found by its name or dates].")] = None,
+    date_format: Annotated[str | None, Parameter(help="How dates are written, as %d/%m/%Y [default: ISO].")] = None,
+    ids: Annotated[
+        str | None, Parameter(name="--id", help="Column that names the series of a long table [default: unique_id].")
+    ] = None,
+    missing: Annotated[
+        Literal["refuse", "previous", "linear", "skip"],
+        Parameter(help="Missing values: an error, filled by the previous or a straight line, or rows skipped."),
+    ] = "refuse",
+    run: Annotated[Path | None, Parameter(help="New folder of the result [default: runs/SOURCE-forecast-N].")] = None,
+    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
+    quiet: Annotated[
+        bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False, help="No progress.")
+    ] = False,
+) -> int:
+    """Forecast a series: choose or fit models, back-test them beside naive ones, and predict what follows."""
+    folder = run or free_folder([source], "forecast")
+    if folder.exists():
+        raise ConfigError(f"{str(folder)!r} exists already: choose another --run")
+    names = split_names(model or ["auto"])
+    found, notes = _read(source, columns or [], time, date_format, ids, missing, seed)
+
+    from elman.forecasting.study import described, forecast
+
+    def told(text: str) -> None:
+        if not quiet:
+            sys.stderr.write(f"{text}\n")
+
+    for note in notes:
+        told(note)
+    studies: list[Study] = []
+    for one in found:
+        told(f"{one.name}: {len(one):,} values, {int((~one.known).sum()):,} of them filled")
+        try:
+            made = forecast(
+                one, names, horizon=horizon, held_out=held_out, season=season, seeds=seeds, seed=seed, told=told
+            )
+            studies.append(made)
+        except (DataError, DivergedError) as error:
+            if len(found) == 1:
+                raise
+            notes.append(f"left out: {error}")
+            told(notes[-1])
+    if not studies:
+        raise DataError(f"no series of {len(found)} can be forecast; {notes[-1].removeprefix('left out: ')}")
+    described_each = [described(s) for s in studies]
+    report = {"schema_version": 1, "source": source, "notes": notes, "series": described_each}
+    pictures = _write(folder, report, studies)
+    report |= {"run": str(folder), "pictures": [str(p) for p in pictures]}
+    if json:
+        from elman.models.saving import finite
+
+        print(json_module.dumps(finite(report), ensure_ascii=False))
+        return 0
+    for described_one in described_each:
+        _print(described_one)
+    sys.stdout.write("".join(f"{note}\n" for note in notes))
+    sys.stdout.write(f"{folder} ({', '.join(p.name for p in sorted(folder.iterdir()))})\n")
+    if not pictures:
+        told('no pictures: pip install "elman[plot]" draws them')
+    return 0
+
+
+def split_names(given: Sequence[str]) -> list[str]:
+    """Names given one by one or with commas."""
+    return [name for text in given for name in text.split(",") if name]
+
+
+def _read(
+    source: str,
+    columns: Sequence[str],
+    time: str | None,
+    date_format: str | None,
+    ids: str | None,
+    missing: Literal["refuse", "previous", "linear", "skip"],
+    seed: int,
+) -> tuple[list["Series"], list[str]]:
+    """The series of a source, and what was done to them."""
+    if source == "sine":
+        from elman.forecasting.series import sine
+
+        if columns or time or ids:
+            raise ConfigError("sine is one series without columns: leave out --columns, --time and --id")
+        return [sine(seed=seed)], []
+    from elman.forecasting.table import read_series
+
+    return read_series(source, columns=columns, time=time, date_format=date_format, ids=ids, missing=missing)
+
+
+def _write(folder: Path, report: dict[str, Any], studies: Sequence["Study"]) -> list[Path]:
+    """The files of the result; the pictures among them."""
+    from elman.cli.display import drawn_if_possible
+    from elman.forecasting.plots import draw
+    from elman.models.saving import finite, to_json
+    from elman.storage.atomic import refusals, replace_file
+
+    with refusals("make", folder):
+        folder.mkdir(parents=True)
+    replace_file(folder / "report.json", to_json(finite(report)))
+    replace_file(folder / "report.md", _markdown(report).encode())
+    replace_file(folder / "forecast.csv", _csv(studies).encode())
+    stems = _stems([s.series.name for s in studies])
+    drawn = (drawn_if_possible(partial(draw, s, folder, stem)) for s, stem in zip(studies, stems, strict=True))
+    return list(chain.from_iterable(drawn))
+
+
+def _stems(names: Sequence[str]) -> list[str]:
+    """A name of files for each series, no two alike on any disk."""
+    given: dict[str, str] = {}
+    for name in names:
+        plain = "".join(c if c.isalnum() or c in "-_" else "-" for c in name).encode()[:LONGEST_NAME]
+        stem = plain.decode(errors="ignore").strip("-") or "series"
+        made = next(s for s in chain([stem], (f"{stem}-{i}" for i in count(2))) if s.casefold() not in given)
+        given[made.casefold()] = made
+    return list(given.values())
+
+
+def _csv(studies: Sequence["Study"]) -> str:
+    """The forecasts as a long table: unique_id, ds, model, value, and the ends of the intervals, empty without."""
+    from elman.forecasting.study import LEVELS
+
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    ends = [f"{side}-{level * 100:g}" for level in LEVELS for side in ("lo", "hi")]
+    out.writerow(["unique_id", "ds", "model", "value", *ends])
+    for study in studies:
+        widths = [study.interval(level) for level in LEVELS]
+        for k, value in enumerate(study.forecast):
+            around = [v for w in widths for v in ((value - w[k], value + w[k]) if w[k] < float("inf") else ("", ""))]
+            when = study.series.timeline.at(len(study.series) + k)
+            out.writerow([study.series.name, when, study.chosen, value, *around])
+    return text.getvalue()
+
+
+Rows = dict[str, list[str]]
+
+
+def _tables(one: dict[str, Any]) -> list[tuple[str, list[str], Rows]]:
+    """What is shown of a series: the title, the columns and a row a model of each table."""
+    from elman.forecasting.study import shown_horizons
+
+    shown = shown_horizons(one["horizon"])
+    models = {_named(m, one): m for m in sorted(one["models"], key=lambda m: _mean(m["mse"]))}
+    horizons = [f"k={k}" for k in shown]
+
+    def by_horizon(figure: str) -> Rows:
+        return {name: [_figure(m[figure][k - 1]) for k in shown] for name, m in models.items()}
+
+    squared = {name: [*row, _figure(models[name]["free_running_mse"])] for name, row in by_horizon("mse").items()}
+    if one["noise_floor"] is not None:
+        squared = {"noise floor": [_figure(one["noise_floor"])] * (len(shown) + 1)} | squared
+    facts = {
+        name: [
+            *(_share(_mean(held)) for held in m["coverage"].values()),
+            f"{m['parameters']:,}",
+            f"{m['operations']:,}",
+            f"{m['seconds']:.2f}",
+        ]
+        for name, m in models.items()
+    }
+    levels = [f"in {level}" for level in one["models"][0]["coverage"]]
+    return [
+        ("mean squared error", [*horizons, "free run"], squared),
+        ("mean absolute error", horizons, by_horizon("mae")),
+        (f"MASE (the same / {one['mase_scale']:.3g})", horizons, by_horizon("mase")),
+        ("held-out values in intervals", [*levels, "parameters", "operations", "seconds"], facts),
+    ]
+
+
+def _title(one: dict[str, Any]) -> str:
+    filled = f", {one['filled']:,} filled" if one["filled"] else ""
+    filled += f", {one['left_out']:,} missing at the ends" if one["left_out"] else ""
+    return (
+        f"{one['series']}: {one['training_values']:,} training and {one['held_out_values']:,} held-out values{filled}"
+    )
+
+
+def _print(one: dict[str, Any]) -> None:
+    """The tables of one series and its verdict; the model that makes the forecast has a star."""
+    from rich.table import Table
+
+    from elman.cli.console import Stream
+
+    out = Stream(highlight=False)
+    out.width = max(out.width, WIDTH)
+    out.print(_title(one), markup=False, soft_wrap=True)
+    for title, columns, rows in _tables(one):
+        table = Table(box=None, pad_edge=False)
+        table.add_column(title, no_wrap=True)
+        for name in columns:
+            table.add_column(name, justify="right", no_wrap=True)
+        for name, row in rows.items():
+            table.add_row(name, *row)
+        out.print(table)
+    for line in [*one["notes"], *one["verdict"]]:
+        out.print(line, markup=False, soft_wrap=True)
+    out.print()
+
+
+def _markdown(report: dict[str, Any]) -> str:
+    """The same for a page."""
+    parts = []
+    for one in report["series"]:
+        parts.append(f"# {_title(one)}\n")
+        for title, columns, rows in _tables(one):
+            lines = [
+                [title, *columns],
+                ["---", *["---:"] * len(columns)],
+                *([name, *row] for name, row in rows.items()),
+            ]
+            parts.append("".join(f"| {' | '.join(cells)} |\n" for cells in lines))
+        parts.append("".join(f"- {line}\n" for line in [*one["notes"], *one["verdict"]]))
+    return "\n".join(parts).replace(" *", " \\*")
+
+
+def _named(model: dict[str, Any], one: dict[str, Any]) -> str:
+    return str(model["model"]) + (" *" if model["model"] == one["chosen"] else "")
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean of what is there, infinite if nothing is."""
+    there = [v for v in values if not math.isnan(v)]
+    return sum(there) / len(there) if there else float("inf")
+
+
+def _figure(value: float) -> str:
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.1e}" if abs(value) >= 1e6 else f"{value:,.0f}"
+
+
+def _share(value: float) -> str:
+    return "-" if value == float("inf") else f"{value:.0%}"

@@ -1,0 +1,96 @@
+"""`elman rollout`: how long a model goes on as a text does, and for how long it passes for one."""
+
+import json as json_module
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from elman.cli.flags import help_of, number
+from elman.errors import ConfigError
+
+if TYPE_CHECKING:
+    from elman.data.corpus import Corpus, Part
+    from elman.models.task import Text
+
+EXAMPLES = """Examples:
+  elman rollout runs/numbers                    # at places of its own held-out text
+  elman rollout runs/book other.txt --json
+  elman rollout runs/book --length 50 --temperature 1"""
+
+
+def command(
+    run: Annotated[Path, Parameter(help="A run, whose training text is read again.")],
+    *sources: Annotated[str, Parameter(help="The text to go on with [default: the run's held-out text].")],
+    length: Annotated[int, number("Tokens of a roll-out.", least=1)] = 200,
+    places: Annotated[int, number("How many roll-outs, at random places of the text.", least=1)] = 200,
+    temperature: Annotated[float, Parameter(help="Of the roll-outs that are drawn; others take the best token.")] = 0.7,
+    seed: Annotated[int, number("The same seed gives the same places and draws.", least=0)] = 0,
+    device: Annotated[str, Parameter(help=help_of("device"))] = "auto",
+    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
+) -> int:
+    """Continue a text at many places: how long it is right, how long nothing gives it away, what goes wrong."""
+    from elman.environment import device_for
+    from elman.inference.evaluation import LONGEST, beginning
+    from elman.inference.rollout import report
+    from elman.models.saving import load
+    from elman.training.run import corpus_of
+
+    if not temperature > 0:
+        raise ConfigError(f"--temperature {temperature}: roll-outs of the best token are made anyway, give more than 0")
+    model = load(run, device=device_for(device))
+    corpus = corpus_of(run)
+    part = beginning(model, _text(run, model.task, corpus, sources), LONGEST)
+    figures = report(
+        model, part.ids, corpus.train.ids, length=length, places=places, temperature=temperature, seed=seed
+    )
+    figures = {"schema_version": 1, "model": str(run), "text": part.name, **figures}
+    if json:
+        print(json_module.dumps(figures, ensure_ascii=False))
+    else:
+        _print(figures)
+    return 0
+
+
+def _text(run: Path, task: "Text", corpus: "Corpus", sources: tuple[str, ...]) -> "Part":
+    """The text that is given, or the run's own held-out part."""
+    from elman.data.corpus import read_part
+
+    if sources:
+        return read_part(sources, task.vocab, clean=task.clean, reverse=task.reverse)
+    if corpus.held_out is None:
+        raise ConfigError(f"the run {str(run)!r} held nothing out: name a text to go on with")
+    return corpus.held_out
+
+
+def _print(found: dict[str, Any]) -> None:
+    kinds, length = ("greedy", "sampled"), found["length"]
+    rows: list[tuple[str, ...]] = [("", "most probable", f"temperature {found['temperature']:g}", "the text itself")]
+    rows += [
+        (f"exact, {n} tokens", *(f"{found[kind]['exact'][n]:.1%}" for kind in kinds), "")
+        for n in found["greedy"]["exact"]
+    ]
+    rows.append(("right tokens", *(_spread(found[kind]["right"], length) for kind in kinds), ""))
+    what = f"passing, by {found['order']}-grams"
+    rows.append((what, *(_spread(found[kind]["passing"], length) for kind in (*kinds, "truth"))))
+    rows.append(("ends in a loop", *(f"{found[kind]['loops']:.1%}" for kind in (*kinds, "truth"))))
+    rows += [
+        (f"first error: {name}", *(f"{found[kind]['errors'][name]:,}" for kind in kinds), "")
+        for name in found["greedy"]["errors"]
+    ]
+    for first, *cells in rows:
+        sys.stdout.write(f"{first:<24}" + "".join(f"{cell:>20}" for cell in cells).rstrip() + "\n")
+    sys.stdout.write(
+        f"{found['places']:,} places of the first {found['tokens']:,} tokens of {found['text']}; right and passing: "
+        "median (quartiles) in tokens.\n"
+    )
+    for example in found["greedy"]["examples"][:1]:
+        shown = {name: json_module.dumps(text, ensure_ascii=False) for name, text in example.items()}
+        sys.stdout.write(f"After {shown['after']} it wrote {shown['wrote']}, not {shown['truth']}.\n")
+
+
+def _spread(lengths: dict[str, Any], most: int) -> str:
+    """Median and quartiles; the longest may be longer."""
+    low, middle, high = (f"{n}{'+' * (n == most)}" for n in (lengths["quantiles"][q] for q in ("0.25", "0.5", "0.75")))
+    return f"{middle} ({low}..{high})"

@@ -1,0 +1,102 @@
+"""`elman train`: learn from a text."""
+
+import itertools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from elman.cli.flags import flags, given, help_of, resolve
+from elman.cli.signals import Stop
+from elman.config import Config, to_toml
+from elman.errors import ConfigError
+
+EXAMPLES = """Examples:
+  elman train book.txt                          # the best for its size, at most 5 minutes
+  elman train book.txt --minutes 10 --run runs/book
+  elman train time-machine --recipe lecture     # the lecture's network
+  elman train --resume runs/book --minutes 20   # go on
+Settings without a flag (embedding, optimizer, schedule, mogrifier, average, ...) go into a TOML file for --config;
+--print-config prints them all. Also read: ELMAN_HIDDEN=512 and the like, and ./elman.toml."""
+
+FLAGS = (
+    "recipe", "level", "clean", "limit", "reverse",
+    "cell", "hidden", "layers", "dropout", "experts", "copy", "engine", "device",
+    "batching", "batch", "window", "lr", "clip",
+    "epochs", "steps", "minutes", "seed",
+)  # fmt: skip
+Settings = flags("Settings", FLAGS)
+NOTHING = Settings()
+
+
+def command(
+    *sources: Annotated[str, Parameter(help=help_of("sources"))],
+    settings: Annotated[Settings, Parameter(name="*")] = NOTHING,  # type: ignore[valid-type]  # from Config
+    run: Annotated[Path | None, Parameter(help="New folder of the run [default: runs/SOURCE-CELL-N].")] = None,
+    resume: Annotated[Path | None, Parameter(help="Go on with the run in this folder.")] = None,
+    config: Annotated[Path | None, Parameter(help="TOML file with settings.")] = None,
+    print_config: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Print all settings as TOML and stop.")
+    ] = False,
+    json: Annotated[bool, Parameter(negative="", show_default=False, help="JSON Lines on standard display.")] = False,
+    quiet: Annotated[
+        bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False, help="No progress.")
+    ] = False,
+) -> int:
+    """Train a recurrent network on a text, and measure it beside its bounds."""
+    changes: dict[str, Any] = given(settings)
+    if sources:
+        changes["sources"] = list(sources)
+    if print_config:
+        sys.stdout.write(to_toml(resolve(changes, config).values()))
+        return 0
+    if resume is not None and (run is not None or config is not None):
+        raise ConfigError("--resume takes its settings from the run: leave out --run and --config")
+    # Settings are checked before PyTorch is imported: a slip of the pen need not cost two seconds.
+    settled = None if resume is not None else resolve(changes, config)
+    return _train(settled, run, resume, changes, json=json, quiet=quiet)
+
+
+def _train(
+    settled: Config | None,
+    run: Path | None,
+    resume: Path | None,
+    changes: dict[str, Any],
+    *,
+    json: bool,
+    quiet: bool,
+) -> int:
+    from elman.cli import display
+    from elman.training import run as runs
+    from elman.training.report import conclude
+
+    if settled is not None:
+        job = runs.begin(run or free_folder(settled.sources, settled.cell), settled)
+    else:
+        assert resume is not None  # noqa: S101 - either there are settings or there is a run to resume
+        job = runs.resume(resume, changes)
+    show = display.display(job, json=json, quiet=quiet)
+    with Stop() as stop:
+        show.begin()
+        try:
+            for event in runs.execute(job, stop.asked):
+                show.event(event)
+        finally:
+            show.close()
+    if stop.signal:
+        show.interrupted(job.path)
+        return 128 + stop.signal
+    # Everything is saved: a signal that comes while the result is measured may end it at once.
+    show.scoring()
+    show.end(conclude(job), display.draw_pictures(job.path))
+    return 0
+
+
+def free_folder(sources: Sequence[str], what: str) -> Path:
+    """A folder that nobody named: runs/SOURCE-WHAT-N with the first N that is free."""
+    first = Path(sources[0]).name.split(".")[0] if sources[0] != "-" else "stdin"
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in first).strip("-") or "text"
+    candidates = (Path("runs") / f"{name}-{what}-{n}" for n in itertools.count(1))
+    return next(path for path in candidates if not path.exists())

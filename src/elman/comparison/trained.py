@@ -1,0 +1,363 @@
+"""Models by name, all trained on one training part and scored on the same held-out tokens.
+
+    N-gram, ngram, laplace-N, witten-bell-N     counted; ngram chooses its order on the training part
+    mlp, bag                                    networks that see a window of tokens
+    elman, elman-relu, gru, lstm                recurrent networks
+    NAME-reversed                               any of them, reading the same text from its end (S19)
+
+The held-out part is looked at once, when a model is done: nothing is chosen by it, the last weights are scored.
+"""
+
+import math
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from elman.cells import CELLS
+from elman.comparison.result import Comparison, Entry, Kind, Measured
+from elman.config import Config, ModelSettings, TrainSettings
+from elman.data.batches import check_length, token_counts
+from elman.data.corpus import Corpus, Part
+from elman.environment import device_for
+from elman.errors import ConfigError, DivergedError, no_such
+from elman.inference import baselines
+from elman.inference.compressors import CONTAINER, LARGEST, sizes, written
+from elman.inference.evaluation import beginning, evaluate
+from elman.models.base import Network, SequenceModel
+from elman.models.build import OF_MLP, network
+from elman.models.ngram.counts import check_order
+from elman.models.ngram.model import NGram
+from elman.models.task import Text
+from elman.training.loop import Progress, train
+from elman.training.report import NGRAM_TOKENS, SCORED_LOGITS, SCORED_TOKENS, SCORED_TRAINING_TOKENS
+
+DEFAULT = ("ngram", "mlp", "elman", "gru", "lstm")
+WINDOWED = {"mlp": {"bag": False}, "bag": {"bag": True}}
+COUNTED = re.compile(r"(?:(?P<kneser>\d+)-gram|(?P<smoothing>laplace|witten-bell)-(?P<order>\d+))\Z")
+REVERSED = "-reversed"
+LAST = "Networks: the weights after the last step; nothing was chosen by held-out text."
+SEEDS = "Networks were trained with {} seeds each: median (lowest..highest)."
+EXAMPLES = ("ngram", "3-gram", "laplace-3", "witten-bell-3", *WINDOWED, *sorted(CELLS), "gru-reversed")
+
+
+@dataclass(frozen=True)
+class Learning:
+    """A step of a training, and whose it is."""
+
+    name: str
+    seed: int
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A model that is counted: the same for every seed."""
+
+    name: str
+    order: int | None = None
+    smoothing: str = "kneser-ney"
+    reverse: bool = False
+
+    def check(self, corpus: Corpus) -> None:
+        """Refuse what cannot be counted, before anything is."""
+        if self.order is not None:
+            check_order(len(corpus.train.ids), len(corpus.vocab), self.order)
+
+    def count(self, corpus: Corpus) -> NGram:
+        """The model of the training part, or of the end of a very long one."""
+        return NGram.count(
+            Text.of(corpus), corpus.train.ids[-NGRAM_TOKENS:], order=self.order, smoothing=self.smoothing
+        )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that is trained once a seed."""
+
+    name: str
+    model: ModelSettings
+    config: Config
+    reverse: bool = False
+
+    def check(self, corpus: Corpus) -> None:
+        """Refuse what cannot be trained, before anything is."""
+        self.begin(corpus, self.config.seed)
+        check_length(self.config.batching, len(corpus.train.ids), self.config.batch, self.config.window)
+
+    def begin(self, corpus: Corpus, seed: int) -> Network:
+        """The network at its initial weights."""
+        model = network(Text.of(corpus), self.model, seed=seed)
+        model.to(device_for(self.config.device))
+        model.engine_name  # noqa: B018 - an engine that cannot run this is refused now
+        return model
+
+    def train(self, model: Network, corpus: Corpus, seed: int) -> Iterator[Progress]:
+        """The one training, which here knows no held-out text."""
+        return train(model, corpus.train, settings=replace(self.config.part(TrainSettings), seed=seed))
+
+
+def rival(name: str, config: Config) -> Counted | Trained:
+    """The model of a name, with the other settings of `config`.
+
+    Raises:
+        ConfigError: there is none of this name.
+
+    Example:
+        >>> rival("witten-bell-3", Config())
+        Counted(name='witten-bell-3', order=3, smoothing='witten-bell', reverse=False)
+    """
+    if name.endswith(REVERSED):
+        return replace(rival(name.removesuffix(REVERSED), config), name=name, reverse=True)
+    if name == "ngram":
+        return Counted(name)
+    if found := COUNTED.match(name):
+        return Counted(name, int(found["kneser"] or found["order"]), found["smoothing"] or "kneser-ney")
+    settings = config.part(ModelSettings)
+    if name in WINDOWED:
+        kept = {field: getattr(settings, field) for field in OF_MLP}
+        return Trained(name, ModelSettings(**kept | {"cell": "mlp"} | WINDOWED[name]), config)
+    if name in CELLS:
+        return Trained(name, replace(settings, cell=name), config)
+    raise ConfigError(no_such("model", name, EXAMPLES))
+
+
+def compare(
+    corpus: Corpus, models: Sequence[str] = DEFAULT, *, seeds: int = 1, config: Config | None = None, **overrides: Any
+) -> Comparison:
+    """Train the models and score them on the held-out part of `corpus`, beside bounds and compressors.
+
+    Args:
+        corpus: its training part is learnt from.
+        models: by name, see `elman.comparison.trained`.
+        seeds: networks are trained so often, with the seeds that follow `config.seed`.
+        config: how they are built and trained; without it by the defaults.
+        **overrides: replace single settings of `config`: `compare(corpus, epochs=20, hidden=128)`.
+
+    Raises:
+        ConfigError: an unknown model, or settings that cannot be.
+        DataError: a text that is too short.
+    """
+    settings = Config.resolve(("call", overrides), ("config", config.values() if config else {}))
+    for event in comparing(corpus, models, seeds=seeds, config=settings):
+        if isinstance(event, Comparison):
+            result = event
+    return result
+
+
+def comparing(
+    corpus: Corpus, models: Sequence[str], *, seeds: int, config: Config, stop: Callable[[], bool] = lambda: False
+) -> Iterator[Learning | Comparison]:
+    """The same, step by step: every step of a training, and the comparison so far whenever something is measured.
+
+    It ends after the step at which `stop()`; what was not measured by then is named in the last comparison.
+    The first comparison, of the bounds alone, comes when nothing can be refused any more.
+    """
+    rivals = [rival(name, config) for name in dict.fromkeys(models)]
+    if seeds < 1:
+        raise ConfigError(f"seeds is {seeds}: a network is trained at least once")
+    trial = Trial(corpus)
+    for each in rivals:
+        each.check(corpus)
+    comparison = trial.comparison(config).noting(LAST, *([SEEDS.format(seeds)] if seeds > 1 else []))
+    yield comparison
+    comparison = trial.compressed(comparison)
+    yield comparison
+    for each in rivals:
+        if stop():
+            break
+        facing = trial.turned if each.reverse else trial
+        for event in facing.counted(each) if isinstance(each, Counted) else facing.trained(each, seeds, stop):
+            if isinstance(event, Learning):
+                yield event
+                continue
+            comparison = comparison.adding(event[0]).noting(*event[1:])
+            yield comparison
+    if stop():
+        yield _stopped(comparison, rivals, seeds)
+
+
+def _stopped(comparison: Comparison, rivals: Sequence[Counted | Trained], seeds: int) -> Comparison:
+    """The comparison with a note of what was not measured, if anything."""
+    done = {entry.name: len(entry.measured) for entry in comparison.entries}
+    left = [r.name for r in rivals if done.get(r.name, 0) < (seeds if isinstance(r, Trained) else 1)]
+    if not left:
+        return comparison
+    return replace(comparison.noting(f"Interrupted before all was measured of {', '.join(left)}."), complete=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What every model of a comparison is measured on.
+
+    Raises:
+        ConfigError: nothing is held out.
+    """
+
+    corpus: Corpus
+
+    def __post_init__(self) -> None:
+        if self.corpus.held_out is None:
+            raise ConfigError("a comparison needs held-out text: give a share or a number of tokens with --held-out")
+
+    @property
+    def task(self) -> Text:
+        """What every model is asked to do."""
+        return Text.of(self.corpus)
+
+    @cached_property
+    def turned(self) -> "Trial":
+        """The same tokens, read from the other end."""
+        return Trial(replace(self.corpus, held_out=self.held_out).turned())
+
+    @cached_property
+    def held_out(self) -> Part:
+        """As much of the held-out part as is scored."""
+        whole = self.corpus.held_out
+        assert whole is not None  # noqa: S101 - refused when this was made
+        return beginning(self, whole, SCORED_TOKENS, SCORED_LOGITS)
+
+    @cached_property
+    def train(self) -> Part:
+        """As much of the training part as is scored."""
+        return beginning(self, self.corpus.train, SCORED_TRAINING_TOKENS)
+
+    def comparison(self, config: Config | None = None) -> Comparison:
+        """A comparison of nothing but the bounds."""
+        corpus, scored = self.corpus, self.held_out
+        whole = corpus.held_out is not None and len(scored.ids) == len(corpus.held_out.ids)
+        notes = [
+            f"Held out: the {'' if whole else 'first '}{len(scored.ids):,} tokens after the "
+            f"{len(corpus.train.ids):,} of the training part, state carried, the same for every model."
+        ]
+        if scored.unknown:
+            fate = "scored as <unk>" if corpus.vocab.unknown else "left out: there is no <unk>"
+            notes.append(f"{scored.unknown:,} held-out tokens are unknown, and {fate}.")
+        made = Comparison(
+            source=corpus.source,
+            level=corpus.vocab.level,
+            clean=corpus.clean,
+            vocabulary=len(corpus.vocab),
+            parts={
+                name: {"tokens": len(part.ids), "characters": part.characters, "bytes": part.bytes}
+                for name, part in (("train", corpus.train), ("held-out", scored))
+            },
+            notes=tuple(notes),
+            settings=config.values() if config else {},
+        )
+        return made.adding(self._uniform()).adding(self._unigram())
+
+    def _uniform(self) -> Entry:
+        size = len(self.corpus.vocab)
+        nats = baselines.uniform_nats(len(self.held_out.ids), size)
+        measured = self._costing(nats, accuracy=1 / size, train=float(size))
+        return Entry(name="uniform", kind="bound", measured=(measured,))
+
+    def _unigram(self) -> Entry:
+        counts = token_counts(self.corpus.train.ids, len(self.corpus.vocab))
+        ids, known = self.held_out.ids, self.train.ids
+        measured = self._costing(
+            baselines.unigram_nats(counts, ids),
+            accuracy=float((ids == counts.argmax()).mean()),
+            train=math.exp(baselines.unigram_nats(counts, known) / len(known)),
+        )
+        return Entry(name="unigram", kind="bound", measured=(measured,), parameters=int((counts > 0).sum()))
+
+    def _costing(self, nats: float, **more: Any) -> Measured:
+        part = self.held_out
+        return Measured(nats=nats, tokens=len(part.ids), characters=part.characters, unknown=part.unknown, **more)
+
+    def compressed(self, comparison: Comparison) -> Comparison:
+        """The comparison with the compressors, alone and after the training text."""
+        vocab = self.corpus.vocab
+        turned = self.task.turned  # a compressor reads forward
+        read = (replace(part, ids=turned(part.ids)) for part in (self.corpus.train, self.held_out))
+        training, held_out = (written(vocab, part) for part in read)
+        comparison = compressed(comparison, sizes(held_out, training), self.held_out, per_token=vocab.level == "char")
+        if len(training) < self.corpus.train.bytes and self.corpus.train.bytes > LARGEST:
+            comparison = comparison.noting(f"Compressors saw the last {len(training):,} bytes of the training text.")
+        return comparison
+
+    def counted(self, each: Counted) -> Iterator[tuple[Entry]]:
+        """The one measurement of a counting model."""
+        started = time.perf_counter()
+        model = each.count(self.corpus)
+        seconds = time.perf_counter() - started
+        rate = min(len(self.corpus.train.ids), NGRAM_TOKENS) / max(seconds, 1e-9)
+        measured = self.measured(model, seconds=seconds, tokens_per_second=rate)
+        yield (entry(each.name, model, (measured,)),)
+
+    def trained(
+        self, each: Trained, seeds: int, stop: Callable[[], bool]
+    ) -> Iterator[Learning | tuple[Entry] | tuple[Entry, str]]:
+        """Every step of the trainings of a network, and the entry after each of them, with a note where it failed."""
+        done: tuple[Measured, ...] = ()
+        for seed in range(each.config.seed, each.config.seed + seeds):
+            model, note = each.begin(self.corpus, seed), ""
+            try:
+                for progress in each.train(model, self.corpus, seed):
+                    yield Learning(each.name, seed, progress)
+                    if stop() and not progress.done:
+                        return
+                took = {"seconds": progress.seconds, "tokens_per_second": progress.rate}
+                measured = self.measured(model, seed=seed, **took)
+            except DivergedError as error:
+                measured = self._costing(math.inf, seed=seed)
+                note = f"{each.name}, seed {seed}: {error}."
+            done = (*done, measured)
+            made = entry(each.name, model, done)
+            yield (made, note) if note else (made,)
+            if stop():
+                return
+
+    def measured(self, model: SequenceModel, **more: Any) -> Measured:
+        """A model on the held-out part, and on the training part."""
+        return replace(on(model, self.held_out), train=self.known(model), **more)
+
+    def known(self, model: SequenceModel) -> float:
+        """The perplexity of the training part under a model."""
+        return evaluate(model, self.train).perplexity
+
+
+def on(model: SequenceModel, part: Part) -> Measured:
+    """A model on one part, by the one evaluator."""
+    hits = np.zeros(len(part.ids), np.bool_)
+    score = evaluate(model, part, hits=hits)
+    return Measured(
+        nats=score.nats,
+        tokens=score.tokens,
+        characters=score.characters,
+        unknown=score.unknown,
+        accuracy=float(hits.mean()),
+    )
+
+
+def entry(name: str, model: SequenceModel, measured: tuple[Measured, ...]) -> Entry:
+    """The row of a model."""
+    kind: Kind = "network" if isinstance(model, Network) else "counts"
+    return Entry(
+        name=name,
+        kind=kind,
+        measured=measured,
+        model=model.name if name.startswith("ngram") else "",
+        parameters=model.parameter_count(),
+        operations=model.operations(),
+    )
+
+
+def compressed(comparison: Comparison, made: dict[str, int], part: Part, *, per_token: bool) -> Comparison:
+    """The comparison with what compressors made of a part, in bytes; a perplexity where tokens are characters."""
+    for name, size in made.items():
+        nats = 8 * size * math.log(2)
+        measured = Measured(nats=nats, tokens=len(part.ids) if per_token else None, characters=part.characters)
+        comparison = comparison.adding(Entry(name=name, kind="compressor", measured=(measured,)))
+    note = (
+        f"Compressors: xz -9e and bz2 -9 of the same text in UTF-8; {CONTAINER['xz']} and {CONTAINER['bz2']} bytes "
+        "are for the container of a text alone"
+    )
+    after = "; after training is what the held-out text adds to the training text" if len(made) > 2 else ""
+    return comparison.noting(f"{note}{after}.")

@@ -1,0 +1,183 @@
+"""How fast whole training steps are on this machine: every engine and plain PyTorch, in turns in one run."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from elman.cells import CELLS
+from elman.comparison.benchmark import PLAIN, SQUARE, Race, Shape, Way
+from elman.comparison.timing import Work, lasting, threaded, turns
+from elman.config import TrainSettings
+from elman.data.batches import gather, reference_sequential_at
+from elman.data.vocab import Vocab
+from elman.engines import ENGINES
+from elman.environment import same_threads
+from elman.errors import ConfigError
+from elman.models.recurrent import Recurrent
+from elman.models.task import Text
+from elman.training.loop import Training, train
+
+PRODUCT = "matrix product"
+MOST_THREADS = 1024
+TURN = 0.1
+"""Seconds that a way works before it is the next one's turn."""
+
+
+class Plain(nn.Module):
+    """The concise network of the textbook: one-hot vectors, PyTorch's own layer, a linear map."""
+
+    LAYERS: ClassVar[Mapping[str, Callable[[int, int], nn.Module]]] = {
+        "elman": nn.RNN,
+        "elman-relu": lambda inputs, hidden: nn.RNN(inputs, hidden, nonlinearity="relu"),
+        "gru": nn.GRU,
+        "lstm": nn.LSTM,
+    }
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.size = shape.vocab
+        self.rnn = self.LAYERS[shape.cell](shape.vocab, shape.hidden)
+        self.linear = nn.Linear(shape.hidden, shape.vocab)
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Logits (T*B, V) of inputs (B, T), and the new state as PyTorch has it."""
+        x = F.one_hot(inputs.T, self.size).to(torch.float32)
+        y, state = self.rnn(x, state)
+        return self.linear(y.reshape(-1, y.shape[-1])), state
+
+
+def batches(shape: Shape) -> Iterator[tuple[Tensor, Tensor]]:
+    """Inputs and targets, (B, T) int64 each, for ever; gathered beforehand, which plain PyTorch is not charged for."""
+    ids = shape.ids()
+    rows = reference_sequential_at(len(ids), shape.batch, shape.window, 0)
+    found = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in (gather(ids, row) for row in rows)]
+    while True:
+        yield from found
+
+
+def plain_step(shape: Shape, *, bfloat16: bool = False) -> Work:
+    """A step of plain PyTorch, or of the same under `torch.autocast`: forward, backward, clip, SGD."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = Plain(shape)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    text = batches(shape)
+    state: Any = None
+
+    def step() -> float:
+        nonlocal state
+        inputs, targets = next(text)
+        if state is not None:
+            state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            logits, state = net(inputs, state)
+            loss = F.cross_entropy(logits, targets.T.reshape(-1))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        return shape.tokens
+
+    return step
+
+
+def elman_model(shape: Shape, engine: str = "auto") -> Recurrent:
+    """A model of elman of that shape."""
+    vocab = Vocab([f"w{i}" for i in range(shape.vocab - 1)], level="word")
+    return Recurrent(Text(vocab), cell=shape.cell, hidden=shape.hidden, engine=engine)
+
+
+def elman_step(shape: Shape, engine: str = "auto") -> Work:
+    """A step of elman's own training loop, all that it does beside included."""
+    model = elman_model(shape, engine)
+    settings = TrainSettings(
+        batching="reference-sequential", batch=shape.batch, window=shape.window, optimizer="sgd", lr=0.1,
+        schedule="constant", steps=10**9, reports=1,
+    )  # fmt: skip
+    run = train(model, shape.ids(), training=Training.begin(model, settings))
+    return lambda: next(run).tokens
+
+
+def product(size: int = SQUARE) -> Work:
+    """A product of two square matrices in single precision; its work is in flops."""
+    a, b = (torch.linspace(-1, 1, size * size).reshape(size, size).roll(k) for k in (0, 1))
+    out = torch.empty_like(a)
+
+    def work() -> float:
+        torch.mm(a, b, out=out)
+        return 2 * size**3
+
+    return work
+
+
+def steps_of(shape: Shape) -> dict[str, Work]:
+    """Every way to train that shape here, by name: plain PyTorch, and each engine that supports the cell."""
+    cell, cpu = CELLS[shape.cell], torch.device("cpu")
+    engines = [name for name, e in sorted(ENGINES.items()) if e.supports(cell, cpu, torch.float32)]
+    plain = {PLAIN: plain_step(shape)} if shape.cell in Plain.LAYERS else {}
+    return plain | {name: elman_step(shape, name) for name in engines}
+
+
+def threads_here() -> list[int]:
+    """One thread, and as many as PyTorch takes; where that is one, as many as this process may use."""
+    default = torch.get_num_threads()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return sorted({1, default if default > 1 else cores})
+
+
+def racing(
+    shape: Shape, *, threads: Sequence[int] | None = None, rounds: int = 11, turn: float = TURN
+) -> Iterator[Race]:
+    """Measure every way to train that shape here, yielding what is known after every round.
+
+    Args:
+        shape: what is trained.
+        threads: the numbers of threads to try; not given: one, and all.
+        rounds: how often every way has its turn.
+        turn: seconds of a turn, of at least one step.
+
+    Raises:
+        ConfigError: no rounds, or a number of threads that no machine has.
+    """
+    counts = sorted(set(threads_here() if threads is None else threads))
+    if rounds < 1:
+        raise ConfigError(f"rounds {rounds}: it must be at least 1")
+    if not counts or counts[0] < 1 or counts[-1] > MOST_THREADS:
+        raise ConfigError(f"threads {counts}: each must be 1 to {MOST_THREADS}")
+    return _racing(shape, counts, rounds, turn)
+
+
+def _racing(shape: Shape, counts: Sequence[int], rounds: int, turn: float) -> Iterator[Race]:
+    default = torch.get_num_threads()
+    auto = elman_model(shape).engine_name
+    with same_threads():
+        works = {PRODUCT: product()} | steps_of(shape)
+        ways = {Way(n, t): threaded(lasting(threaded(w, t), turn), t) for t in counts for n, w in works.items()}
+        rates: dict[Way, tuple[float, ...]] = dict.fromkeys(ways, ())
+        for found in turns(ways, rounds):
+            rates = {way: (*rates[way], rate) for way, rate in found.items()}
+            products = {way.threads: r for way, r in rates.items() if way.name == PRODUCT}
+            trained = {way: r for way, r in rates.items() if way.name != PRODUCT}
+            yield Race(shape, auto, default, rounds, trained, products)
+
+
+def race(
+    cell: str = "gru", *, hidden: int = 256, vocab: int = 28, batch: int = 32, window: int = 35, **how: Any
+) -> Race:
+    """Every engine against plain PyTorch on this machine, one shape; `how` is as for `racing`.
+
+    Raises:
+        ConfigError: an unknown cell, or sizes, rounds or threads that cannot be.
+
+    Example:
+        >>> import elman
+        >>> found = elman.race("gru", hidden=4, batch=2, window=3, threads=[1], rounds=1, turn=0)
+        >>> sorted({"aten", "bptt", "loop", "plain PyTorch"} - set(found.best))
+        []
+    """
+    *_, last = racing(Shape(cell, hidden, vocab, batch, window), **how)
+    return last

@@ -1,0 +1,315 @@
+"""From paths to text, a chunk at a time: plain and compressed files, folders, patterns, standard input.
+
+    path -> bytes, decompressed -> checked for what is not text -> UTF-8 decoded
+
+Memory is bounded by the chunk, not by the file: nothing here calls `read()` or `readline()` on a whole file,
+and a decompression bomb is stopped while it unfolds.
+"""
+
+import codecs
+import glob
+import gzip
+import os
+import stat
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final, Literal, TextIO, TypeVar
+
+from elman.errors import ConfigError, DataError, StorageError, printable
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    import zstandard
+
+Piece = TypeVar("Piece", str, bytes)
+Errors = Literal["strict", "replace"]
+
+CHUNK: Final = 256 << 10
+"""Bytes read, and decompressed, at a time: little enough to stay in a processor's cache."""
+MAX_RATIO: Final = 200
+"""A compressed file may unfold to this many times its size ..."""
+FREE_BYTES: Final = 64 << 20
+"""... and to this many bytes whatever the ratio."""
+HEAD: Final = 16
+"""Bytes that tell what kind of file it is."""
+
+UTF16_32: Final = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+BINARY: Final = {
+    b"\x7fELF": "an ELF program",
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"PK\x03\x04": "a ZIP archive",
+    b"PAR1": "a Parquet table",
+    b"%PDF-": "a PDF document",
+    b"SQLite format 3\0": "an SQLite database",
+}
+COMPRESSED: Final = {
+    b"\x1f\x8b": ("gzip", ".gz", "zcat"),
+    b"\x28\xb5\x2f\xfd": ("Zstandard", ".zst", "zstdcat"),
+    b"\xfd7zXZ\0": ("xz", "", "xzcat"),
+    b"BZh91AY&SY": ("bzip2", "", "bzcat"),
+}
+
+
+def text_chunks(paths: Sequence[str | Path], *, errors: Errors = "strict", size: int = CHUNK) -> Iterator[str]:
+    """The text of the paths, joined as it is, in pieces of at most about `size` bytes.
+
+    A path is a file, a folder (every regular file below it that is not hidden, sorted), a glob pattern or `-`
+    for standard input; `.gz` and `.zst` are decompressed. Line ends stay, a leading byte order mark goes.
+
+    Raises:
+        DataError: a path is missing or holds no text: empty, binary, not UTF-8 (with the offset of the first
+            bad byte, counted after decompression), damaged, or a decompression bomb. With `errors="replace"`
+            bytes that are not UTF-8 become U+FFFD instead.
+        StorageError: reading is not permitted or fails.
+        ConfigError: a `.zst` file and no package that reads it.
+    """
+    return _nonempty((_decoded(_raw(path, size), path, errors) for path in _files(paths)), paths)
+
+
+def byte_chunks(paths: Sequence[str | Path], *, size: int = CHUNK) -> Iterator[bytes]:
+    """The bytes of the paths, decompressed and else as they are; paths and errors as at `text_chunks`."""
+    return _nonempty((_raw(path, size) for path in _files(paths)), paths)
+
+
+def _nonempty(files: Iterable[Iterator[Piece]], paths: Sequence[str | Path]) -> Iterator[Piece]:
+    """Every piece of every file that is not empty, of which there must be one."""
+    found = False
+    for pieces in files:
+        for piece in pieces:
+            if piece:
+                found = True
+                yield piece
+    if not found:
+        raise DataError(f"{', '.join(map(_name, paths))}: empty, there is nothing to read")
+
+
+def _name(path: str | Path) -> str:
+    return "standard input" if str(path) == "-" else printable(path)
+
+
+def _files(paths: Sequence[str | Path]) -> Iterator[str | Path]:
+    """Every file that the paths name, in order."""
+    if not paths:
+        raise ConfigError("no path to read was given: name a file, a folder, a pattern, or - for standard input")
+    for path in paths:
+        yield from ["-"] if str(path) == "-" else _expanded(Path(path))
+
+
+def _expanded(path: Path) -> list[Path]:
+    """The file, the files of the folder, or the matches of the pattern."""
+    try:
+        mode = path.stat().st_mode
+    except PermissionError as error:
+        raise StorageError(f"{_name(path)}: no permission to read it") from error
+    except (OSError, ValueError) as error:
+        return _matches(path, error)
+    if stat.S_ISDIR(mode):
+        return _below(path)
+    if stat.S_ISBLK(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode):
+        raise DataError(f"{_name(path)}: a device and no file: give a text, or - for standard input")
+    return [path]
+
+
+def _matches(path: Path, error: Exception) -> list[Path]:
+    """The files that match a pattern, sorted."""
+    if path.is_symlink():
+        raise DataError(f"{_name(path)}: a broken link, what it points to does not exist") from error
+    if not glob.has_magic(str(path)):
+        raise DataError(f"{_name(path)}: no such file or folder") from error
+    found = sorted(Path(match) for match in glob.glob(str(path), recursive=True) if not Path(match).is_dir())  # noqa: PTH207 - an absolute pattern is refused by Path.glob
+    if not found:
+        raise DataError(f"{_name(path)}: no file matches this pattern") from error
+    return found
+
+
+def _below(folder: Path) -> list[Path]:
+    """Every regular file below a folder that is not hidden, sorted by path."""
+
+    def refused(error: OSError) -> None:
+        raise StorageError(f"{printable(error.filename)}: cannot be listed, {error.strerror}") from error
+
+    found: list[Path] = []
+    for top, folders, names in os.walk(folder, onerror=refused):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        visible = [Path(top, name) for name in names if not name.startswith(".")]
+        found += [path for path in visible if path.is_file() or path.is_symlink()]
+    if not found:
+        raise DataError(f"{_name(folder)}: a folder without files to read (hidden ones do not count)")
+    return sorted(found)
+
+
+def _raw(path: str | Path, size: int) -> Iterator[bytes]:
+    """The decompressed bytes of one file; whatever goes wrong names the file."""
+    name = _name(path)
+    try:
+        with _opened(path) as file:
+            unpack = {".gz": _gunzipped, ".zst": _unzstd}.get(Path(path).suffix.lower(), _plain)
+            if unpack is _plain:
+                yield from _plain(file, size)
+            else:
+                yield from _no_bomb(unpack(file, size), file, name)
+    except FileNotFoundError as error:
+        kind = "a broken link" if Path(path).is_symlink() else "the file has gone"
+        raise DataError(f"{name}: {kind}") from error
+    except EOFError as error:
+        raise DataError(f"{name}: cut short, the compressed data ends too early: fetch it again") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{name}: damaged or not gzip ({error}): fetch it again") from error
+    except PermissionError as error:
+        raise StorageError(f"{name}: no permission to read it") from error
+    except OSError as error:
+        raise StorageError(f"{name}: cannot be read, {error.strerror or error}") from error
+
+
+def _opened(path: str | Path) -> "AbstractContextManager[IO[bytes]]":
+    if str(path) != "-":
+        return Path(path).open("rb")
+    stdin: TextIO | None = sys.stdin  # None in a process without one, whatever typeshed says
+    if stdin is None or stdin.closed:
+        raise DataError("standard input is closed: name a file, or pipe a text in")
+    return nullcontext(stdin.buffer)  # left open: it is not ours
+
+
+def _plain(file: IO[bytes], size: int) -> Iterator[bytes]:
+    while piece := file.read(size):
+        yield piece
+
+
+def _gunzipped(file: IO[bytes], size: int) -> Iterator[bytes]:
+    """All members of a gzip file, checksums verified."""
+    with gzip.GzipFile(fileobj=file) as unpacked:
+        yield from _plain(unpacked, size)  # type: ignore[arg-type]  # GzipFile is no IO[bytes] to typeshed
+
+
+def _no_bomb(pieces: Iterator[bytes], file: IO[bytes], name: str) -> Iterator[bytes]:
+    """The same pieces, stopped where they outgrow the compressed bytes behind them beyond reason."""
+    total = 0
+    for piece in pieces:
+        total += len(piece)
+        if total > FREE_BYTES and total > MAX_RATIO * file.tell():
+            raise DataError(
+                f"{name}: unfolds to more than {MAX_RATIO} times its size (a decompression bomb?): "
+                "if it is sound, decompress it first and name the result"
+            )
+        yield piece
+
+
+def _unzstd(file: IO[bytes], size: int) -> Iterator[bytes]:
+    """All frames of a Zstandard file, in pieces of at least `size` bytes until the last."""
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+
+        with zstd.ZstdFile(file) as unpacked:
+            try:
+                yield from _plain(unpacked, size)
+            except zstd.ZstdError as error:
+                raise _bad_zstd(file, error) from error
+    else:
+        try:
+            import zstandard
+        except ImportError as error:
+            raise ConfigError(
+                f'{printable(file.name)}: reading .zst needs zstandard: pip install "elman[data]"'
+            ) from error
+        try:
+            yield from _gathered(_zstd_frames(file, zstandard.ZstdDecompressor().decompressobj), size)
+        except zstandard.ZstdError as error:
+            raise _bad_zstd(file, error) from error
+
+
+def _zstd_frames(file: IO[bytes], frame: Callable[[], "zstandard.ZstdDecompressionObj"]) -> Iterator[bytes]:
+    """The output of one frame after the other.
+
+    Fed 1 KiB at a time, because the decompressor has no bound on its output: 4 bytes can stand for 128 KiB.
+    """
+    current = None
+    while piece := file.read(1 << 10):
+        while piece:
+            current = current or frame()
+            yield current.decompress(piece)
+            piece = current.unused_data if current.eof else b""
+            if current.eof:
+                current = None
+    if current:
+        raise EOFError
+
+
+def _gathered(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
+    """The same bytes in pieces of at least `size`, but for the last."""
+    held = bytearray()
+    for piece in pieces:
+        held += piece
+        if len(held) >= size:
+            yield bytes(held)
+            held.clear()
+    yield bytes(held)
+
+
+def _bad_zstd(file: IO[bytes], error: Exception) -> DataError:
+    if "memory" in str(error):
+        return DataError(
+            f"{printable(file.name)}: asks for a decompression window beyond the safe limit of 128 MiB: "
+            "decompress it first (zstd -d --long=31) and name the result"
+        )
+    return DataError(f"{printable(file.name)}: damaged or not Zstandard ({error}): fetch it again")
+
+
+def _decoded(pieces: Iterator[bytes], path: str | Path, errors: Errors) -> Iterator[str]:
+    """UTF-8 text of one file, without its byte order mark."""
+    name = _name(path)
+    decoder = codecs.getincrementaldecoder("utf-8")(errors)
+    at = 0
+    for piece in _sniffed(pieces, name):
+        yield _decode(decoder, piece, at, name)
+        at += len(piece)
+    yield _decode(decoder, b"", at, name, final=True)
+
+
+def _decode(decoder: codecs.IncrementalDecoder, piece: bytes, at: int, name: str, *, final: bool = False) -> str:
+    """One piece that begins at byte `at` of the file."""
+    if b"\0" in piece:
+        offset = at + piece.index(b"\0")
+        raise DataError(
+            f"{name}: binary, not text (a NUL byte at offset {offset}): use --level byte, or convert it "
+            "to UTF-8 (iconv -f utf-16 -t utf-8) if it is UTF-16"
+        )
+    held = len(decoder.getstate()[0])
+    try:
+        text = decoder.decode(piece, final)
+    except UnicodeDecodeError as error:
+        offset = at - held + error.start
+        raise DataError(
+            f"{name}: not UTF-8, byte 0x{error.object[error.start]:02X} at offset {offset}: convert it "
+            '(iconv -f latin1 -t utf-8), use --level byte, or set errors = "replace" in the configuration'
+        ) from error
+    return text if at else text.removeprefix("\ufeff")
+
+
+def _sniffed(pieces: Iterator[bytes], name: str) -> Iterator[bytes]:
+    """The same bytes, refused if their beginning shows that they are no UTF-8 text."""
+    head = b""
+    while len(head) < HEAD and (piece := next(pieces, b"")):
+        head += piece
+    for mark, encoding in UTF16_32.items():
+        if head.startswith(mark):
+            new = f"iconv -f {encoding.lower()} -t utf-8"
+            raise DataError(f"{name}: {encoding} text, not UTF-8: convert it ({new}), or use --level byte")
+    for magic, (kind, suffix, tool) in COMPRESSED.items():
+        if head.startswith(magic):
+            way = f"give it a name that ends in {suffix}, or pipe it in ({tool})" if suffix else f"use {tool}"
+            raise DataError(f"{name}: {kind} data, not text: {way}; --level byte reads it as it is")
+    for magic, kind in BINARY.items():
+        if head.startswith(magic):
+            raise DataError(f"{name}: {kind}, not text: extract its text, or use --level byte")
+    yield head
+    yield from pieces

@@ -1,0 +1,289 @@
+"""The raw token sequence of a text, before any vocabulary: codes that index a table of what occurs.
+
+    char   a token is a code point
+    word   a token is a word, a single other character that is no space, or a line end
+    byte   a token is a byte, its code the value
+
+A table rather than code points, because one emoji would make every code of a gigabyte four bytes wide.
+Characters and bytes give the text back exactly. Words lose the spacing: they are written with one space
+between them and none around a line end.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import groupby, pairwise
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from elman.data.batches import token_counts
+from elman.errors import ConfigError, DataError, no_such
+
+Level = Literal["char", "word", "byte"]
+LEVELS: Final[tuple[Level, ...]] = get_args(Level)
+Pieces = Iterable[str] | Iterable[bytes]
+Codes = npt.NDArray[np.unsignedinteger[Any]]
+Counts = npt.NDArray[np.int64]
+
+ASCII: Final = 128
+LONGEST: Final = 1 << 16
+"""Characters of the longest word; a longer run (a gigabyte without a space) is cut there."""
+NEWLINE: Final = "\n"
+
+
+def check_level(level: str) -> Level:
+    """The level of this name.
+
+    Raises:
+        ConfigError: there is none; the message lists those there are.
+    """
+    for known in LEVELS:
+        if level == known:
+            return known
+    raise ConfigError(no_such("level", level, LEVELS))
+
+
+def unsigned(largest: int) -> np.dtype[np.unsignedinteger[Any]]:
+    """The smallest unsigned integer type that holds `largest`."""
+    return np.dtype(np.uint8 if largest < 1 << 8 else np.uint16 if largest < 1 << 16 else np.uint32)
+
+
+@dataclass(frozen=True, eq=False)
+class Symbols:
+    r"""The tokens of a text at a level. A slice by position is a view of the same memory.
+
+    Example:
+        >>> symbols = Symbols.read(["the time ", "traveller, the\n"], "word")
+        >>> len(symbols), symbols.tokens()
+        (6, ['the', 'time', 'traveller', ',', 'the', '\n'])
+        >>> symbols[1:3].text(), symbols[1:3].characters
+        ('time traveller', 14)
+    """
+
+    level: Level
+    codes: Codes
+    """(n,) in the smallest type that holds the largest code."""
+    types: tuple[str, ...]
+    """The token of each code. A part of a text shares the table of the whole."""
+
+    @classmethod
+    def read(cls, pieces: Pieces, level: Level, limit: int | None = None) -> "Symbols":
+        """The first `limit` tokens of a text that comes in pieces; no more is read than they need.
+
+        Raises:
+            DataError: the text holds half of a surrogate pair, or bytes read as characters are not UTF-8.
+        """
+        if level == "byte":
+            values = (np.frombuffer(_as_bytes(piece), np.uint8) for piece in pieces)
+            return cls(level, _concatenated(values, limit), BYTE_NAMES)
+        table = _Alphabet() if level == "char" else _Words()
+        codes = _concatenated(table.codes(map(_as_text, pieces)), limit)
+        return cls(level, codes, tuple(table.types()))
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, part: "slice | npt.NDArray[np.bool_]") -> "Symbols":
+        """The tokens at the positions of a slice (a view), or where a mask (n,) holds (a copy)."""
+        return Symbols(self.level, self.codes[part], self.types)
+
+    def counts(self) -> Counts:
+        """How often each code occurs, (largest code + 1,)."""
+        return self._counts
+
+    @cached_property
+    def _counts(self) -> Counts:
+        return token_counts(self.codes, len(self.types))
+
+    @property
+    def characters(self) -> int:
+        """How many characters `text()` has; a byte counts if it begins a character."""
+        if self.level == "byte":
+            return sum(n for value, n in enumerate(self.counts().tolist()) if value & 0xC0 != 0x80)
+        return self._sum(len(token) for token in self.types) + self._separators
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes `text()` takes in UTF-8; at level byte, how many there are."""
+        if self.level == "byte":
+            return len(self)
+        return self._sum(len(token.encode("utf-8")) for token in self.types) + self._separators
+
+    def _sum(self, sizes: Iterable[int]) -> int:
+        return sum(n * size for n, size in zip(self.counts().tolist(), sizes, strict=True))
+
+    @property
+    def _separators(self) -> int:
+        """The spaces between words: one between neighbours of which neither is a line end."""
+        if self.level != "word" or not len(self):
+            return 0
+        if NEWLINE not in self.types:
+            return len(self) - 1
+        inline = self.codes != self.types.index(NEWLINE)
+        return int(np.count_nonzero(inline[1:] & inline[:-1]))
+
+    def text(self) -> str:
+        """The text itself; bytes that are not UTF-8 become U+FFFD, words are joined as the level says."""
+        if self.level == "byte":
+            return self.codes.tobytes().decode("utf-8", "replace")
+        return joined(self.tokens()) if self.level == "word" else "".join(self.tokens())
+
+    def tokens(self) -> list[str]:
+        """The tokens one by one, as a vocabulary names them."""
+        return [self.types[code] for code in self.codes.tolist()]
+
+
+def joined(words: Iterable[str]) -> str:
+    r"""Words as text: one space between them, none around a line end.
+
+    Example:
+        >>> joined(["one", ",", "\n", "two"])
+        'one ,\ntwo'
+    """
+    return "".join(separator(before, word) + word for before, word in pairwise([NEWLINE, *words]))
+
+
+def separator(before: str, word: str) -> str:
+    """What stands between two neighbouring words of a text."""
+    return "" if NEWLINE in (before, word) else " "
+
+
+BYTE_NAMES: Final = tuple(chr(value) if value < 0x80 else f"\\x{value:02x}" for value in range(256))
+"""How the 256 bytes are written where a token must be a string: ASCII as itself, the others as `\\xe4`."""
+
+
+class _Alphabet:
+    """A code for every character that appears, after the 128 of ASCII, whose codes are their code points."""
+
+    def __init__(self) -> None:
+        self._points = list(range(ASCII))
+        self._code = np.arange(ASCII, dtype=np.int32)
+        """Code point -> code, -1 where it has none yet."""
+
+    def types(self) -> Iterator[str]:
+        """The character of each code."""
+        return map(chr, self._points)
+
+    def codes(self, pieces: Iterable[str]) -> Iterator[Codes]:
+        """The codes of each piece."""
+        for piece in pieces:
+            encoded = _as_bytes(piece) if piece.isascii() else b""
+            yield np.frombuffer(encoded, np.uint8) if encoded else self._looked_up(piece)
+
+    def _looked_up(self, piece: str) -> Codes:
+        """code[points], after giving a code to every character that has none."""
+        points = np.frombuffer(_encoded(piece, "utf-32-le"), "<u4")
+        beyond = int(points.max(initial=0)) + 1 - len(self._code)
+        if beyond > 0:
+            self._code = np.concatenate([self._code, np.full(beyond, -1, np.int32)])
+        codes = np.take(self._code, points, mode="clip")  # no point lies beyond; this skips the check
+        if codes.min(initial=0) < 0:
+            for point in np.unique(points[codes < 0]).tolist():
+                self._code[point] = len(self._points)
+                self._points.append(point)
+            codes = np.take(self._code, points, mode="clip")
+        return codes.astype(unsigned(len(self._points) - 1))
+
+
+def _as_bytes(piece: str | bytes) -> bytes:
+    return piece if isinstance(piece, bytes) else _encoded(piece, "utf-8")
+
+
+def _encoded(piece: str, encoding: str) -> bytes:
+    try:
+        return piece.encode(encoding)
+    except UnicodeEncodeError as error:
+        code = ord(piece[error.start])
+        raise DataError(
+            f"the text holds U+{code:04X} at position {error.start}, half a pair and no character: remove it"
+        ) from error
+
+
+def _as_text(piece: str | bytes) -> str:
+    try:
+        return piece if isinstance(piece, str) else piece.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8: byte 0x{piece[error.start]:02X} at offset {error.start:,}") from error
+
+
+def _concatenated(parts: Iterable[Codes], limit: int | None) -> Codes:
+    """All parts, or their first `limit` codes, as one array."""
+    held: list[Codes] = []
+    missing = limit
+    for part in parts:
+        held.append(part[:missing])
+        if missing is not None:
+            missing -= len(held[-1])
+            if missing == 0:
+                break
+    return np.concatenate(held) if held else np.empty(0, np.uint8)
+
+
+class _Words(dict[str, int]):
+    """Word -> its place in order of appearance, given when it is first asked for."""
+
+    def __missing__(self, word: str) -> int:
+        self[word] = place = len(self)
+        return place
+
+    def types(self) -> Iterator[str]:
+        """The word of each code."""
+        return iter(self)
+
+    def codes(self, pieces: Iterable[str]) -> Iterator[Codes]:
+        """The codes of the words of each piece."""
+        for words in _words(pieces):
+            yield np.fromiter(map(self.__getitem__, words), unsigned(len(self) + len(words)), len(words))
+
+
+_ASCII_WORDS: Final = re.compile(rf"\w{{1,{LONGEST}}}|\n|[^\w\s]")
+
+
+@cache
+def _all_words() -> re.Pattern[str]:
+    r"""Words of any script. A combining mark belongs to what it stands on, which `\w` does not know."""
+    marks = "".join(f"{first}-{last}" for first, last in _mark_ranges())
+    return re.compile(rf"[\w{marks}]{{1,{LONGEST}}}|\n|[^\w\s][{marks}]{{0,{LONGEST}}}")
+
+
+def _mark_ranges() -> Iterator[tuple[str, str]]:
+    """First and last of every run of combining marks; all lie in these two stretches of Unicode."""
+    codes = (*range(0x300, 0x20000), *range(0xE0100, 0xE01F0))
+    for is_mark, run in groupby(map(chr, codes), lambda character: unicodedata.category(character)[0] == "M"):
+        if is_mark:
+            characters = list(run)
+            yield characters[0], characters[-1]
+
+
+def _words(pieces: Iterable[str]) -> Iterator[list[str]]:
+    """The words of each piece; the last one waits, for it may go on in the next piece."""
+    held = ""
+    for piece in pieces:
+        _encoded(piece, "utf-8")  # refuses half of a surrogate pair
+        text = held + piece
+        words = _split(text)
+        held = words.pop() if words and text.endswith(words[-1]) else ""
+        yield words
+    yield _split(held)
+
+
+def _split(text: str) -> list[str]:
+    return _pattern(text).findall(text)
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    return _ASCII_WORDS if text.isascii() else _all_words()
+
+
+def spans(text: str) -> Iterator[tuple[int, int]]:
+    r"""Where each word of a whole text begins and ends; between them is white space alone.
+
+    Example:
+        >>> list(spans("so  it\n"))
+        [(0, 2), (4, 6), (6, 7)]
+    """
+    return (match.span() for match in _pattern(text).finditer(text))

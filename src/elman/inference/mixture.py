@@ -1,0 +1,158 @@
+"""A mixture of models: each predicts, and their probabilities are averaged with weights learnt from text."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Generator, Tensor
+
+from elman.cells import State
+from elman.data.batches import Ids
+from elman.engines import Write
+from elman.engines.sampling import Draw
+from elman.errors import ConfigError
+from elman.inference.evaluation import surprisals
+from elman.models.base import SequenceModel, Step
+from elman.models.task import Text
+
+ROUNDS = 500  # of expectation and maximisation, at most
+ENOUGH = 1e-9  # nats a token, under which a round has nothing more to gain
+
+
+class Mixture:
+    """Several models of one task, averaged (Jelinek and Mercer 1980).
+
+        P(token) = sum_i w_i P_i(token)        w_i >= 0, adding up to 1
+
+    Its state is the states of all, one model's after the other's. Prediction is a vector of log-probabilities.
+
+    Args:
+        models: at least one, all of the same vocabulary, cleaning and direction.
+        weights: one a model; None: all alike.
+
+    Raises:
+        ConfigError: no model, models of different tasks, or weights that are none.
+
+    Example:
+        >>> import elman
+        >>> task = elman.Text(elman.Vocab.chars("abracadabra"))
+        >>> ids = task.vocab.encode("abracadabra" * 9)
+        >>> long, short = (elman.NGram.count(task, ids, order=n) for n in (5, 1))
+        >>> mixed = elman.Mixture.learnt([long, short], ids)
+        >>> mixed.name, bool(mixed.weights[0] > 0.9)
+        ('5-gram + 1-gram', True)
+    """
+
+    kind: ClassVar[str] = "mixture"
+
+    def __init__(self, models: Sequence[SequenceModel], weights: Sequence[float] | None = None) -> None:
+        if not models:
+            raise ConfigError("a mixture needs at least one model")
+        first = models[0].task
+        for model in models[1:]:
+            if not _same(first, model.task):
+                raise ConfigError(f"{model.name} has another vocabulary, cleaning or direction than {models[0].name}")
+        w = np.full(len(models), 1 / len(models)) if weights is None else np.asarray(weights, np.float64)
+        if w.shape != (len(models),) or not (w >= 0).all() or abs(float(w.sum()) - 1) > 1e-6:
+            raise ConfigError(f"weights {weights}: give {len(models)} of 0 or more that add up to 1")
+        self.task, self.models, self.weights = first, tuple(models), w / w.sum()
+
+    @classmethod
+    def learnt(cls, models: Sequence[SequenceModel], ids: Ids) -> "Mixture":
+        """With the weights that predict a text best, by expectation and maximisation; it should be new to all models.
+
+            w_i <- mean over tokens of w_i P_i(token) / sum_j w_j P_j(token)
+
+        Raises:
+            ConfigError: no model, or models of different tasks.
+            DataError: the text is empty.
+        """
+        mixed = cls(models)
+        each = np.stack([surprisals(model, ids) for model in models])
+        mixed.weights = best_weights(each)
+        return mixed
+
+    def initial(self, batch: int) -> State:
+        """All of theirs."""
+        return tuple(s for model in self.models for s in model.initial(batch))
+
+    def __call__(self, inputs: Tensor, state: State, noise: Generator | None = None) -> tuple[Tensor, State]:
+        """Log-probabilities (B, T, V) of the token after each of inputs (B, T), and all states after the last."""
+        parts: list[Tensor] = []
+        after: State = ()
+        for model, weight, own in zip(self.models, self.weights, self._split(state), strict=True):
+            logits, ended = model(inputs, own, noise)
+            after += ended
+            if weight > 0:
+                parts.append(self.task.log_probabilities(logits.double()) + np.log(weight))
+        return torch.logsumexp(torch.stack(parts), 0), after
+
+    def _split(self, state: State) -> list[State]:
+        """The state of each."""
+        edges = np.cumsum([0, *(len(model.initial(1)) for model in self.models)]).tolist()
+        return [state[a:b] for a, b in pairwise(edges)]
+
+    def stepper(self) -> Step:
+        """The same one token at a time, each by its own stepper."""
+        steps = [model.stepper() for model in self.models]
+        with np.errstate(divide="ignore"):  # a weight of 0 adds nothing
+            weights = torch.from_numpy(np.log(self.weights))
+
+        def one_step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
+            found = [step(tokens, own) for step, own in zip(steps, self._split(state), strict=True)]
+            parts = [
+                self.task.log_probabilities(logits.double().cpu()) + w
+                for (logits, _), w in zip(found, weights, strict=True)
+            ]
+            return torch.logsumexp(torch.stack(parts), 0), tuple(s for _, ended in found for s in ended)
+
+        return one_step
+
+    def writer(self, draw: Draw, streams: int) -> Write | None:  # noqa: ARG002 - the protocol's
+        """Nothing but the steps."""
+        return None
+
+    def settings(self) -> dict[str, Any]:
+        """The weights."""
+        return {"weights": self.weights.tolist()}
+
+    @property
+    def name(self) -> str:
+        """Those of all."""
+        return " + ".join(model.name for model in self.models)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Those of all, by the place of each model."""
+        return {f"{i}.{name}": t for i, model in enumerate(self.models) for name, t in model.tensors().items()}
+
+    def parameter_count(self) -> int:
+        """What all have learnt."""
+        return sum(model.parameter_count() for model in self.models)
+
+    def operations(self) -> int:
+        """What all of them take."""
+        return sum(model.operations() for model in self.models)
+
+
+def best_weights(each: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The weights (M,) under which tokens that cost M models `each` (M, N) nats cost the mixture least."""
+    p = np.exp(each.min(0) - each)  # relative to the best model of each token, which changes no share
+    w = np.full(len(p), 1 / len(p))
+    before = -np.inf
+    for _ in range(ROUNDS):
+        total = w @ p
+        gained = float(np.log(total).mean())
+        if gained - before < ENOUGH:
+            break
+        before = gained
+        w *= (p / total).mean(1)
+    best: npt.NDArray[np.float64] = w / w.sum()
+    return best
+
+
+def _same(a: Text, b: Text) -> bool:
+    """Whether two tasks read and predict the same symbols in the same way."""
+    return a.vocab == b.vocab and (a.clean, a.reverse) == (b.clean, b.reverse)

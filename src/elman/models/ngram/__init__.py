@@ -1,0 +1,1 @@
+"""What is counted: n-grams, their smoothing, chains and experts."""

@@ -1,0 +1,215 @@
+"""How often every n-gram occurs: a trie in sorted arrays, counted without a loop over tokens.
+
+The text is read as a model reads it: token 0 stands before the first (`elman.data.batches`). An n-gram is known by
+its rank among those of its length, in the order of (rank of its first n-1 tokens, last token):
+
+    key_n = rank_{n-1} * V + last token        rank_n = position of key_n among the sorted distinct keys
+
+so the n-grams that continue a context stand side by side, and every length costs one pass over the text.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from elman.data.batches import START, Ids, blocks, token_counts
+from elman.data.tokens import unsigned
+from elman.errors import ConfigError, DataError
+
+Whole = npt.NDArray[np.int64]
+BITS = 2**30  # possible keys up to which they are ranked by a bit each, at most a byte each for a moment; else sorted
+BLOCK = 2**17  # n-grams at a time: what is computed of them stays in the processor's cache
+UNREAD = -2  # a context of which not all tokens have been read
+BYTES = 40  # of memory an n-gram takes while a text is counted
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """All n-grams of a text up to a length.
+
+    Example:
+        >>> counts = Counts.of(np.array([1, 2, 1, 2, 1, 3], np.uint8), size=4, order=2)
+        >>> counts.times[0].tolist()  # of each token
+        [0, 3, 2, 1]
+        >>> counts.grams(2).tolist(), counts.times[1].tolist()  # the pair 0, 1 is the beginning
+        ([[0, 1], [1, 2], [1, 3], [2, 1]], [1, 2, 1, 2])
+    """
+
+    size: int
+    """V, the number of different tokens."""
+    keys: tuple[Whole, ...]
+    """keys[n-1]: the sorted keys of the n-grams of that length; single tokens are 0 to V-1, occurring or not."""
+    times: tuple[Whole, ...]
+    """times[n-1]: how often each occurs."""
+    suffixes: tuple[npt.NDArray[np.integer], ...]
+    """suffixes[n-1]: the rank of each without its first token, an (n-1)-gram; 0 for single tokens."""
+
+    @classmethod
+    def of(cls, ids: Ids, size: int, order: int, *, begun: bool = True) -> "Counts":
+        """Count the n-grams of 1 to `order` tokens; `begun` puts token 0 before the text, as a model reads it.
+
+        Raises:
+            ConfigError: an order under 1, or one that needs more memory than this machine has.
+            DataError: fewer tokens than `order`.
+        """
+        check_order(len(ids), size, order)
+        text = np.concatenate((np.array([START] * begun, ids.dtype), ids))
+        keys, times, suffixes = [np.arange(size)], [token_counts(ids, size)], [np.zeros(size, np.int32)]
+        rank: npt.NDArray[np.integer] = text
+        for n in range(2, order + 1):
+            key, count, longer = _ranked(rank[:-1], text[n - 1 :], size, len(keys[-1]))
+            suffix = np.empty(len(key), np.int32)
+            suffix[longer] = rank[1:]  # the shorter n-gram that ends at the same token
+            rank = longer
+            keys.append(key)
+            times.append(count)
+            suffixes.append(suffix)
+        return cls(size, tuple(keys), tuple(times), tuple(suffixes))
+
+    @property
+    def order(self) -> int:
+        """Tokens of the longest n-grams."""
+        return len(self.keys)
+
+    def upto(self, order: int) -> "Counts":
+        """The same without the n-grams that are longer than `order`."""
+        return Counts(self.size, self.keys[:order], self.times[:order], self.suffixes[:order])
+
+    def find(self, n: int, context: Whole, token: npt.NDArray[np.integer]) -> Whole:
+        """The ranks of n-grams, each a context of n-1 tokens by its rank and one more; -1 where it never occurred."""
+        if n == 1:
+            return token.astype(np.int64)
+        keys = self.keys[n - 1]
+        wanted = context * self.size + token
+        at = np.searchsorted(keys, wanted)
+        found = (context >= 0) & (token >= 0) & (keys[np.minimum(at, len(keys) - 1)] == wanted)
+        return np.where(found, at, -1)
+
+    def contexts(self, tokens: npt.NDArray[np.integer]) -> list[Whole]:
+        """The contexts of 0 to order-1 tokens that end with each of `tokens` (..., T), by rank.
+
+        -1 is a context that does not occur in the training text, `UNREAD` one that reaches back beyond the first
+        token: before that stand negative numbers.
+        """
+        tokens = tokens.astype(np.int64)
+        found = [np.zeros_like(tokens)]
+        for n in range(1, self.order):
+            before = np.full_like(tokens, UNREAD if n > 1 else 0)
+            before[..., 1:] = found[-1][..., :-1]
+            found.append(np.where((before == UNREAD) | (tokens < 0), UNREAD, self.find(n, before, tokens)))
+        return found
+
+    @cached_property
+    def first_children(self) -> tuple[Whole, ...]:
+        """For each length n of context from 0: where the n+1-grams that continue each of them begin, and the end."""
+        beginnings = [np.array([0, self.size])]
+        for contexts, keys in pairwise(self.keys):
+            each = np.bincount(keys // self.size, minlength=len(contexts))
+            beginnings.append(np.concatenate(([0], np.cumsum(each))))
+        return tuple(beginnings)
+
+    @cached_property
+    def tokens(self) -> tuple[npt.NDArray[np.unsignedinteger], ...]:
+        """tokens[n-1]: the last token of each n-gram of that length."""
+        return tuple((keys % self.size).astype(unsigned(self.size - 1)) for keys in self.keys)
+
+    def grams(self, n: int, ranks: Whole | None = None) -> Whole:
+        """The n-grams of that length as tokens, (number, n): those of these ranks, or all in their order."""
+        at = np.arange(len(self.keys[n - 1])) if ranks is None else ranks
+        tokens = np.empty((len(at), n), np.int64)
+        for place in range(n - 1, -1, -1):
+            at, tokens[:, place] = np.divmod(self.keys[place][at], self.size)
+        return tokens
+
+
+def _ranked(
+    contexts: npt.NDArray[np.integer], tokens: Ids, size: int, different: int
+) -> tuple[Whole, Whole, npt.NDArray[np.int32]]:
+    """The distinct keys context * V + token, how often each occurs, and the rank of every one, a block at a time."""
+
+    def codes(block: slice) -> Whole:
+        return contexts[block].astype(np.int64) * size + tokens[block]
+
+    if different * size > BITS:
+        keys, rank, count = np.unique(codes(slice(None)), return_inverse=True, return_counts=True)
+        return keys, count, rank.astype(np.int32)
+    # A bit for every possible code: the rank of a code is the number of bits set before its own.
+    present = np.zeros(-(-different * size // 64) * 64, np.bool_)
+    for block in blocks(len(tokens), BLOCK):
+        present[codes(block)] = True
+    keys = np.flatnonzero(present)
+    words = np.packbits(present, bitorder="little").view(np.dtype("<u8"))
+    del present
+    before = np.cumsum(np.bitwise_count(words), dtype=np.int32) - np.bitwise_count(words)
+    ranks = np.empty(len(tokens), np.int32)
+    for block in blocks(len(tokens), BLOCK):
+        code = codes(block)
+        word, below = code >> 6, (np.uint64(1) << (code & 63).view(np.uint64)) - np.uint64(1)
+        ranks[block] = np.bitwise_count(words[word] & below) + before[word]
+    return keys, token_counts(ranks, len(keys)), ranks
+
+
+def check_order(tokens: int, size: int, order: int) -> None:
+    """Refuse n-grams that cannot be counted.
+
+    Raises:
+        ConfigError: an order under 1, or one that needs more memory than this machine has.
+        DataError: fewer tokens than `order`.
+    """
+    if order < 1:
+        raise ConfigError(f"order {order}: an n-gram has at least one token")
+    if tokens < order:
+        raise DataError(f"a text of {tokens:,} tokens has no n-gram of {order}: give more text, or a lower order")
+    needed, there = estimate(tokens, size, order), memory()
+    if needed > there:
+        raise ConfigError(
+            f"n-grams of up to {order} of {tokens:,} tokens may take {needed / 2**30:,.1f} GiB, and this machine "
+            f"has {there / 2**30:,.1f}: lower the order, or --limit the text"
+        )
+
+
+def estimate(tokens: int, size: int, order: int) -> int:
+    """Bytes of memory that counting may take at most.
+
+    Of n-grams there are at most V^n different ones, and no more than the text is long.
+    """
+    return BYTES * sum(min(tokens, size**n if n < 8 else tokens) for n in range(1, order + 1))
+
+
+def memory() -> int:
+    """Bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**33
+
+
+def sums(values: npt.NDArray[np.floating] | Whole, edges: Whole) -> npt.NDArray[np.float64]:
+    """The sums of stretches of `values` between neighbouring edges, (len(edges) - 1,); an empty one is 0."""
+    running = np.concatenate(([0], np.cumsum(values)))
+    return np.asarray(running[edges[1:]] - running[edges[:-1]], np.float64)
+
+
+def checked(size: int, keys: Sequence[Whole], times: Sequence[Whole]) -> Counts:
+    """Counts out of arrays that somebody else wrote.
+
+    Raises:
+        ValueError: they are no counts of n-grams; says why.
+    """
+    for n, (key, count) in enumerate(zip(keys, times, strict=True), 1):
+        if n == 1 and not np.array_equal(key, np.arange(size)):
+            raise ValueError("the single tokens are not those of the vocabulary")
+        if len(key) != len(count) or (len(count) and count.min() < (n > 1)):
+            raise ValueError(f"the counts of the {n}-grams are not one positive number each")
+        if n > 1 and (not len(key) or key[0] < 0 or key[-1] >= len(keys[n - 2]) * size or (np.diff(key) <= 0).any()):
+            raise ValueError(f"the {n}-grams are not in order, or continue what does not exist")
+    suffixes: list[npt.NDArray[np.integer]] = [np.zeros(size, np.int32)]
+    counts = Counts(size, tuple(keys), tuple(times), ())
+    for n, key in enumerate(keys[1:], 2):
+        context, token = np.divmod(key, size)
+        suffixes.append(counts.find(n - 1, suffixes[-1][context].astype(np.int64), token))
+        if (suffixes[-1] < 0).any():
+            raise ValueError(f"one of the {n}-grams is there without its end")
+    return replace(counts, suffixes=tuple(suffixes))

@@ -1,0 +1,75 @@
+"""What a Markov chain expects k steps ahead: the tokens between are summed out, exactly (S18).
+
+An n-gram is a Markov chain of order tau = n - 1. With c the last tau tokens, and a their oldest:
+
+    P(x_{t+1} = w)   = sum_c P(c) P(w | c)
+    P(c without a, w) = sum_a P(c) P(w | c)          the contexts one step later
+
+that is V^(tau+1) multiplications a step, where summing over all paths would take V^k.
+"""
+
+import numpy as np
+
+from elman.data.batches import START, Ids
+from elman.errors import ConfigError, DataError
+from elman.models.ngram.counts import Whole, memory
+from elman.models.ngram.model import NGram
+from elman.models.ngram.smoothing import Real
+
+TABLES = 4  # as large as the transitions, that are in memory together
+
+
+def ahead(model: NGram, tokens: Ids, steps: int) -> Real:
+    """The distributions of the tokens 1 to `steps` after `tokens`, (steps, V): row k-1 is P(x_{t+k} | x_1 .. x_t).
+
+    Args:
+        model: the chain; it sees the last n-1 of the tokens, or the beginning of a text where there are fewer.
+        tokens: ids in the order in which the model reads; none at all is a text that has not begun.
+        steps: how far to look ahead, at least 1.
+
+    Raises:
+        ConfigError: no steps, or a chain with too many contexts for the memory of this machine.
+        DataError: ids that the vocabulary does not have.
+
+    Example:
+        >>> import elman
+        >>> vocab = elman.Vocab.chars("abracadabra")
+        >>> model = NGram.count(elman.Text(vocab), vocab.encode("abracadabra"), order=2, smoothing="laplace", eps=0)
+        >>> for p in ahead(model, vocab.encode("b"), 3):
+        ...     print({letter: round(float(p[vocab[letter]]), 3) for letter in "abcdr"})
+        {'a': 0.0, 'b': 0.0, 'c': 0.0, 'd': 0.0, 'r': 1.0}
+        {'a': 1.0, 'b': 0.0, 'c': 0.0, 'd': 0.0, 'r': 0.0}
+        {'a': 0.0, 'b': 0.5, 'c': 0.25, 'd': 0.25, 'r': 0.0}
+    """
+    size, order = model.task.size, model.order - 1
+    _check(model, tokens, steps)
+    read = np.concatenate((np.full(order, -1), [START], tokens.astype(np.int64)))
+    context = read[len(read) - order :]
+    found, weights, full = np.empty((steps, size)), np.ones(1), np.empty(0)
+    for k in range(steps):
+        if k <= order:  # k tokens of the context vary, the others have been read; from then on all of them vary
+            full = model.after(_contexts(context[k:], size, k))
+        joint = weights[:, None] * full
+        found[k] = joint.sum(0)
+        weights = joint.ravel() if k < order else joint.reshape(size, -1).sum(0)
+    return found
+
+
+def _contexts(known: Whole, size: int, free: int) -> Whole:
+    """Every context that begins with `known` and goes on with `free` tokens, (V^free, tau), in order."""
+    varied = np.arange(size**free)[:, None] // size ** np.arange(free - 1, -1, -1) % size
+    return np.concatenate((np.broadcast_to(known, (len(varied), len(known))), varied), 1)
+
+
+def _check(model: NGram, tokens: Ids, steps: int) -> None:
+    size, order = model.task.size, model.order - 1
+    if steps < 1:
+        raise ConfigError(f"{steps} steps ahead: look at least 1 step ahead")
+    if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < size:
+        raise DataError(f"there is no token {int(tokens.max())}: the vocabulary has ids 0 to {size - 1}")
+    needed, there = 8 * (TABLES * size ** min(order + 1, steps) + steps * size), memory()
+    if needed > there:
+        raise ConfigError(
+            f"{steps} steps of a chain of order {order} over {size:,} symbols may take {needed / 2**30:,.1f} GiB, and "
+            f"this machine has {there / 2**30:,.1f}: lower the order of the n-gram, the vocabulary or the steps"
+        )

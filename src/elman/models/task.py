@@ -1,0 +1,65 @@
+"""What a model is asked to do: the symbols it reads and predicts, and what a prediction costs."""
+
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from elman.data.batches import IGNORE
+from elman.data.corpus import Corpus
+from elman.data.vocab import Vocab
+
+Number = TypeVar("Number", bound=np.generic)
+
+
+class Text:
+    """Predict the next token of a text: V classes, cost in nats.
+
+        nats = -log softmax(logits)[target]
+
+    A prediction is a vector of logits, log-probabilities up to a constant, so that a model that counts may
+    return log-probabilities as they are.
+    """
+
+    def __init__(self, vocab: Vocab, clean: str = "none", *, reverse: bool = False) -> None:
+        self.vocab = vocab
+        self.clean = clean
+        """The named cleaning of every text before it is split into tokens (`elman.data.cleaning`)."""
+        self.reverse = reverse
+        """Whether a text is read from its end to its beginning (S19): the next token is the one before."""
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> "Text":
+        """The task that a corpus was made for."""
+        return cls(corpus.vocab, corpus.clean, reverse=corpus.reverse)
+
+    @property
+    def size(self) -> int:
+        """V, the number of symbols read and predicted."""
+        return len(self.vocab)
+
+    def turned(self, tokens: npt.NDArray[Number]) -> npt.NDArray[Number]:
+        """Ids, or what each of them costs, from the order of the text to the order of reading, and back again."""
+        return tokens[::-1] if self.reverse else tokens
+
+    @staticmethod
+    def nats(logits: Tensor, targets: Tensor) -> Tensor:
+        """Total cost, a scalar, of logits (B, T, V) at targets (B, T); `IGNORE` costs nothing."""
+        # Time-major rows: engines lay their outputs out so, and a sum does not mind the order.
+        rows = logits.transpose(0, 1).reshape(-1, logits.shape[-1])
+        return F.cross_entropy(rows, targets.t().reshape(-1), ignore_index=IGNORE, reduction="sum")
+
+    @staticmethod
+    def surprisals(logits: Tensor, targets: Tensor) -> Tensor:
+        """The cost of each target, (B, T) nats, to be added up in float64; 0 where the target is `IGNORE`."""
+        rows = logits.flatten(0, 1)
+        each = F.cross_entropy(rows, targets.flatten(), ignore_index=IGNORE, reduction="none")
+        return each.double().view(targets.shape)
+
+    @staticmethod
+    def log_probabilities(logits: Tensor) -> Tensor:
+        """Normalised log-probabilities, (..., V)."""
+        return torch.log_softmax(logits, -1)

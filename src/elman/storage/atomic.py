@@ -1,0 +1,204 @@
+"""The disk, with every step made certain before the next relies on it, and every refusal one line.
+
+    replace_file    a temporary file -> flushed -> renamed over the old one
+    sweep           removes what interrupted saves left
+    RunLock         one process at a time in a run folder; the kernel releases it however the process ends
+
+The other functions are what `elman.storage.folder` builds its folders from; `refusals` goes around them.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from elman.errors import ConfigError, StorageError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+LOCK = ".lock"
+"""The file in a run folder that carries its lock."""
+
+_LEFT_OVER = re.compile(r"\.tmp-[0-9a-f]{16}\Z")
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.EBADF)  # what network file systems say that cannot flush a folder
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Make `data` the contents of `path`: at every moment the file is the old one or the new one.
+
+    `StorageError` if the disk refuses; the old file is then untouched.
+    """
+    with refusals("write", path, len(data)):
+        with temporary(path) as fresh:
+            write_file(fresh, data)
+            fresh.replace(path)
+        sync_folder(path.parent)
+
+
+def sweep(folder: Path) -> list[Path]:
+    """Remove what interrupted saves left directly in `folder`, and return it; nobody may be saving there."""
+    with refusals("clean", folder):
+        left = sorted(p for p in folder.iterdir() if _LEFT_OVER.search(p.name)) if folder.is_dir() else []
+        for path in left:
+            remove(path)
+    return left
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write the new file `path` with the mode 0666 less the umask, and flush it."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(file, rest) :]
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder `path` and its missing parents, and flush each entry; nothing where it exists."""
+    if path.is_dir():
+        return
+    if os.path.lexists(path):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Flush the entries of the folder `path`: what was made, renamed and removed in it."""
+    if os.name == "nt":  # Windows cannot open a folder to flush it
+        return
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
+    finally:
+        os.close(folder)
+
+
+def remove(path: Path) -> None:
+    """Remove the folder or the file `path`, if it is there; a link is removed, not what it points to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def temporary(path: Path) -> Iterator[Path]:
+    """Give a fresh name beside `path`, which `sweep` recognises; remove what is there if the block fails."""
+    # 40 characters are at most 160 bytes: the name stays below the 255 that file systems allow.
+    fresh = path.with_name(f"{path.name[:40]}.tmp-{secrets.token_hex(8)}")
+    try:
+        yield fresh
+    except BaseException:
+        with contextlib.suppress(OSError):  # the failure to report is the one that led here
+            remove(fresh)
+        raise
+
+
+@contextlib.contextmanager
+def refusals(action: str, path: Path, needed: int = 0) -> Iterator[None]:
+    """Turn what the operating system refuses into one line that names `path` and the remedy."""
+    try:
+        yield
+    except ValueError as error:  # a NUL or a lone surrogate: no file system has such a name
+        raise ConfigError(f"{quoted(path)} is not a usable path: {error}; choose another name") from error
+    except OSError as error:
+        raise StorageError(f"cannot {action} {quoted(path)}: {_reason(path, needed, error)}") from error
+
+
+def _reason(path: Path, needed: int, error: OSError) -> str:
+    if error.errno not in _FULL:
+        return f"{error.strerror}; check the disk and the permissions, or choose another folder"
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    free = shutil.disk_usage(folder).free
+    return (
+        f"{error.strerror}; {needed} bytes are needed and {free} are free: "
+        "make room (or raise the quota or `ulimit -f`), then try again"
+    )
+
+
+def quoted(path: Path) -> str:
+    """Quote `path` for a message: a line break in a name must not make two lines of it."""
+    return repr(str(path))
+
+
+def remove_folder(path: Path) -> None:
+    """Remove the folder `path`, which is renamed first: no half of it is ever found under its name."""
+    with refusals("remove", path), temporary(path) as fresh:
+        path.rename(fresh)
+        shutil.rmtree(fresh)
+
+
+class RunLock:
+    """Holds a run folder, which is made if need be, for this process until the block ends.
+
+    A second holder gets a `ConfigError` that names the process. The kernel releases the lock when the
+    process ends, however it ends; the file that carries it stays, and means nothing by itself.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, RunLock(Path(folder)):
+    ...     with RunLock(Path(folder)):  # doctest: +ELLIPSIS
+    ...         pass
+    Traceback (most recent call last):
+    elman.errors.ConfigError: the run folder ... is in use by process ...; wait for it to end or ...
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._file = -1
+
+    def __enter__(self) -> "RunLock":
+        with refusals("lock", self.folder):
+            make_folder(self.folder)
+            file = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                self._take(file)
+            except BaseException:
+                os.close(file)
+                raise
+            self._file = file
+        return self
+
+    def _take(self, file: int) -> None:
+        try:
+            _lock(file)
+        except (BlockingIOError, PermissionError) as error:  # the second is what Windows says
+            holder = os.read(file, 20).decode("ascii", "replace")
+            who = f"process {int(holder)}" if holder.isdecimal() else "another process"
+            raise ConfigError(
+                f"the run folder {quoted(self.folder)} is in use by {who}; wait for it to end or choose another folder"
+            ) from error
+        os.ftruncate(file, 0)
+        os.write(file, str(os.getpid()).encode())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._file)
+
+
+def _lock(file: int) -> None:
+    if sys.platform == "win32":
+        # Windows forbids reading what is locked: the byte locked lies far behind the process's number.
+        os.lseek(file, 2**30, os.SEEK_SET)
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        os.lseek(file, 0, os.SEEK_SET)
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

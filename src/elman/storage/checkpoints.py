@@ -1,0 +1,127 @@
+"""The checkpoints of a run: saved folders, the newest of which is certain.
+
+`step-000500`, ...: folder complete -> BEST -> LATEST -> older ones deleted
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from elman.errors import ConfigError, ModelError, StorageError
+from elman.storage.atomic import quoted, refusals, remove_folder, replace_file, sweep
+from elman.storage.folder import MANIFEST, Tensors, read_folder, write_folder
+from elman.storage.tensors import damaged
+
+LATEST = "LATEST"
+BEST = "BEST"
+
+
+class Checkpoints:
+    """The folder `root` of a run's checkpoints: saved folders `step-000500`, and the files LATEST and BEST.
+
+    A checkpoint counts as saved once LATEST names it. The newest `keep` are kept, and the one that BEST
+    names. A run has one course: saving step 450 removes what an abandoned one has left from step 450 on.
+
+    LATEST and BEST hold a line for `sha256sum --check`: the digest of the manifest and its path. So they name
+    one exact checkpoint, and a damaged line cannot name another one by chance.
+    """
+
+    def __init__(self, root: Path, keep: int = 2) -> None:
+        if keep < 1:
+            raise ConfigError(f"keep is {keep}, but at least 1 checkpoint has to be kept")
+        self.root = root
+        self.keep = keep
+        self.skipped: tuple[str, ...] = ()
+        """Why `latest` passed over LATEST or newer checkpoints the last time, one line each; to be shown."""
+
+    def save(self, step: int, files: "Mapping[str, bytes | Tensors]", *, best: bool = False) -> Path:
+        """Save the checkpoint of `step` (>= 0) and return its folder; `best` makes BEST name it too.
+
+        A step that exists is never overwritten: the new folder is `step-000500.2`, and the old one goes once
+        LATEST names the new one. `StorageError` if the disk refuses; those before are then untouched.
+        """
+        path = self.root / _step_name(step, 1 + max((n for s, n in self._numbers() if s == step), default=0))
+        pointer = f"{write_folder(path, files)}  {path.name}/{MANIFEST}\n".encode()
+        # BEST before LATEST: whoever resumes from LATEST must find in BEST the best that LATEST knows of.
+        for name in (BEST, LATEST) if best else (LATEST,):
+            replace_file(self.root / name, pointer)
+        self._prune(step, path)
+        return path
+
+    def latest(self) -> Path | None:
+        """The newest whole checkpoint, or None where none was ever completed.
+
+        It is the one that LATEST names. Only if that is missing or damaged it is the newest that is whole,
+        and `skipped` says why. `ModelError` if there are checkpoints but none is whole.
+        """
+        self.skipped = ()
+        if not self._numbers() and not os.path.lexists(self.root / LATEST):
+            return None
+        try:
+            return self._follow(LATEST)
+        except (ModelError, StorageError) as error:
+            return self._newest_whole([str(error)])
+
+    def best(self) -> Path | None:
+        """The checkpoint that BEST names, or None without BEST; `ModelError` if either is damaged."""
+        return self._follow(BEST) if os.path.lexists(self.root / BEST) else None
+
+    def sweep(self) -> list[Path]:
+        """Remove what interrupted saves left, and return it; call it while holding the run's lock."""
+        return sweep(self.root)
+
+    def _numbers(self) -> list[tuple[int, int]]:
+        with refusals("read", self.root):
+            names = [path.name for path in self.root.iterdir()] if self.root.is_dir() else []
+        return sorted(number for name in names if (number := _step_number(name)))
+
+    def _follow(self, pointer: str) -> Path:
+        path, digest = self._named(pointer)
+        if read_folder(path).digest != digest:
+            raise damaged(quoted(path), f"it is not the checkpoint that {pointer} names")
+        return path
+
+    def _named(self, pointer: str) -> tuple[Path, str]:
+        where = self.root / pointer
+        with refusals("read", where):
+            if not where.is_file():
+                raise damaged(quoted(where), "it is missing")
+            with where.open("rb") as file:
+                line = file.read(1000).decode("ascii", "replace")
+        found = re.fullmatch(rf"([0-9a-f]{{64}})  (.+)/{re.escape(MANIFEST)}\n", line)
+        if not found or not _step_number(found[2]):
+            raise damaged(quoted(where), "it does not name a checkpoint")
+        return self.root / found[2], found[1]
+
+    def _newest_whole(self, skipped: list[str]) -> Path:
+        for number in reversed(self._numbers()):
+            path = self.root / _step_name(*number)
+            try:
+                read_folder(path)
+            except (ModelError, StorageError) as error:
+                skipped.append(str(error))
+            else:
+                self.skipped = tuple(skipped)
+                return path
+        raise ModelError(f"no checkpoint in {quoted(self.root)} is whole: {'. '.join(skipped)}")
+
+    def _prune(self, step: int, saved: Path) -> None:
+        older = [number for number in reversed(self._numbers()) if number[0] < step]
+        kept = {saved} | {self.root / _step_name(*number) for number in older[: self.keep - 1]}
+        if os.path.lexists(self.root / BEST):
+            kept.add(self._named(BEST)[0])
+        for number in self._numbers():
+            if (path := self.root / _step_name(*number)) not in kept:
+                remove_folder(path)
+
+
+def _step_name(step: int, copy: int) -> str:
+    return f"step-{step:06d}" if copy == 1 else f"step-{step:06d}.{copy}"
+
+
+def _step_number(name: str) -> tuple[int, int] | None:
+    """The step and copy of a checkpoint's folder; None for other names, left-overs and `step-500.bak` too."""
+    found = re.fullmatch(r"step-([0-9]{6,18})(?:\.([0-9]{1,9}))?", name)
+    number = (int(found[1]), int(found[2] or 1)) if found else None
+    return number if number and _step_name(*number) == name else None

@@ -1,0 +1,65 @@
+"""The recipe `auto`: settings chosen by the size of a text and of its alphabet, with the reasons."""
+
+from dataclasses import replace
+from typing import Any
+
+from elman.config import AUTO, BUDGETS, Config
+from elman.data.corpus import Corpus
+from elman.models.ngram.experts import LARGEST, stretches
+
+MINUTES = 5.0
+ORDER = 8
+SHORT, LONG = 50_000, 1_000_000  # tokens up to which a text is short, and from which on it is long
+EXPERTS_MOST = 10_000_000  # tokens of a text that experts count within seconds
+
+
+def settled(config: Config, corpus: Corpus) -> tuple[Config, list[str]]:
+    """The configuration with what the text decides, and what was chosen and why; as it is, where it decides nothing."""
+    if config.recipe != AUTO:
+        return config, []
+    tokens, size = len(corpus.train.ids), len(corpus.vocab)
+    chosen, reasons = _network(tokens, size, corpus.vocab.level)
+    chosen |= _batches(tokens)
+    budget: dict[str, Any] = {}
+    if all(getattr(config, name) is None for name in BUDGETS):
+        budget = {"minutes": MINUTES}
+    if config.epochs is None and config.steps is None:
+        budget["epochs"] = chosen.pop("epochs")
+    chosen.pop("epochs", None)
+    settings = replace(config, recipe="elman", **chosen, **budget)
+    return settings, [f"chosen for {tokens:,} tokens of {size:,} symbols: {', '.join(reasons)}", _limits(settings)]
+
+
+def _network(tokens: int, size: int, level: str) -> tuple[dict[str, Any], list[str]]:
+    """The network, and why."""
+    if tokens < SHORT:
+        made = {"hidden": 128, "dropout": 0.6, "recurrent_dropout": 0.4, "epochs": 16}
+        why = "a short text is soon known by heart: few units, much dropout"
+    elif tokens < LONG:
+        made = {"hidden": 256, "dropout": 0.5, "recurrent_dropout": 0.2, "epochs": 16}
+        why = "a text of this size over-fits: dropout of outputs and weights"
+    else:
+        made = {"hidden": 256, "dropout": 0.1, "epochs": 10}
+        why = "a long text hardly over-fits: little dropout"
+    made |= {"embedding": 64, "input_dropout": 0.1 if tokens < LONG else 0.0, "weight_decay": 0.05}
+    if size > LARGEST or level == "word":
+        return made, [f"gru {made['hidden']} alone (experts are for characters, up to {LARGEST:,} of them)", why]
+    if tokens > EXPERTS_MOST or stretches(tokens, ORDER) < 2:
+        return made, [f"gru {made['hidden']} alone (counting experts would take too much memory or time)", why]
+    return made | {"experts": ORDER}, [
+        f"gru {made['hidden']} that weighs an {ORDER}-gram, words and lines, since counts know a text soonest",
+        why,
+    ]
+
+
+def _batches(tokens: int) -> dict[str, Any]:
+    """Long windows, where the text has enough of them for every row."""
+    window = 64 if tokens >= 16_384 else 32 if tokens >= 2_048 else 16
+    return {"window": window, "batch": max(1, min(32, tokens // (8 * window)))}
+
+
+def _limits(settings: Config) -> str:
+    """When it ends."""
+    limits = [f"{settings.epochs} epochs" if settings.epochs else f"{settings.steps:,} steps" if settings.steps else ""]
+    limits += [f"at most {settings.minutes:g} min"] if settings.minutes else []
+    return f"{', '.join(x for x in limits if x)}; --recipe elman trains a network alone"

@@ -1,0 +1,161 @@
+"""The state of a training as files, and back: what a run needs beside the model to go on bit by bit.
+
+    training.json          settings, counters, the digest of the text, how long the records were
+    training.safetensors   the optimiser's moments, the carried hidden state, and the weights behind averaged ones
+
+A checkpoint may come from anybody: every name, type and shape is checked before it is used.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elman.config import Config, TrainSettings
+from elman.errors import ConfigError, ModelError
+from elman.models.base import Network
+from elman.models.saving import Files, check_finite, to_json
+from elman.storage.folder import Saved
+from elman.training.loop import Sum, Training
+
+RECORDS = ("metrics.jsonl", "samples.jsonl")
+WHOLE = ("step", "epoch", "batch", "seen", "learnt", "reports", "stale", "normed")
+REAL = ("seconds", "busy", "norms")
+PERHAPS = ("best", "last")  # null where there is none yet
+_NAME = re.compile(r"(carried|trained)\.\d{1,4}|optimizer\.\d{1,4}\.(step|exp_avg|exp_avg_sq)")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The contents of training.json, checked."""
+
+    config: Config
+    corpus: str
+    """Digest of the text that the run learns from."""
+    counters: Mapping[str, Any]
+    records: Mapping[str, int]
+    """Length in bytes of each file of records when the checkpoint was saved."""
+
+
+def training_files(training: Training, config: Mapping[str, Any], corpus: str, records: Mapping[str, int]) -> Files:
+    """The two files of a training at this moment."""
+    tensors = {
+        f"optimizer.{i}.{key}": value
+        for i, p in enumerate(training.parameters)
+        for key, value in training.optimizer.state[p].items()
+        if value is not None
+    }
+    tensors |= {f"carried.{i}": s for i, s in enumerate(training.carried)}
+    tensors |= {f"trained.{i}": w for i, w in enumerate(training.trained)}
+    counters = {name: getattr(training, name) for name in WHOLE + REAL + PERHAPS}
+    counters["best"] = None if math.isinf(training.best) else training.best
+    counters["tally"] = [training.tally.nats, training.tally.tokens]
+    facts = {"config": config, "corpus": corpus, "counters": counters, "records": records}
+    return {"training.json": to_json(facts), "training.safetensors": tensors}
+
+
+def read_facts(saved: Saved) -> Facts:
+    """What training.json says.
+
+    Raises:
+        ModelError: it is damaged, or not of this elman.
+    """
+    value = saved.json("training.json")
+    try:
+        config = Config.resolve((str(saved.path), value["config"]))
+        counters, records = value["counters"], value["records"]
+        whole = {name: _whole(counters[name]) for name in WHOLE}
+        real = {name: _real(counters[name]) for name in REAL}
+        perhaps = {name: None if counters[name] is None else _real(counters[name]) for name in PERHAPS}
+        tally = (_real(counters["tally"][0]), _whole(counters["tally"][1]))
+        return Facts(
+            config,
+            str(value["corpus"]),
+            {**whole, **real, **perhaps, "tally": tally},
+            {name: _whole(records[name]) for name in RECORDS},
+        )
+    except (KeyError, TypeError, IndexError, AttributeError, ConfigError) as error:
+        raise _foreign(saved.path, f"training.json says nothing useful of {error}") from error
+
+
+def restored(saved: Saved, model: Network, settings: TrainSettings, facts: Facts) -> Training:
+    """The training state of a checkpoint, for a model that was loaded from it.
+
+    Raises:
+        ModelError: tensors that do not belong to this model, or hold NaN or infinity.
+    """
+    training = Training.begin(model, settings)
+    tensors = saved.tensors("training.safetensors", None)
+    check_finite(tensors, saved.path)
+    if wrong := [name for name in tensors if not _NAME.fullmatch(name)]:
+        raise _foreign(saved.path, f"the tensor {wrong[0]!r:.60} is unknown")
+    parameters = training.parameters
+    for name, t in tensors.items():
+        kind, number, *rest = name.split(".")
+        if kind == "optimizer":
+            _restore_moment(training, parameters, int(number), rest[0], t, saved.path)
+    _restore_trained(training, tensors, saved.path)
+    training.carried = _carried(tensors, model, settings, saved.path)
+    for name, value in facts.counters.items():
+        if name != "tally":
+            setattr(training, name, value)
+    training.best = math.inf if training.best is None else training.best
+    training.tally = Sum(*facts.counters["tally"])
+    return training
+
+
+def _restore_moment(
+    training: Training, parameters: list[Tensor], number: int, key: str, value: Tensor, where: Path
+) -> None:
+    """One tensor of the optimiser, in the memory layout of its parameter."""
+    if number >= len(parameters):
+        raise _foreign(where, f"the optimiser has no parameter {number}")
+    p = parameters[number]
+    if value.shape != (torch.Size() if key == "step" else p.shape):
+        raise _foreign(where, f"the optimiser's {key} of parameter {number} has the shape {list(value.shape)}")
+    training.optimizer.state[p][key] = value if key == "step" else torch.empty_like(p).copy_(value)
+
+
+def _restore_trained(training: Training, tensors: Mapping[str, Tensor], where: Path) -> None:
+    """The weights that steps change, where the model holds their average; laid out in memory as their parameters."""
+    found = {name: t for name, t in tensors.items() if name.startswith("trained.")}
+    if found.keys() != {f"trained.{i}" for i in range(len(training.trained))}:
+        raise _foreign(where, f"it holds {len(found)} of {len(training.trained)} tensors behind the averaged weights")
+    for i, own in enumerate(training.trained):
+        value = found[f"trained.{i}"]
+        if (value.shape, value.dtype) != (own.shape, own.dtype):
+            raise _foreign(where, f"trained.{i} has the shape {list(value.shape)}, its parameter {list(own.shape)}")
+        own.copy_(value)
+
+
+def _carried(tensors: Mapping[str, Tensor], model: Network, settings: TrainSettings, where: Path) -> tuple[Tensor, ...]:
+    numbers = sorted(int(name.split(".")[1]) for name in tensors if name.startswith("carried."))
+    carried = tuple(tensors[f"carried.{i}"].to(model.device) for i in numbers)
+    # Random windows begin afresh: whatever they left is never read.
+    rows = len(carried[0]) if carried and carried[0].dim() and settings.batching.endswith("random") else settings.batch
+    if carried and [s.shape for s in carried] != [s.shape for s in model.initial(rows)]:
+        raise _foreign(where, "the carried state does not fit the model")
+    if carried and ([s.dtype for s in carried] != [s.dtype for s in model.initial(1)] or not model.accepts(carried)):
+        raise _foreign(where, "the carried state is not one that the model has")
+    return carried
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise TypeError(f"{value!r:.40}, which is no whole number")
+    return value
+
+
+def _real(value: object) -> float:
+    if type(value) not in (int, float):
+        raise TypeError(f"{value!r:.40}, which is no number")
+    return float(value)  # type: ignore[arg-type]  # one of the two
+
+
+def _foreign(where: Path, why: str) -> ModelError:
+    return ModelError(f"{where} cannot be resumed: {why}; use another checkpoint, or the elman that wrote it")

@@ -1,0 +1,219 @@
+"""The end of a run: its figures beside their bounds, what they mean, and the pictures."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from elman.config import Config
+from elman.data.batches import Ids
+from elman.data.corpus import Corpus, Part
+from elman.environment import device_for
+from elman.errors import DivergedError, ModelError
+from elman.inference.baselines import FLOOR_LIMIT, information_floor, uniform_nats, unigram_nats
+from elman.inference.compressors import sizes, written
+from elman.inference.evaluation import PROTOCOLS, Score, beginning, evaluate, perplexity
+from elman.models.base import Network
+from elman.models.hybrid import Hybrid
+from elman.models.ngram.model import NGram
+from elman.models.saving import build_network, load, save, to_json
+from elman.storage.atomic import replace_file
+from elman.storage.folder import read_folder
+from elman.training.diagnosis import verdict
+from elman.training.loop import HELD_OUT_TOKENS
+from elman.training.run import Job, records
+
+SCORED_TRAINING_TOKENS = 200_000  # of the training text
+SCORED_TOKENS, SCORED_LOGITS = 2_000_000, 2**33  # of the other parts: a minute or two; `elman evaluate` scores all
+COMPRESSED = 5_000_000  # bytes of a text that are compressed, its last ones: seconds
+NGRAM, NGRAM_TOKENS = "ngram", 20_000_000  # the folder of the n-gram in a run; of so many last training tokens
+SCHEMA = 1
+
+
+def conclude(job: Job) -> dict[str, Any]:
+    """Score the weights that the run keeps, write report.json, and return it.
+
+    Raises:
+        ModelError: no checkpoint, or a damaged one.
+        DivergedError: a perplexity that no float holds.
+    """
+    checkpoints = job.checkpoints
+    chosen = (checkpoints.best() if job.config.keep == "best" else None) or checkpoints.latest()
+    if chosen is None:
+        raise ModelError(f"the run {str(job.path)!r} has no checkpoint: let it train longer")
+    model = build_network(read_folder(chosen), engine=job.config.engine, device=device_for(job.config.device))
+    report = _report(job, model, chosen.name, counted(job))
+    if any(math.isinf(score["perplexity"]) for scores in report["figures"].values() for score in scores):
+        raise DivergedError(
+            f"training diverged: the weights in {str(chosen)!r} have an infinite perplexity; "
+            "begin a new run with a lower lr, or clip more tightly"
+        )
+    replace_file(job.path / "report.json", to_json(report))
+    return report
+
+
+def counted(job: Job) -> NGram | None:
+    """The n-gram of the run's training text, where it is asked for: counted and saved once, loadable by itself."""
+    if not job.config.ngram:
+        return None
+    path = job.path / NGRAM
+    if not path.exists():
+        save(NGram.count(job.model.task, job.corpus.train.ids[-NGRAM_TOKENS:]), path, job.counts)
+    return saved_ngram(job.path)
+
+
+def saved_ngram(run: Path) -> NGram | None:
+    """The n-gram that a run keeps, if it does."""
+    path = run / NGRAM
+    model = load(path) if path.exists() else None
+    return model if isinstance(model, NGram) else None
+
+
+def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> dict[str, Any]:
+    corpus, config, t = job.corpus, job.config, job.training
+    scored = {part.name: _first(model, part) for part in corpus.parts}
+    figures = {
+        name: [
+            described(evaluate(model, part, protocol=protocol, window=config.window), job.counts, part.ids, ngram)
+            for protocol in PROTOCOLS
+        ]
+        for name, part in scored.items()
+    }
+    curve = [m for m in records(job.path / "metrics.jsonl") if m.get("report")]
+    train = figures[corpus.train.name][0]
+    held_out = figures[corpus.held_out.name][0] if corpus.held_out else None
+    compressed = {name: _xz(corpus, name, part) for name, part in scored.items()}
+    return {
+        "schema_version": SCHEMA,
+        "run": str(job.path),
+        "checkpoint": checkpoint,
+        "kept": ", the best on held-out text" if config.keep == "best" and corpus.held_out else ", the last",
+        "source": corpus.source,
+        "vocabulary": len(corpus.vocab),
+        "unknown_symbol": corpus.vocab.unknown,
+        "cell": model.name,
+        "hidden": model.widths,
+        "parameters": model.parameter_count(),
+        "operations": model.operations(),
+        "ngram": None if ngram is None else ngram.settings() | {"ngrams": ngram.parameter_count()},
+        "engine": model.engine_name,
+        "device": str(model.device),
+        "steps": t.step,
+        "epochs": t.epoch + t.seen / len(corpus.train.ids),
+        "seconds": t.seconds,
+        "tokens_per_second": t.learnt / t.busy if t.busy else None,
+        "training_perplexity": curve[-1]["train"] if curve else None,
+        "floor": floor(config, corpus.train.ids),
+        "clip": config.clip,
+        "figures": figures,
+        "curve_bounds": baselines(job.counts, _of_the_curve(model, corpus), ngram),
+        "xz": compressed,
+        "scored_whole": {part.name: len(scored[part.name].ids) == len(part.ids) for part in corpus.parts},
+        "verdict": verdict(
+            train=_seen(model, train["perplexity"], curve),
+            held_out=held_out["perplexity"] if held_out else None,
+            bounds=held_out["baselines"] if held_out else _without_ngram(train["baselines"], ngram),
+            curve=[m["held_out"] for m in curve if m.get("held_out")],
+            training_curve=[m["train"] for m in curve if m.get("train")],
+            rates=[m["lr"] for m in curve],
+            xz=compressed.get(corpus.held_out.name) if corpus.held_out else None,
+        ),
+    }
+
+
+def _seen(model: Network, train: float, curve: list[dict[str, Any]]) -> float:
+    """The training perplexity that memorising shows in: of experts, who know that text by heart, what training saw."""
+    return max(train, curve[-1]["train"]) if model.kind == Hybrid.kind and curve else train
+
+
+def _xz(corpus: Corpus, name: str, part: Part) -> float:
+    """The perplexity of xz -9e: of the training text by itself, of another part after the training text."""
+    before = None if name == corpus.train.name else written(corpus.vocab, corpus.train, COMPRESSED)
+    found = sizes(written(corpus.vocab, part, COMPRESSED), before, ["xz"])
+    bits = 8 * found["xz" if before is None else "xz after training"]
+    return perplexity(bits * math.log(2), len(part.ids))
+
+
+def _of_the_curve(model: Network, corpus: Corpus) -> Ids:
+    """The tokens that the held-out curve is measured on, so that the bounds in the picture are of the same."""
+    return beginning(model, corpus.held_out or corpus.train, HELD_OUT_TOKENS).ids
+
+
+def _without_ngram(baselines: dict[str, float], ngram: NGram | None) -> dict[str, float]:
+    """The bounds of the training text, which an n-gram knows by heart."""
+    return {name: bound for name, bound in baselines.items() if ngram is None or name != ngram.name}
+
+
+def _first(model: Network, part: Part) -> Part:
+    """As much of a part as is scored at the end of a run."""
+    if part.name == "train":
+        return beginning(model, part, SCORED_TRAINING_TOKENS)
+    return beginning(model, part, SCORED_TOKENS, SCORED_LOGITS)
+
+
+def described(score: Score, counts: npt.NDArray[np.int64], ids: Ids, ngram: NGram | None = None) -> dict[str, Any]:
+    """A score with its baselines, as JSON values; all perplexities are over the same tokens.
+
+    `counts` are those of the training text; all zero, where a model was saved without, there is no unigram.
+    """
+    return {
+        "protocol": score.protocol,
+        "perplexity": score.perplexity,
+        "nats": score.nats,
+        "bits_per_character": score.bits_per_character,
+        "bits_per_byte": score.bits_per_byte,
+        "tokens": score.tokens,
+        "characters": score.characters,
+        "bytes": score.bytes,
+        "unknown": score.unknown,
+        "streams": score.streams,
+        "window": score.window,
+        "baselines": baselines(counts, ids, ngram),
+    }
+
+
+def baselines(counts: npt.NDArray[np.int64], ids: Ids, ngram: NGram | None) -> dict[str, float]:
+    """The perplexities of tokens under a uniform guess, the unigram and the n-gram, where there are such."""
+    nats = {"uniform": uniform_nats(len(ids), len(counts))}
+    if counts.any():
+        nats["unigram"] = unigram_nats(counts, ids)
+    if ngram is not None:
+        nats[ngram.name] = float(ngram.costs(ids).sum())
+    return {name: perplexity(value, len(ids)) for name, value in nats.items()}
+
+
+def floor(config: Config, ids: Ids) -> float | None:
+    """The least training perplexity that the protocol allows, or None where it is not cheap to compute."""
+    if len(ids) > FLOOR_LIMIT:
+        return None
+    if config.batching.endswith(("random", "reset")):
+        return information_floor(ids, config.window)
+    length = len(ids) // config.batch
+    # Where the streams begin: always at the same places, or shifted by an offset of up to a window.
+    shifts = np.arange(config.window) if config.batching.startswith("reference") else np.array([-1])
+    places = (np.arange(config.batch)[:, None] * length + shifts).ravel()
+    return information_floor(ids, max(1, length - len(shifts)), places[places >= 0])
+
+
+def pictures(path: Path) -> list[Path]:
+    """Draw the run in `path` again from its files.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+        ModelError: the run has no report.
+    """
+    from elman.training.plots import run_pictures
+
+    try:
+        report = json.loads((path / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{str(path)!r} has no readable report.json: finish the run first") from error
+    limits = dict(report["curve_bounds"])
+    if report["floor"]:
+        limits["floor of this training"] = report["floor"]
+    widths = "+".join(map(str, report["hidden"]))
+    title = f"{Path(report['source']).name}: {report['cell']} {widths}, {report['epochs']:.3g} epochs"
+    return run_pictures(path, records(path / "metrics.jsonl"), limits, title=title, clip=report["clip"])

@@ -1,0 +1,379 @@
+"""A run: a folder that explains itself, and the training that fills it.
+
+config.toml      every setting, resolved: `elman train --config` with it makes the same run
+env.json         versions, device, threads
+metrics.jsonl    a line an epoch and a line a report
+samples.jsonl    what the model wrote at each report
+checkpoints/     saved folders (elman.models.saving), each with all that going on bit by bit needs; LATEST, BEST
+report.json      the figures beside their bounds, and the verdict
+*.png            perplexity and gradient norm against epoch
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from elman.config import BUDGETS, Config, ModelSettings, TrainSettings, to_toml
+from elman.data.batches import Coverage, check_length, coverage, token_counts
+from elman.data.corpus import Corpus, read_corpus
+from elman.data.sources import SOURCES
+from elman.engines.native import INSTRUCTIONS
+from elman.environment import device_for, environment
+from elman.errors import ConfigError, DataError, DivergedError, ModelError
+from elman.inference.generation import encode_prompt, generate
+from elman.models.base import Network
+from elman.models.build import network
+from elman.models.recurrent import Recurrent
+from elman.models.saving import build_network, find, finite, model_files, to_json
+from elman.models.task import Text
+from elman.rng import numpy_generator
+from elman.storage.atomic import RunLock, refusals, replace_file
+from elman.storage.checkpoints import Checkpoints
+from elman.storage.folder import read_folder
+from elman.training.auto import settled
+from elman.training.checkpoint import RECORDS, Facts, read_facts, restored, training_files
+from elman.training.loop import Progress, Training, train
+
+SAVE_SECONDS = 60.0  # at most this much work is lost, plus a step
+PROMPT_TOKENS = 20
+RESUMABLE = {"epochs", "steps", "minutes", "device"}  # what a resumed run may change
+
+
+@dataclass
+class Job:
+    """A run in memory."""
+
+    path: Path
+    config: Config
+    corpus: Corpus
+    model: Network
+    training: Training
+    counts: npt.NDArray[np.int64]
+    coverage: Coverage
+    """What an epoch trains on."""
+    notes: list[str]
+    """What the user should know about how it began."""
+    recorded: Mapping[str, int] = field(default_factory=dict)
+    """The length of each file of records at the checkpoint that it goes on from."""
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Where it is saved."""
+        return Checkpoints(self.path / "checkpoints")
+
+
+def read_data(config: Config) -> Corpus:
+    """The corpus that a configuration names."""
+    return read_corpus(
+        config.sources,
+        level=config.level,
+        clean=config.clean,
+        errors=config.errors,
+        limit=config.limit,
+        held_out=config.held_out,
+        test=config.test,
+        min_count=config.min_count,
+        unknown=config.unknown,
+        reverse=config.reverse,
+    )
+
+
+def facts_of(path: Path) -> Facts:
+    """How the checkpoint that a run ends with came to be.
+
+    Raises:
+        ConfigError: it is a saved model, of which that is not known.
+        ModelError: no run, or a damaged one.
+    """
+    checkpoint = find(path)
+    if not (checkpoint / "training.json").exists():
+        raise ConfigError(f"{str(path)!r} is a model without a run: name a text to score")
+    return read_facts(read_folder(checkpoint, names=["training.json"]))
+
+
+def corpus_of(path: Path) -> Corpus:
+    """The corpus that a run learnt from, the same to the last token.
+
+    Raises:
+        ConfigError: it is a saved model, of which that is not known.
+        DataError: the text has changed since, or is gone.
+        ModelError: no run, or a damaged one.
+    """
+    facts = facts_of(path)
+    corpus = read_data(facts.config)
+    if corpus.digest != facts.corpus:
+        raise DataError(f"the text that {str(path)!r} learnt from has changed: restore it, or name a text to score")
+    return corpus
+
+
+def absolute(sources: Sequence[str]) -> list[str]:
+    """The sources, with paths that hold from any folder."""
+    return [s if s in SOURCES or s == "-" else str(Path(s).absolute()) for s in sources]
+
+
+def begin(path: Path, config: Config) -> Job:
+    """A new run in a folder that must not exist yet.
+
+    Raises:
+        ConfigError: the folder exists, or settings that do not fit each other.
+        DataError: the text cannot be used.
+    """
+    with refusals("make", path):
+        if os.path.lexists(path):
+            raise ConfigError(f"{str(path)!r} exists already: choose another --run, or go on with --resume {path}")
+    if odd := [s for s in config.sources if not _is_text(s)]:
+        raise ConfigError(f"the name {odd[0]!a} is not valid text, so no file could hold it: rename the file")
+    corpus = read_data(config)
+    config, reasons = settled(config, corpus)
+    model = _new_model(config, corpus)
+    if not config.reverse:
+        for prompt in config.prompts:
+            encode_prompt(model.task, prompt)  # refused now, not at the first report
+    training = Training.begin(model, config.part(TrainSettings))
+    covered, counts = coverage_of(config, corpus), token_counts(corpus.train.ids, len(corpus.vocab))
+    with refusals("make", path):
+        path.mkdir(parents=True)
+    return Job(path, config, corpus, model, training, counts, covered, reasons + _slower(config, model))
+
+
+def _slower(config: Config, model: Network) -> list[str]:
+    """Why the engine is not the fastest that there is, where that is so."""
+    if INSTRUCTIONS or config.engine != "auto" or model.device.type != "cpu":
+        return []
+    if not isinstance(model, Recurrent) or model.mogrifier:  # no engine runs those
+        return []
+    return [f"engine {model.engine_name}: native is faster, but elman was installed without a C++ compiler"]
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be written down: one whose bytes are not UTF-8 cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def _describe(job: Job) -> None:
+    """Write down the settings and the environment that the steps to come are made with."""
+    settings = job.config.values() | {"sources": absolute(job.config.sources)}
+    replace_file(job.path / "config.toml", to_toml(settings).encode())
+    place = {"device": str(job.model.device), "engine": job.model.engine_name}
+    replace_file(job.path / "env.json", to_json(environment() | place))
+
+
+def coverage_of(config: Config, corpus: Corpus, epoch: int = 0) -> Coverage:
+    """What an epoch trains on; refused where even the longest window does not fit."""
+    check_length(config.batching, len(corpus.train.ids), config.batch, config.window)
+    rng = numpy_generator(config.seed, "order of an epoch", epoch)
+    return coverage(config.batching, len(corpus.train.ids), config.batch, config.window_in(epoch), rng)
+
+
+def _new_model(config: Config, corpus: Corpus) -> Network:
+    model = network(Text.of(corpus), config.part(ModelSettings), seed=config.seed)
+    model.to(device_for(config.device))
+    model.engine_name  # noqa: B018 - an engine that cannot run this is refused before a folder is made
+    return model
+
+
+def resume(path: Path, changes: Mapping[str, Any]) -> Job:
+    """The run in `path` at its newest checkpoint, bit by bit as it was left.
+
+    Args:
+        path: the run folder.
+        changes: settings given anew; only a budget and the device may change.
+
+    Raises:
+        ConfigError: other settings than the run has.
+        DataError: the text is no longer the one that the run learnt from.
+        ModelError: no whole checkpoint.
+    """
+    if not path.is_dir():
+        raise ModelError(f"there is no run at {str(path)!r}: begin one with elman train SOURCE --run {path}")
+    checkpoints = Checkpoints(path / "checkpoints")
+    newest = checkpoints.latest()
+    if newest is None:
+        raise ModelError(f"the run {str(path)!r} has no checkpoint to go on from: begin it again in another folder")
+    saved = read_folder(newest)
+    facts = read_facts(saved)
+    config = _changed(facts.config, changes)
+    try:
+        corpus = read_data(config)
+    except DataError as error:
+        raise DataError(f"the text that {str(path)!r} learns from: {error}") from error
+    if corpus.digest != facts.corpus:
+        raise DataError(
+            f"the text of {', '.join(config.sources)} is not the one that {str(path)!r} learnt from (now "
+            f"{len(corpus.train.ids):,} training tokens, {len(corpus.vocab)} symbols): restore it, or begin a new run"
+        )
+    model = build_network(saved, engine=config.engine, device=device_for(config.device))
+    training = restored(saved, model, config.part(TrainSettings), facts)
+    covered = coverage_of(config, corpus, training.epoch)
+    if not training.batch < covered.batches:
+        raise ModelError(
+            f"{newest} cannot be resumed: an epoch has {covered.batches:,} batches, not {training.batch:,}"
+        )
+    counts = token_counts(corpus.train.ids, len(corpus.vocab))
+    if any(getattr(config, name) != getattr(facts.config, name) for name in BUDGETS):
+        # Another measure of the same steps: what is done of it now, how many reports that was, and new patience.
+        training.reports = int(training.fraction(len(corpus.train.ids)) * config.reports + 1e-9)
+        training.stale = 0
+    job = Job(path, config, corpus, model, training, counts, covered, [], facts.records)
+    done = ["this run is complete: give it a larger --epochs, --steps or --minutes to go on"] if finished(job) else []
+    job.notes += [*checkpoints.skipped, *_differences(path), *done]
+    return job
+
+
+def _changed(config: Config, changes: Mapping[str, Any]) -> Config:
+    """The configuration with a new budget or device; anything else that differs is refused."""
+    old = config.values()
+    if "sources" in changes:
+        changes = dict(changes) | {"sources": absolute(changes["sources"])}
+    different = {k: v for k, v in changes.items() if k not in RESUMABLE and old.get(k) != v}
+    if different:
+        listed = ", ".join(f"{k} is {old.get(k)!r}, not {v!r}" for k, v in sorted(different.items()))
+        raise ConfigError(f"this run cannot be resumed with other settings: {listed}; begin a new run for those")
+    return Config.resolve(("command line", dict(changes)), ("run", old))
+
+
+def _earlier(path: Path) -> dict[str, Any]:
+    """The environment of before; nothing, where its file is missing or damaged, since no result depends on it."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _differences(path: Path) -> list[str]:
+    """What of the environment has changed, where bits may depend on it."""
+    before = _earlier(path / "env.json")
+    now = environment()
+    changed = [k for k in ("torch", "threads", "machine") if k in before and before[k] != now[k]]
+    return [f"{k} was {before[k]} and is {now[k]}: results may differ in the last bits" for k in changed]
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _truncate(path: Path, length: int) -> None:
+    """Forget the records of steps that are done again."""
+    if _length(path) > length:
+        os.truncate(path, length)
+
+
+def save(job: Job, *, best: bool = False) -> Path:
+    """A checkpoint of this moment."""
+    config = job.config.values() | {"sources": absolute(job.config.sources)}
+    lengths = {name: _length(job.path / name) for name in RECORDS}
+    files = training_files(job.training, config, job.corpus.digest, lengths)
+    return job.checkpoints.save(job.training.step, model_files(job.model, job.counts) | files, best=best)
+
+
+def record(path: Path, value: Mapping[str, Any]) -> None:
+    """Append one line of JSON; numbers that are not finite become null."""
+    with refusals("write", path), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(finite(value), ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file of records; a last line that a crash cut short is left out."""
+    try:
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith(b"\n")]
+    except ValueError as error:
+        raise ModelError(f"{str(path)!r} is damaged ({error}): remove it, and the curves begin anew") from error
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the model wrote after a prompt."""
+
+    prompt: str
+    text: str
+
+
+def execute(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress | Sample]:
+    """Train a job to its end or until `stop()`, recording and saving; yields every step, and samples.
+
+    Raises:
+        DivergedError: with the step, and the checkpoint to go back to.
+        StorageError: a checkpoint could not be saved; the one before is whole.
+    """
+    with RunLock(job.path):
+        job.checkpoints.sweep()
+        for name, length in job.recorded.items():
+            _truncate(job.path / name, length)
+        if finished(job):
+            return
+        _describe(job)
+        if not job.training.step:
+            save(job)
+        try:
+            yield from _execute(job, stop)
+        except DivergedError as error:
+            raise DivergedError(f"{error}; the last good checkpoint is {job.checkpoints.latest()}") from error
+
+
+def _execute(job: Job, stop: Callable[[], bool]) -> Iterator[Progress | Sample]:
+    saved_at, t = time.monotonic(), job.training
+    for progress in train(job.model, job.corpus.train, job.corpus.held_out, training=t):
+        t.norms, t.normed = t.norms + progress.gradient_norm, t.normed + 1
+        if progress.epoch_ended or progress.report:
+            record(job.path / "metrics.jsonl", _metrics(progress, t.norms / t.normed))
+            t.norms, t.normed = 0.0, 0
+        if progress.report:
+            yield from _samples(job, progress)
+        stopping = stop()
+        best = progress.improved and job.config.keep == "best"
+        if best or progress.done or stopping or time.monotonic() - saved_at > SAVE_SECONDS:
+            save(job, best=best)
+            saved_at = time.monotonic()
+        yield progress
+        if stopping:
+            return
+
+
+def finished(job: Job) -> bool:
+    """Whether the budget is spent, or patience."""
+    t = job.training
+    patience = t.settings.patience
+    return t.fraction(len(job.corpus.train.ids)) >= 1 or (patience is not None and t.stale >= patience)
+
+
+def _metrics(p: Progress, norm: float) -> dict[str, Any]:
+    return {
+        "step": p.step,
+        "epoch": round(p.epoch, 6),
+        "seconds": round(p.seconds, 3),
+        "report": p.report,
+        "epoch_ended": p.epoch_ended,
+        "train": p.train if p.report else p.perplexity,
+        "held_out": p.held_out.perplexity if p.held_out else None,
+        "gradient_norm": norm,
+        "lr": p.lr,
+    }
+
+
+def _samples(job: Job, progress: Progress) -> Iterator[Sample]:
+    """Continuations by arg-max, as the lecture prints them (S52)."""
+    for prompt in prompts(job):
+        text = "".join(generate(job.model, prompt, job.config.sample_length, temperature=0))
+        record(job.path / "samples.jsonl", {"step": progress.step, "prompt": prompt, "text": text})
+        yield Sample(prompt, text)
+
+
+def prompts(job: Job) -> tuple[str, ...]:
+    """What samples continue: the prompts of the configuration, or how the training text begins.
+
+    Nothing, where the run reads from the end of the text.
+    """
+    if job.config.reverse:
+        return ()
+    if job.config.prompts:
+        return job.config.prompts
+    vocab, ids = job.corpus.vocab, job.corpus.train.ids[:PROMPT_TOKENS]
+    return (vocab.decode(ids[ids > 0] if vocab.unknown else ids),)

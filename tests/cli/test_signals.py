@@ -1,0 +1,164 @@
+"""Stopping a training: what it had is saved, and going on ends where it would have ended without the stop."""
+
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import ENGLISH, TINY, curve, elman, good, program, weights
+
+from elman.cli.signals import Stop
+from elman.storage.atomic import RunLock
+from elman.training import run as runs
+
+# Learning rate, dropout and the order of random windows all depend on the step: a resumed run must know it.
+LONG = (*TINY, "--steps", "240", "--batching", "random", "--dropout", "0.1", "--seed", "3")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a text and a run that nothing stopped."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "text.txt").write_text(ENGLISH)
+    good("train", "text.txt", *LONG, "--run", "whole", "-q", folder=folder)
+    return folder
+
+
+def begun(home: Path, run: Path, **more: Any) -> "subprocess.Popen[str]":
+    """A program that trains and has made its third report."""
+    process = program("train", home / "text.txt", *LONG, "--run", run, "--json", **more)
+    assert process.stdout
+    kinds = (json.loads(line)["type"] for line in process.stdout)
+    reports = 0
+    while reports < 3:
+        reports += next(kinds) == "report"
+    return process
+
+
+def rest_of(process: "subprocess.Popen[str]") -> tuple[int, list[dict[str, Any]], str]:
+    """Exit code, the records that were still to come, and standard error of a program."""
+    out, err = process.communicate()
+    return process.returncode, [json.loads(line) for line in out.splitlines()], err
+
+
+def step_of(run: Path) -> int:
+    return max(int(path.name.split("-")[1]) for path in (run / "checkpoints").glob("step-*"))
+
+
+def assert_goes_on_as_if_nothing_had_been(run: Path, whole: Path) -> None:
+    assert 0 < step_of(run) < 240
+    good("train", "--resume", run, "-q")
+    assert weights(run) == weights(whole)
+    assert curve(run) == curve(whole)
+    assert (run / "samples.jsonl").read_bytes() == (whole / "samples.jsonl").read_bytes()
+    figures = [json.loads((r / "report.json").read_text())["figures"] for r in (run, whole)]
+    assert figures[0] == figures[1]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_going_on_is_bit_exact(number: int, code: int, home: Path, tmp_path: Path) -> None:
+    process = begun(home, tmp_path / "r")
+    process.send_signal(number)
+    found, records, err = rest_of(process)
+    assert found == code
+    assert records[-1]["type"] == "interrupted"
+    assert "stopping after this step" in err
+    assert "Traceback" not in err
+    assert_goes_on_as_if_nothing_had_been(tmp_path / "r", home / "whole")
+
+
+def test_kill_loses_no_more_than_the_steps_since_the_last_checkpoint(home: Path, tmp_path: Path) -> None:
+    process = begun(home, tmp_path / "r")
+    process.kill()
+    assert rest_of(process)[0] == -signal.SIGKILL
+    assert_goes_on_as_if_nothing_had_been(tmp_path / "r", home / "whole")
+
+
+def test_a_terminal_that_is_closed_ends_the_run_saved(home: Path, tmp_path: Path) -> None:
+    """The kernel sends SIGHUP, and nothing can be written there any more."""
+    main, side = pty.openpty()
+    shell = (
+        "import fcntl, os, sys, termios; fcntl.ioctl(2, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
+    )
+    call = [sys.executable, "-m", "elman", "train", home / "text.txt", *LONG, "--run", tmp_path / "r", "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", shell, *map(str, call)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=side,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(side)
+    assert process.stdout
+    while b'"report"' not in process.stdout.readline():
+        pass
+    os.close(main)
+    process.communicate()
+    assert process.returncode == 129
+    assert_goes_on_as_if_nothing_had_been(tmp_path / "r", home / "whole")
+
+
+def test_two_interrupts_stop_in_the_middle_of_a_step(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(ENGLISH * 10)
+    large = ("--hidden", "1024", "--batch", "64", "--window", "512", "--steps", "5")
+    process = program("train", tmp_path / "text.txt", *large, "--run", tmp_path / "r", "--json")
+    assert process.stdout
+    assert process.stderr
+    assert '"begin"' in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    while "again to stop at once" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    code, records, err = rest_of(process)
+    assert (code, records, err) == (130, [], "elman: interrupted\n")
+    assert not list((tmp_path / "r" / "checkpoints").glob("step-*1"))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_the_second_signal_gives_the_exit_code(
+    number: int, code: int, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twice(*_: object) -> Iterator[object]:
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+        yield from ()
+
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    monkeypatch.setattr(runs, "execute", twice)
+    done = elman("train", home / "text.txt", *LONG, "--run", tmp_path / "r", "-q")
+    assert (done.code, done.out) == (code, "")
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_the_first_signal_only_asks() -> None:
+    with Stop() as stop:
+        assert not stop.asked()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.asked()
+        assert stop.signal == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_an_interrupt_before_the_training_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("elman.data.corpus.read_corpus", interrupted)
+    done = elman("data", "python-docs")
+    assert (done.code, done.out, done.err) == (130, "", "elman: interrupted\n")
+
+
+def test_a_run_that_another_process_trains_is_refused(home: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(home / "whole", tmp_path / "r"))
+    with RunLock(run):
+        done = elman("train", "--resume", run, "--steps", "300", "-q")
+    assert done.code == 2
+    assert f"in use by process {os.getpid()}" in done.err
+    assert done.err.count("\n") == 1
+    assert step_of(run) == 240

@@ -1,0 +1,256 @@
+"""Scores against sums in plain Python floats, token by token; the two protocols; bits of the text as it was read."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers import V, task, tiny, tokens
+from hypothesis import given
+from hypothesis import strategies as st
+
+import elman
+from elman.data.corpus import Part
+from elman.errors import ConfigError, DataError
+from elman.inference.evaluation import PROTOCOLS, WARM, costs, perplexity, surprisals
+
+MODELS = {
+    "gru": lambda: tiny().double(),
+    "lstm-2": lambda: tiny(cell="lstm", layers=2, learn_initial=True).double(),
+    "tied": lambda: tiny(embedding=5, tied=True).double(),
+}
+
+
+@pytest.fixture(params=MODELS)
+def model(request):
+    return MODELS[request.param]()
+
+
+def by_hand(model: elman.Recurrent, ids: np.ndarray, window: int | None = None) -> list[float]:
+    """-log P(token | tokens before it), each by the model's single step and a softmax in Python floats."""
+    found = []
+    with torch.inference_mode():
+        step, state, before = model.stepper(), model.initial(1), 0
+        for n, token in enumerate(ids.tolist()):
+            if window and n % window == 0:
+                state = model.initial(1)
+            logits, state = step(torch.tensor([before]), state)
+            scores = logits[0].tolist()
+            top = max(scores)
+            found.append(top + math.log(sum(math.exp(s - top) for s in scores)) - scores[token])
+            before = token
+    return found
+
+
+@pytest.mark.parametrize("n", [1, 2, 130, 300])
+def test_carried_equals_the_sum_by_hand(model, n):
+    ids = tokens(n)
+    expected = by_hand(model, ids)
+    score = elman.evaluate(model, ids)
+    assert score.nats == pytest.approx(sum(expected), rel=1e-12)
+    assert score.perplexity == pytest.approx(math.exp(sum(expected) / n), rel=1e-12)
+    assert surprisals(model, ids) == pytest.approx(expected, rel=1e-10)
+    assert (score.protocol, score.tokens, score.streams, score.window) == ("carried", n, 1, None)
+    each = np.zeros(n)
+    assert elman.evaluate(model, ids, per_token=each) == score
+    assert each == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize(("n", "window"), [(1, 5), (30, 5), (31, 5), (34, 5), (400, 3), (50, 64), (20, 1)])
+def test_reset_equals_windows_scored_apart(model, n, window):
+    ids = tokens(n)
+    score = elman.evaluate(model, ids, protocol="reset", window=window)
+    assert score.nats == pytest.approx(sum(by_hand(model, ids, window)), rel=1e-12)
+    assert (score.protocol, score.tokens, score.window) == ("reset", n, window)
+    assert score.streams == math.ceil(n / window)
+    each = surprisals(model, ids, protocol="reset", window=window)
+    assert each == pytest.approx(by_hand(model, ids, window), rel=1e-10)
+
+
+@given(st.integers(1, 400), st.integers(1, 30), st.sampled_from(PROTOCOLS), st.integers(1, 40))
+def test_every_token_is_counted_once(n, streams, protocol, window):
+    ids, seen = tokens(n), np.zeros(n, int)
+    for rows, cost in costs(COUNTED, ids, protocol, window, min(streams, n)):
+        for start, stop, row in zip(rows.starts, rows.stops, cost, strict=True):
+            seen[start:stop] += 1
+            assert (row[: stop - start] > 0).all()
+            assert not row[stop - start :].any()
+    assert (seen == 1).all()
+
+
+COUNTED = elman.Recurrent(task(), hidden=2)
+
+
+def test_several_streams_are_warmed_and_come_close_to_one(model):
+    ids = tokens(1000)
+    one = surprisals(model, ids)
+    for streams in (2, 5):
+        several = surprisals(model, ids, streams=streams)
+        edges = np.arange(streams + 1) * 1000 // streams
+        assert several[: edges[1]] == pytest.approx(one[: edges[1]], rel=1e-9)  # the first begins like the text
+        for start in edges[1:-1]:  # the others after reading the 128 tokens before them
+            expected = by_hand(model, ids[start - WARM : start + 3])
+            warmed = self_warmed(model, ids, start)
+            assert several[start] == pytest.approx(warmed, rel=1e-9)
+            assert several[start] != pytest.approx(expected[0], rel=1e-3)
+        score = elman.evaluate(model, ids, streams=streams)
+        assert score.streams == streams
+        assert score.nats == pytest.approx(several.sum(), rel=1e-12)
+        assert score.perplexity == pytest.approx(math.exp(one.mean()), rel=1e-3)
+
+
+def self_warmed(model: elman.Recurrent, ids: np.ndarray, start: int) -> float:
+    """The cost of token `start` to a model that begins 128 tokens earlier, having the token before as input."""
+    with torch.inference_mode():
+        step, state = model.stepper(), model.initial(1)
+        for at in range(start - WARM - 1, start):
+            logits, state = step(torch.tensor([int(ids[at])]), state)
+        return float(-torch.log_softmax(logits[0], -1)[int(ids[start])])
+
+
+def test_a_long_text_is_cut_into_streams_unless_told_otherwise(monkeypatch):
+    assert elman.inference.evaluation.LONGEST == 20_000
+    monkeypatch.setattr("elman.inference.evaluation.LONGEST", 200)
+    model = elman.Recurrent(task(), hidden=2)
+    assert elman.evaluate(model, tokens(399)).streams == 1
+    assert elman.evaluate(model, tokens(400)).streams == 2
+    assert elman.evaluate(model, tokens(400), streams=7).streams == 7
+
+
+def test_the_cost_does_not_depend_on_how_much_is_computed_at_a_time(model, monkeypatch):
+    ids = tokens(300)
+    whole = surprisals(model, ids)
+    monkeypatch.setattr("elman.inference.evaluation.CELLS_AT_ONCE", 7 * V)
+    assert surprisals(model, ids) == pytest.approx(whole, rel=1e-12)
+
+
+def test_a_model_that_knows_nothing_guesses_among_all_symbols():
+    model = elman.Recurrent(task(), seed=None)
+    for protocol in PROTOCOLS:
+        assert elman.evaluate(model, tokens(100), protocol=protocol).perplexity == pytest.approx(V, rel=1e-6)
+
+
+def test_perplexity_is_one_when_certain_and_infinite_when_a_float_is_too_small():
+    assert perplexity(0.0, 10) == 1.0
+    assert perplexity(10 * math.log(28), 10) == pytest.approx(28)
+    assert perplexity(1e6, 10) == math.inf
+
+
+def test_scoring_changes_neither_weights_nor_gradients(model):
+    before = [p.clone() for p in model.parameters()]
+    elman.evaluate(model, tokens(50))
+    torch.testing.assert_close(list(model.parameters()), before, rtol=0, atol=0)
+    assert all(p.grad is None for p in model.parameters())
+
+
+# --- bits of the text as it was read
+
+MIXED = "東京 naïve 🙂 é\n"
+
+
+def test_bits_per_character_and_byte_of_many_scripts():
+    vocab = elman.Vocab.chars(MIXED)
+    score = elman.evaluate(elman.Recurrent(elman.Text(vocab), seed=None), MIXED)
+    bits = len(MIXED) * math.log2(len(vocab))
+    assert (score.tokens, score.characters, score.bytes) == (len(MIXED), len(MIXED), len(MIXED.encode()))
+    assert score.bits_per_character == pytest.approx(bits / len(MIXED), rel=1e-6)
+    assert score.bits_per_byte == pytest.approx(bits / len(MIXED.encode()), rel=1e-6)
+
+
+def test_bits_of_bytes_count_the_characters():
+    score = elman.evaluate(elman.Recurrent(elman.Text(elman.Vocab.bytes()), seed=None), MIXED)
+    size = len(MIXED.encode())
+    assert (score.tokens, score.characters, score.bytes) == (size, len(MIXED), size)
+    assert score.bits_per_byte == pytest.approx(8, rel=1e-6)
+    assert score.bits_per_character == pytest.approx(8 * size / len(MIXED), rel=1e-6)
+
+
+def test_bits_of_words_count_the_spaces_between():
+    text = "one , two , three"
+    score = elman.evaluate(elman.Recurrent(elman.Text(elman.Vocab.words(text)), seed=None), text)
+    assert (score.tokens, score.characters, score.bytes) == (5, len(text), len(text))
+
+
+def test_a_string_is_cleaned_as_the_training_text_was():
+    vocab = elman.Vocab.chars("abc ")
+    model = elman.Recurrent(elman.Text(vocab, "letters"), hidden=3)
+    assert elman.evaluate(model, "A, B; c") == elman.evaluate(model, "a b c")
+    plain = elman.Recurrent(elman.Text(vocab), hidden=3)
+    assert elman.evaluate(plain, "A, B; c").unknown == 4
+
+
+def test_unknown_symbols_are_scored_and_counted():
+    model = tiny()
+    score = elman.evaluate(model, "abzzc!")
+    assert (score.tokens, score.unknown) == (6, 3)
+    assert score.nats == pytest.approx(sum(by_hand(model.double(), np.array([1, 2, 0, 0, 3, 0]))), rel=1e-5)
+
+
+def test_a_part_keeps_its_own_counts():
+    score = elman.evaluate(tiny(), Part("held-out", tokens(10), 20, 30, 2))
+    assert (score.characters, score.bytes, score.unknown) == (20, 30, 2)
+
+
+def test_ids_are_scored_as_the_text_that_they_stand_for():
+    model = tiny()
+    assert elman.evaluate(model, np.array([1, 2, 3], np.uint8)) == elman.evaluate(model, "abc")
+
+
+# --- refusals
+
+
+def test_what_cannot_be_scored_is_refused():
+    model = tiny()
+    for nothing in ("", np.array([], np.uint8)):
+        with pytest.raises(DataError, match="no tokens"):
+            elman.evaluate(model, nothing)
+    with pytest.raises(ConfigError, match="no protocol 'warm': choose carried or reset"):
+        elman.evaluate(model, "abc", protocol="warm")
+    with pytest.raises(ConfigError, match="a window of 0 steps"):
+        elman.evaluate(model, "abc", protocol="reset", window=0)
+
+
+def test_more_streams_than_tokens_still_count_every_token_once():
+    assert elman.evaluate(tiny(), "abc", streams=10).tokens == 3
+    assert np.count_nonzero(surprisals(tiny(), tokens(3), streams=10)) == 3
+
+
+def test_scores_of_bytes_count_bytes_that_are_no_text():
+    """Bytes that are not UTF-8 still count one each, and no characters make no division by zero."""
+    task = elman.Text(elman.Vocab.bytes())
+    net = elman.Recurrent(task, hidden=4)
+    score = elman.evaluate(net, np.full(50, 0x80, np.uint8))
+    assert score.bytes == 50
+    assert math.isnan(replace(score, characters=0).bits_per_character)
+
+
+# --- the most probable token
+
+
+@pytest.mark.parametrize("n", [1, 40, 300])
+def test_hits_are_what_arg_max_predicts(model, n):
+    ids = tokens(n)
+    expected, state, before = [], model.initial(1), 0
+    with torch.inference_mode():
+        step = model.stepper()
+        for token in ids.tolist():
+            logits, state = step(torch.tensor([before]), state)
+            scores = logits[0].tolist()
+            expected.append(scores.index(max(scores)) == token)
+            before = token
+    hits = np.ones(n, np.bool_)
+    score = elman.evaluate(model, ids, hits=hits)
+    assert hits.tolist() == expected
+    assert score == elman.evaluate(model, ids)
+
+
+def test_hits_of_several_streams_and_of_windows_stand_where_their_tokens_do():
+    ids = tokens(500, size=4)
+    n = len(ids)
+    for how in ({"streams": 3}, {"protocol": "reset", "window": 7}):
+        hits, nats = np.zeros(n, np.bool_), np.zeros(n)
+        elman.evaluate(COUNTED, ids, hits=hits, per_token=nats, **how)
+        assert 0 < hits.sum() < n
+        assert (nats[hits] < math.log(V)).all()  # the most probable of V tokens has at least 1/V
+        assert hits[nats < math.log(2)].all()  # more than half is the most probable one

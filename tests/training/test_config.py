@@ -1,0 +1,246 @@
+"""Settings: which layer wins, what is refused and how, and the way to a file and back."""
+
+import dataclasses
+import tomllib
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from elman.config import (
+    CHOSEN,
+    RECIPES,
+    Config,
+    DataSettings,
+    ModelSettings,
+    TrainSettings,
+    from_toml,
+    to_toml,
+)
+from elman.data.batches import BATCHINGS
+from elman.data.cleaning import CLEANINGS
+from elman.data.sources import SOURCES
+from elman.errors import ConfigError
+
+
+def refusal(*layers) -> str:
+    with pytest.raises(ConfigError) as caught:
+        Config.resolve(*layers)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# --- layers
+
+
+def test_the_first_layer_wins_and_the_recipe_gives_the_rest():
+    config = Config.resolve(
+        ("flags", {"hidden": 1}),
+        ("environment", {"hidden": 2, "lr": 0.2}),
+        ("file", {"hidden": 3, "lr": 0.3, "window": 33, "recipe": "lecture"}),
+    )
+    assert (config.hidden, config.lr, config.window) == (1, 0.2, 33)
+    assert (config.recipe, config.clip, config.cell) == ("lecture", 0.01, "elman")
+    assert config.layers == 1
+
+
+def test_a_setting_of_the_network_means_the_defaults_for_ten_epochs_or_three_minutes():
+    config = Config.resolve(("flags", {"hidden": 256}))
+    assert config == Config(minutes=3.0, epochs=10)
+    assert (config.recipe, config.steps) == ("elman", None)
+
+
+@pytest.mark.parametrize("name", sorted(CHOSEN))
+def test_any_setting_of_a_network_or_its_training_keeps_the_text_from_choosing(name):
+    value = getattr(Config(), name)
+    assert Config.resolve(("flags", {name: value})).recipe == "elman"
+    assert f"flags: recipe auto chooses {name} by the text" in refusal(("flags", {name: value, "recipe": "auto"}))
+
+
+def test_without_any_the_text_chooses_and_the_budget_is_open():
+    layer = {"sources": ["x"], "seed": 4, "engine": "loop", "limit": 9, "keep": "last", "reports": 3, "patience": 2}
+    assert Config.resolve(("flags", layer)).recipe == "auto"
+    config = Config.resolve()
+    assert (config.recipe, config.epochs, config.steps, config.minutes) == ("auto", None, None, None)
+    assert not CHOSEN & config.values().keys()
+    assert Config.resolve(("flags", {"minutes": 2.0})).minutes == 2.0
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        (({"steps": 5}, {"epochs": 9}), {"steps": 5}),
+        (({}, {"epochs": 9}, {"minutes": 1.0}), {"epochs": 9}),
+        (({"minutes": 0.5}, {"recipe": "lecture"}), {"minutes": 0.5}),
+        (({"recipe": "lecture"},), {"epochs": 500}),
+        (({"steps": None}, {"epochs": 4}), {"epochs": 4}),
+        (({"steps": None, "lr": 0.1},), {"epochs": 10, "minutes": 3.0}),
+        (({"steps": None},), {}),
+        (({"steps": 5, "epochs": 2}, {"minutes": 1.0}), {"steps": 5, "epochs": 2}),
+    ],
+)
+def test_a_budget_replaces_every_budget_below_it(layers, expected):
+    config = Config.resolve(*((f"layer {i}", values) for i, values in enumerate(layers)))
+    budget = {k: getattr(config, k) for k in ("steps", "epochs", "minutes")}
+    assert {k: v for k, v in budget.items() if v is not None} == expected
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_is_a_configuration(recipe):
+    config = Config.resolve(("flags", {"recipe": recipe}))
+    assert config.recipe == recipe
+    assert config.batching in BATCHINGS
+    assert config.clean in CLEANINGS
+    assert set(config.sources) <= set(SOURCES)
+    for key, value in RECIPES[recipe].items():
+        assert getattr(config, key) == value
+
+
+def test_the_recipes_are_those_of_the_sources():
+    """500 epochs, batch 32: 64 steps, rate 100, clip 0.01 (S61); 35 steps, rate 1, clip 1 (S62)."""
+    lecture, notes, concise = (Config.resolve(("", {"recipe": r})) for r in ("lecture", "notes", "notes-concise"))
+    for config in (lecture, notes, concise):
+        assert (config.epochs, config.batch, config.optimizer) == (500, 32, "sgd")
+        assert config.limit - config.held_out == 10_000
+    assert (lecture.window, lecture.lr, lecture.clip, lecture.hidden) == (64, 100.0, 0.01, 512)
+    assert (notes.window, notes.lr, notes.clip, notes.hidden) == (35, 1.0, 1.0, 512)
+    assert (concise.hidden, concise.init) == (256, "torch")
+
+
+# --- refusals
+
+
+def test_an_unknown_recipe_lists_those_there_are():
+    assert refusal(("flags", {"recipe": "d2l"})) == (
+        "there is no recipe 'd2l': choose auto, elman, alone, lecture, notes, notes-concise"
+    )
+
+
+def test_an_unknown_setting_names_its_layer_and_the_nearest():
+    assert refusal(("flags", {}), ("elman.toml", {"hiden": 3})) == (
+        "elman.toml: there is no setting 'hiden'; did you mean 'hidden'?"
+    )
+    assert refusal(("flags", {"qqqq": 3})) == "flags: there is no setting 'qqqq'"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("hidden", 0),
+        ("hidden", 70_000),
+        ("hidden", 2.5),
+        ("layers", -1),
+        ("layers", 65),
+        ("embedding", -1),
+        ("dropout", 1.0),
+        ("dropout", -0.1),
+        ("batch", 0),
+        ("window", 10**7),
+        ("lr", -1.0),
+        ("lr", float("nan")),
+        ("lr", float("inf")),
+        ("warmup", 1.5),
+        ("final_lr", -0.5),
+        ("clip", float("inf")),
+        ("epochs", 0),
+        ("steps", -3),
+        ("minutes", 0.0),
+        ("minutes", float("nan")),
+        ("patience", 0),
+        ("reports", 0),
+        ("seed", -1),
+        ("held_out", -0.1),
+        ("limit", 0),
+        ("min_count", 0),
+        ("level", "letter"),
+        ("optimizer", "adam"),
+        ("schedule", "linear"),
+        ("keep", "all"),
+        ("errors", "ignore"),
+        ("sources", 5),
+        ("sample_length", -1),
+        ("unknown", "perhaps"),
+    ],
+)
+def test_a_value_out_of_range_names_layer_key_and_value(key, value):
+    told = refusal(("flags", {}), ("elman.toml", {key: value}), ("other", {"hidden": 5}))
+    assert told.startswith(f"elman.toml: {key} = {value!r}: ")
+
+
+def test_settings_cannot_be_changed_afterwards():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config.resolve().hidden = 3
+
+
+# --- parts and values
+
+
+def test_the_parts_together_are_the_whole():
+    config = Config.resolve(("flags", {"hidden": 7, "lr": 0.5, "limit": 99}))
+    assert config.part(ModelSettings) == ModelSettings(hidden=7)
+    assert config.part(TrainSettings) == TrainSettings(lr=0.5, epochs=10, minutes=3.0)
+    assert config.part(DataSettings) == DataSettings(limit=99)
+
+
+def test_every_setting_has_its_help():
+    for kind in (DataSettings, ModelSettings, TrainSettings, Config):
+        for name in kind.__annotations__:  # what the class itself declares
+            assert kind.__pydantic_fields__[name].description, name
+
+
+# --- the file
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+values = st.fixed_dictionaries(
+    {},
+    optional={
+        "sources": st.lists(texts, min_size=1).map(tuple),
+        "prompts": st.lists(texts).map(tuple),
+        "cell": texts,
+        "device": texts,
+        "hidden": st.integers(1, 65536),
+        "lr": st.floats(0, 1e300),
+        "clip": st.floats(0, 1),
+        "dropout": st.floats(0, 1, exclude_max=True),
+        "tied": st.booleans(),
+        "seed": st.integers(0, 2**62),
+        "steps": st.integers(1, 2**40),
+        "recipe": st.sampled_from(sorted(RECIPES)),
+    },
+)
+
+
+@given(values)
+def test_a_configuration_survives_its_file(layer):
+    assume(layer.get("recipe") != "auto" or not CHOSEN & layer.keys())
+    config = Config.resolve(("flags", layer))
+    assert Config.resolve(("file", tomllib.loads(to_toml(config.values())))) == config
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["a", "b-c", "d_9"]),
+        st.one_of(texts, st.lists(texts), st.integers(-(2**60), 2**60), st.booleans()),
+    )
+)
+def test_any_strings_survive_toml(flat):
+    assert tomllib.loads(to_toml(flat)) == flat
+
+
+def test_every_control_character_survives_toml():
+    text = "".join(map(chr, range(0x100))) + "\u2028\ufeff🙂"
+    assert tomllib.loads(to_toml({"x": text})) == {"x": text}
+
+
+def test_a_file_is_read_or_refused(tmp_path):
+    path = tmp_path / "elman.toml"
+    path.write_text('cell = "lstm"\nprompts = ["a b"]\n', encoding="utf-8")
+    assert from_toml(path) == {"cell": "lstm", "prompts": ["a b"]}
+    with pytest.raises(ConfigError, match=r"nothing\.toml.*cannot be read"):
+        from_toml(tmp_path / "nothing.toml")
+    path.write_text("cell = \n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"elman\.toml.*is not TOML.*line 1"):
+        from_toml(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        from_toml(path)
