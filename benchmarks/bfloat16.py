@@ -18,7 +18,7 @@ import elman
 from elman.config import TrainSettings
 from elman.engines.native import BFLOAT16
 from elman.models.recurrent import Recurrent
-from elman.models.task import Text
+from elman.models.task import TextTask
 from elman.training.loop import train
 
 EPOCHS = (10, 20, 40, 60, 80, 100)
@@ -26,7 +26,7 @@ EPOCHS = (10, 20, 40, 60, 80, 100)
 
 def curve(corpus, cell, hidden, engine, seed, epochs):
     """Training and held-out perplexity after each of some epochs."""
-    model = Recurrent(Text.of(corpus), cell=cell, hidden=hidden, engine=engine, seed=seed)
+    model = Recurrent(TextTask.of(corpus), cell=cell, hidden=hidden, engine=engine, seed=seed)
     settings = TrainSettings(epochs=epochs, reports=epochs, seed=seed)
     found = {}
     for progress in train(model, corpus.train, corpus.held_out, settings):

@@ -15,9 +15,9 @@ from side_by_side import against, interleave, write
 from torch import nn
 
 from elman.data.vocab import Vocab
-from elman.inference.generation import Draw, draw_tokens, generate
+from elman.inference.generation import Sampling, generate, sample_tokens
 from elman.models.recurrent import Recurrent
-from elman.models.task import Text
+from elman.models.task import TextTask
 
 MODELS = [("elman", 256), ("elman", 512), ("gru", 512), ("lstm", 512)]
 TEMPERATURES = {"arg-max": 0.0, "temperature 0.7": 0.7}
@@ -71,8 +71,8 @@ def ours(model, streams, steps, temperature):
     """The tokens alone, as in the lean loop."""
 
     def work():
-        prompt, draw = np.array([1]), Draw(temperature)
-        return sum(map(len, draw_tokens(model, prompt, count=steps, draw=draw, samples=streams)))
+        prompt, draw = np.array([1]), Sampling(temperature)
+        return sum(map(len, sample_tokens(model, prompt, count=steps, draw=draw, samples=streams)))
 
     return work
 
@@ -91,7 +91,7 @@ def main() -> None:
     vocab = Vocab.chars("abcdefghijklmnopqrstuvwxyz ")
     table = []
     for cell, hidden in MODELS:
-        model = Recurrent(Text(vocab), cell=cell, hidden=hidden)
+        model = Recurrent(TextTask(vocab), cell=cell, hidden=hidden)
         for streams in (1, 64):
             steps = max(1, options.length // min(streams, 16))
             for name, temperature in TEMPERATURES.items():

@@ -97,7 +97,7 @@ def main() -> None:
     write(name, merged(before, found, ["text", "model", "seed"]) if before else found, before=before)
 
 
-def ablation(kind: str, task: elman.Text, train: Ids, test: Ids) -> list[dict[str, Any]]:
+def ablation(kind: str, task: elman.TextTask, train: Ids, test: Ids) -> list[dict[str, Any]]:
     """What a network costs without each of its levers."""
     network, training = ALONE if kind == "alone" else HYBRID
     half = network, replace(training, epochs=(training.epochs or 2) // 2)
@@ -109,7 +109,7 @@ def ablation(kind: str, task: elman.Text, train: Ids, test: Ids) -> list[dict[st
     return rows
 
 
-def parts(clean: str, *, end_of_training: bool) -> tuple[elman.Text, Ids, Ids]:
+def parts(clean: str, *, end_of_training: bool) -> tuple[elman.TextTask, Ids, Ids]:
     """The text to learn from and the text to score, as ids."""
     corpus = elman.read_corpus(["time-machine"], clean=clean, held_out=0.1)
     assert corpus.held_out is not None  # noqa: S101 - it was asked for
@@ -117,7 +117,7 @@ def parts(clean: str, *, end_of_training: bool) -> tuple[elman.Text, Ids, Ids]:
     if end_of_training:
         cut = len(train) * 9 // 10
         train, test = train[:cut], train[cut:]
-    return elman.Text.of(corpus), train, test
+    return elman.TextTask.of(corpus), train, test
 
 
 def told(row: dict[str, Any]) -> dict[str, Any]:
@@ -131,10 +131,10 @@ def bits(nats: np.ndarray) -> float:
     return float(nats.mean()) / math.log(2)
 
 
-def bounds(task: elman.Text, train: Ids, test: Ids) -> list[dict[str, Any]]:
+def bounds(task: elman.TextTask, train: Ids, test: Ids) -> list[dict[str, Any]]:
     """The n-gram, and the compressors after the training text."""
     started = time.process_time()
-    ngram = elman.NGram.count(task, train)
+    ngram = elman.NGram.fit(task, train)
     cost = ngram.costs(np.concatenate((train[-WARM:], test)))[WARM:]
     rows = [{"model": ngram.name, "bits": bits(cost), "cpu_seconds": time.process_time() - started}]
     decode = task.vocab.decode_bytes
@@ -143,7 +143,7 @@ def bounds(task: elman.Text, train: Ids, test: Ids) -> list[dict[str, Any]]:
 
 
 def trained(
-    task: elman.Text, train: Ids, settings: tuple[ModelSettings, TrainSettings], *, seed: int
+    task: elman.TextTask, train: Ids, settings: tuple[ModelSettings, TrainSettings], *, seed: int
 ) -> tuple[Network, float]:
     """A network at the end of its training, and the CPU seconds that took."""
     started = time.process_time()
@@ -158,7 +158,7 @@ def scored(model: elman.models.base.SequenceModel, train: Ids, test: Ids) -> np.
 
 
 def one(
-    task: elman.Text, train: Ids, test: Ids, settings: tuple[ModelSettings, TrainSettings], *, seed: int
+    task: elman.TextTask, train: Ids, test: Ids, settings: tuple[ModelSettings, TrainSettings], *, seed: int
 ) -> tuple[dict[str, Any], Network]:
     """One network, at rest and going on learning."""
     started = time.process_time()
@@ -168,7 +168,7 @@ def one(
     return row | {"with_dynamic_cpu_seconds": time.process_time() - started}, model
 
 
-def every_row(task: elman.Text, train: Ids, test: Ids, seed: int) -> list[dict[str, Any]]:
+def every_row(task: elman.TextTask, train: Ids, test: Ids, seed: int) -> list[dict[str, Any]]:
     """A network alone, one that weighs experts, and their mixture."""
     first, alone = one(task, train, test, ALONE, seed=seed)
     second, hybrid = one(task, train, test, HYBRID, seed=seed)

@@ -13,9 +13,9 @@ SYMBOLS = "abcdef"
 V = len(SYMBOLS) + 1  # <unk> is token 0
 
 
-def task() -> elman.Text:
+def task() -> elman.TextTask:
     """The six letters a to f and `<unk>`: V = 7."""
-    return elman.Text(elman.Vocab.chars(SYMBOLS))
+    return elman.TextTask(elman.Vocab.chars(SYMBOLS))
 
 
 def tiny(**settings: Any) -> elman.Recurrent:

@@ -313,7 +313,7 @@ def tiny_parts(clean, *, end_of_training):
     text = "".join(random.Random(0).choices("abcd ", weights=(5, 3, 1, 1, 2), k=2400 if end_of_training else 3600))
     vocab = elman.Vocab.chars(text)
     train, test = elman.split(vocab.encode(text), 0.9)
-    return elman.Text(vocab, "none"), train, test
+    return elman.TextTask(vocab, "none"), train, test
 
 
 def test_small_texts_are_measured_in_rows_and_without_each_lever(script, tmp_path, monkeypatch):

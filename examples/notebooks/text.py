@@ -170,7 +170,7 @@ plt.show()
 # tested: the slow version that you can read is the definition, and each fast one must equal it.
 
 # %%
-task = elman.Text.of(corpus)
+task = elman.TextTask.of(corpus)
 same = elman.Recurrent(task, cell="elman", hidden=H)
 same.load_state_dict(
     same.state_dict()
@@ -233,7 +233,7 @@ plt.show()
 # told what the counts say, and learns how far to trust them.
 
 # %%
-ngram = elman.NGram.count(task, corpus.train.ids)
+ngram = elman.NGram.fit(task, corpus.train.ids)
 hybrid = elman.Hybrid(task, experts=5, hidden=H, dropout=0.3)
 elman.fit(hybrid, corpus.train, corpus.held_out, epochs=EPOCHS, batch=B, window=T)
 for name, model in (("GRU", gru), (ngram.name, ngram), ("GRU + counts", hybrid)):

@@ -7,7 +7,7 @@ import torch
 from command import elman, good, one_line
 
 from elman.comparison import training_steps as bench
-from elman.comparison.benchmark import PLAIN, Race, Shape, Way
+from elman.comparison.benchmark import PLAIN, Benchmark, Shape, Variant
 
 SMALL = ("--hidden", "4", "--vocab", "5", "--batch", "2", "--window", "3", "--threads", "1")
 
@@ -15,9 +15,9 @@ SMALL = ("--hidden", "4", "--vocab", "5", "--batch", "2", "--window", "3", "--th
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Products of small matrices, and turns of one step."""
-    product, racing = bench.product, bench.racing
+    product, benchmark_steps = bench.product, bench.benchmark_steps
     monkeypatch.setattr(bench, "product", lambda: product(8))
-    monkeypatch.setattr(bench, "racing", lambda shape, **how: racing(shape, **how, turn=0))
+    monkeypatch.setattr(bench, "benchmark_steps", lambda shape, **how: benchmark_steps(shape, **how, turn=0))
 
 
 def test_a_race_is_a_table_and_a_verdict_and_leaves_nothing(tmp_path: Path) -> None:
@@ -35,9 +35,9 @@ def test_a_race_is_a_table_and_a_verdict_and_leaves_nothing(tmp_path: Path) -> N
 
 def test_the_figures_of_the_table_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fastest on top; 108 flops a token, of 1 and 2 million a second."""
-    rates = {Way(PLAIN, 1): [1000.0] * 5, Way("loop", 1): [500.0] * 5, Way("loop", 2): [4000.0] * 5}
-    made = Race(Shape("gru", 2, 3), "loop", 2, 5, rates, {1: [1e6] * 5, 2: [2e6] * 5})
-    monkeypatch.setattr(bench, "racing", lambda shape, **how: iter([made]))
+    rates = {Variant(PLAIN, 1): [1000.0] * 5, Variant("loop", 1): [500.0] * 5, Variant("loop", 2): [4000.0] * 5}
+    made = Benchmark(Shape("gru", 2, 3), "loop", 2, 5, rates, {1: [1e6] * 5, 2: [2e6] * 5})
+    monkeypatch.setattr(bench, "benchmark_steps", lambda shape, **how: iter([made]))
     rows = [line.split() for line in good("bench").out.splitlines()[3:6]]
     assert rows == [
         ["loop", "2", "4,000", "4,000", "4,000", "22"],
@@ -53,15 +53,15 @@ def test_several_shapes_are_one_document() -> None:
     assert done.err == ""
     assert done.json["schema_version"] == 1
     assert "torch" in done.json["environment"]
-    found = [(race["cell"], race["hidden"]) for race in done.json["races"]]
+    found = [(benchmark["cell"], benchmark["hidden"]) for benchmark in done.json["races"]]
     assert found == [("elman", 3), ("elman", 4), ("lstm", 3), ("lstm", 4)]
-    for race in done.json["races"]:
-        assert (race["vocab"], race["batch"], race["window"], race["rounds"]) == (28, 32, 35, 2)
-        ways = {(row["way"], row["threads"]) for row in race["ways"]}
+    for benchmark in done.json["races"]:
+        assert (benchmark["vocab"], benchmark["batch"], benchmark["window"], benchmark["rounds"]) == (28, 32, 35, 2)
+        ways = {(row["way"], row["threads"]) for row in benchmark["ways"]}
         assert {(PLAIN, 1), (PLAIN, 2), ("loop", 1), ("loop", 2)} <= ways
-        assert {len(row["rounds"]) for row in race["ways"]} == {2}
-        assert [row["threads"] for row in race["matrix_products"]] == [1, 2]
-        assert race["verdict"] == ["Fewer than 5 rounds say nothing of who is faster."]
+        assert {len(row["rounds"]) for row in benchmark["ways"]} == {2}
+        assert [row["threads"] for row in benchmark["matrix_products"]] == [1, 2]
+        assert benchmark["verdict"] == ["Fewer than 5 rounds say nothing of who is faster."]
     assert torch.get_num_threads() == 1
 
 

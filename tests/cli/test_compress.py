@@ -165,7 +165,7 @@ def test_an_interrupt_leaves_nothing(arguments: str, home: Path, monkeypatch: py
         raise KeyboardInterrupt
 
     before = tree(home)
-    monkeypatch.setattr(coding._Speller, "__init__", interrupted)
+    monkeypatch.setattr(coding.EscapeCoder, "__init__", interrupted)
     done = elman(*arguments.split(), folder=home)
     assert (done.code, done.out, done.err) == (130, "", "elman: interrupted\n")
     assert tree(home) == before

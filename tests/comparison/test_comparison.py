@@ -14,8 +14,8 @@ import pytest
 from command import ENGLISH, SCRIPTS
 
 import elman
-from elman.comparison.result import Comparison, Entry, Measured, Spread
-from elman.comparison.trained import EXAMPLES, Counted, Learning, Trained, comparing, rival
+from elman.comparison.result import Comparison, ComparisonRow, Measured, Spread
+from elman.comparison.trained import EXAMPLES, NetworkSpec, NGramSpec, TrainingStep, compare_steps, model_spec
 from elman.config import Config, ModelSettings
 from elman.errors import ConfigError, DataError
 from elman.inference.compressors import CONTAINER, sizes, written
@@ -76,7 +76,7 @@ def test_a_network_scores_what_it_scores_when_trained_by_itself(name, compared, 
     found = entry(compared, name)
     settings = {"cell": name} if name not in {"mlp", "bag"} else {"cell": "mlp", "bag": name == "bag"}
     for seed, measured in enumerate(found.measured):
-        model = network(elman.Text(corpus.vocab), ModelSettings(hidden=8, **settings), seed=seed)
+        model = network(elman.TextTask(corpus.vocab), ModelSettings(hidden=8, **settings), seed=seed)
         elman.fit(model, corpus.train, batch=4, window=16, steps=12, lr=0.02, seed=seed)
         score = elman.evaluate(model, corpus.held_out)
         assert (measured.seed, measured.nats, measured.tokens) == (seed, score.nats, score.tokens)
@@ -94,7 +94,7 @@ def test_a_network_scores_what_it_scores_when_trained_by_itself(name, compared, 
 )  # fmt: skip
 def test_a_counting_model_is_counted_once(name, order, smoothing, compared, corpus):
     (measured,) = entry(compared, name).measured
-    model = elman.NGram.count(elman.Text(corpus.vocab), corpus.train.ids, order=order, smoothing=smoothing)
+    model = elman.NGram.fit(elman.TextTask(corpus.vocab), corpus.train.ids, order=order, smoothing=smoothing)
     assert measured.nats == pytest.approx(model.costs(corpus.held_out.ids).sum(), rel=1e-12)
     assert measured.seed is None
 
@@ -178,16 +178,16 @@ def test_of_a_long_text_the_end_is_compressed(corpus):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_name_that_is_offered_means_a_model(name, corpus):
-    found = rival(name, Config())
+    found = model_spec(name, Config())
     assert found.name == name
-    assert isinstance(found, Counted if "gram" in name or name[-1] == "3" else Trained)
+    assert isinstance(found, NGramSpec if "gram" in name or name[-1] == "3" else NetworkSpec)
     found.check(corpus)
 
 
 @pytest.mark.parametrize("name", ["grru", "gram", "-gram", "laplace", "laplace-x", "3-grams", "1.5-gram", "", "mlp "])
 def test_other_names_are_refused(name):
     with pytest.raises(ConfigError, match=r"there is no model .*: choose ngram, 3-gram"):
-        rival(name, Config())
+        model_spec(name, Config())
 
 
 def test_what_cannot_be_is_refused_before_anything_is_trained(corpus):
@@ -198,7 +198,7 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(corpus):
         (["mlp"], {"device": "tpu"}, "tpu"),
     ):
         with pytest.raises(ConfigError, match=words):
-            next(comparing(corpus, models, seeds=1, config=Config(steps=1, **settings)))
+            next(compare_steps(corpus, models, seeds=1, config=Config(steps=1, **settings)))
     with pytest.raises(DataError, match="--batch"):
         elman.compare(corpus, ["gru"], batch=100_000)
     with pytest.raises(ConfigError, match="seeds is 0"):
@@ -239,18 +239,18 @@ def test_a_stop_keeps_what_was_measured(corpus):
         asked += 1
         return asked > 20  # in the middle of the second training
 
-    events = list(comparing(corpus, ["2-gram", "gru", "lstm"], seeds=2, config=Config(**SMALL), stop=stop))
+    events = list(compare_steps(corpus, ["2-gram", "gru", "lstm"], seeds=2, config=Config(**SMALL), stop=stop))
     last = events[-1]
     assert isinstance(last, Comparison)
     assert not last.complete
     assert {e.name: len(e.measured) for e in last.models} == {"2-gram": 1, "gru": 1}
     assert last.notes[-1] == "Interrupted before all was measured of gru, lstm."
-    assert isinstance(events[-2], Learning)
+    assert isinstance(events[-2], TrainingStep)
     assert events[-2].progress.fraction < 1
 
 
 def test_a_stop_that_comes_too_late_leaves_nothing_out(corpus):
-    events = list(comparing(corpus, ["2-gram"], seeds=1, config=Config(), stop=lambda: False))
+    events = list(compare_steps(corpus, ["2-gram"], seeds=1, config=Config(), stop=lambda: False))
     assert events[-1].complete
     steps = 0
 
@@ -259,7 +259,7 @@ def test_a_stop_that_comes_too_late_leaves_nothing_out(corpus):
         steps += 1
         return steps > SMALL["steps"]
 
-    last = list(comparing(corpus, ["gru"], seeds=1, config=Config(**SMALL), stop=stop))[-1]
+    last = list(compare_steps(corpus, ["gru"], seeds=1, config=Config(**SMALL), stop=stop))[-1]
     assert last.complete
     assert [e.name for e in last.models] == ["gru"]
 
@@ -322,7 +322,9 @@ def test_a_bar_in_a_name_does_not_make_a_column():
 
 def test_a_run_may_be_called_like_a_compressor():
     measured = (Measured(nats=1.0, tokens=1, characters=1),)
-    found = made(["xz", 4.0], kinds={"xz": "compressor"}).adding(Entry(name="xz", kind="network", measured=measured))
+    found = made(["xz", 4.0], kinds={"xz": "compressor"}).with_entry(
+        ComparisonRow(name="xz", kind="network", measured=measured)
+    )
     assert [e.kind for e in found.entries] == ["network", "compressor"]
 
 
@@ -339,7 +341,7 @@ def made(*rows, vocabulary=28, kinds=None, unknown=None):
             Measured(nats=100 * math.log(p), tokens=100, characters=100, unknown=strange, seed=i)
             for i, p in enumerate(figures)
         )
-        comparison = comparison.adding(Entry(name=name, kind=kind, measured=measured))
+        comparison = comparison.with_entry(ComparisonRow(name=name, kind=kind, measured=measured))
     return comparison
 
 

@@ -7,15 +7,15 @@ from helpers import supported
 import elman
 from elman.comparison import timing
 from elman.comparison import training_steps as bench
-from elman.comparison.benchmark import ENOUGH, PLAIN, Race, Shape, Way, verdict
+from elman.comparison.benchmark import ENOUGH, PLAIN, Benchmark, Shape, Variant, verdict
 from elman.comparison.timing import Spread, against, interleave, lasting, repeated, threaded, turns
 from elman.comparison.training_steps import (
     PRODUCT,
     batches,
+    benchmark_steps,
     elman_step,
     plain_step,
     product,
-    racing,
     steps_of,
     threads_here,
 )
@@ -51,8 +51,8 @@ def lasts(clock, seconds, done=1.0, said=None, name=""):
 
 def test_ways_take_turns_forth_and_back_after_a_warm_up(clock):
     said = []
-    ways = {name: lasts(clock, 1.0, said=said, name=name) for name in "abc"}
-    rounds = list(turns(ways, 3))
+    variants = {name: lasts(clock, 1.0, said=said, name=name) for name in "abc"}
+    rounds = list(turns(variants, 3))
     assert "".join(said) == "abc" + "abc" + "cba" + "abc"
     assert [list(found) for found in rounds] == [list("abc")] * 3
 
@@ -114,10 +114,10 @@ def test_flops_of_a_token_by_hand(cell, gates):
 @pytest.mark.parametrize("cell", ["elman", "elman-relu", "gru", "lstm"])
 def test_every_engine_that_supports_a_cell_is_a_way(cell):
     shape = Shape(cell, hidden=4, vocab=5, batch=2, window=3)
-    ways = steps_of(shape)
+    variants = steps_of(shape)
     native = [*(["native"] if INSTRUCTIONS else []), *(["native-bfloat16"] if BFLOAT16 else [])]
-    assert list(ways) == [PLAIN, *sorted([*supported(cell), *native])]
-    assert [step() for step in ways.values()] == [6] * len(ways)
+    assert list(variants) == [PLAIN, *sorted([*supported(cell), *native])]
+    assert [step() for step in variants.values()] == [6] * len(variants)
 
 
 def test_each_way_of_elman_runs_the_engine_of_its_name(monkeypatch):
@@ -128,8 +128,8 @@ def test_each_way_of_elman_runs_the_engine_of_its_name(monkeypatch):
         return recurrent(*arguments, engine=engine, **more)
 
     monkeypatch.setattr(bench, "Recurrent", noted)
-    ways = list(steps_of(TINY))
-    assert [PLAIN, *asked] == ways
+    variants = list(steps_of(TINY))
+    assert [PLAIN, *asked] == variants
 
 
 def test_plain_pytorch_is_elman_with_the_same_weights():
@@ -195,12 +195,12 @@ def test_a_product_counts_a_multiply_add_as_two(monkeypatch):
 def test_a_race_yields_every_round_and_disturbs_nothing():
     torch.manual_seed(3)
     state, threads = torch.get_rng_state(), torch.get_num_threads()
-    races = list(racing(TINY, threads=[3, 1], rounds=3, turn=0))
-    assert [race.done for race in races] == [False, False, True]
+    races = list(benchmark_steps(TINY, threads=[3, 1], rounds=3, turn=0))
+    assert [benchmark.done for benchmark in races] == [False, False, True]
     names = set(steps_of(TINY))
-    assert set(races[-1].rates) == {Way(name, count) for name in names for count in (1, 3)}
+    assert set(races[-1].rates) == {Variant(name, count) for name in names for count in (1, 3)}
     assert set(races[-1].products) == {1, 3}
-    assert [{len(rates) for rates in race.rates.values()} for race in races] == [{1}, {2}, {3}]
+    assert [{len(rates) for rates in benchmark.rates.values()} for benchmark in races] == [{1}, {2}, {3}]
     assert all(rate > 0 for rates in races[-1].rates.values() for rate in rates)
     assert torch.equal(torch.get_rng_state(), state)
     assert (torch.get_num_threads(), races[-1].default) == (threads, threads)
@@ -215,15 +215,15 @@ def test_the_ways_of_a_race_and_the_product_take_turns(monkeypatch):
 
     monkeypatch.setattr(bench, "steps_of", lambda _: {name: noted(name) for name in (PLAIN, "loop")})
     monkeypatch.setattr(bench, "product", lambda: noted(PRODUCT))
-    list(racing(TINY, threads=[1, 2], rounds=2, turn=0))
-    ways = [(name, count) for count in (1, 2) for name in (PRODUCT, PLAIN, "loop")]
-    calibrated = [way for way in ways for _ in range(2)]
-    assert said == [*calibrated, *ways, *ways, *reversed(ways)]
+    list(benchmark_steps(TINY, threads=[1, 2], rounds=2, turn=0))
+    variants = [(name, count) for count in (1, 2) for name in (PRODUCT, PLAIN, "loop")]
+    calibrated = [way for way in variants for _ in range(2)]
+    assert said == [*calibrated, *variants, *variants, *reversed(variants)]
 
 
 def test_race_is_the_last_of_racing():
-    found = elman.race("elman", hidden=3, vocab=4, batch=1, window=2, threads=[1], rounds=2, turn=0)
-    assert isinstance(found, elman.Race)
+    found = elman.benchmark("elman", hidden=3, vocab=4, batch=1, window=2, threads=[1], rounds=2, turn=0)
+    assert isinstance(found, elman.Benchmark)
     assert found.done
     assert found.shape == Shape("elman", 3, 4, 1, 2)
 
@@ -253,7 +253,7 @@ def test_threads_are_one_and_all(monkeypatch):
 )
 def test_what_cannot_be_raced(wrong, words):
     with pytest.raises(ConfigError, match=words):
-        elman.race(**wrong)
+        elman.benchmark(**wrong)
 
 
 # --- what is said
@@ -261,11 +261,11 @@ def test_what_cannot_be_raced(wrong, words):
 
 def fabricated(rates, *, auto="native", default=1, products=None):
     """A race with those rates: {(name, threads): [tokens a second]}."""
-    found = {Way(*way): list(values) for way, values in rates.items()}
+    found = {Variant(*way): list(values) for way, values in rates.items()}
     counts = {way.threads for way in found}
     rounds = len(next(iter(found.values())))
     peaks = products or {count: [1e6] * rounds for count in counts}
-    return Race(Shape("gru", hidden=2, vocab=3), auto, default, rounds, found, peaks)
+    return Benchmark(Shape("gru", hidden=2, vocab=3), auto, default, rounds, found, peaks)
 
 
 def steady(rate, rounds=8):
@@ -275,11 +275,11 @@ def steady(rate, rounds=8):
 
 def test_the_share_is_of_the_product_on_as_many_threads_by_hand():
     """A token of a GRU with H = 2 and V = 3 is 6 * 3 * 4 + 6 * 2 * 3 = 108 flops."""
-    race = fabricated(
+    benchmark = fabricated(
         {("native", 1): [10.0] * 3, ("native", 2): [15.0] * 3}, products={1: [2160.0] * 3, 2: [4320.0] * 3}
     )
-    assert race.share(Way("native", 1)) == (0.5, 0.5, 0.5)
-    assert race.share(Way("native", 2)).median == 0.375
+    assert benchmark.share(Variant("native", 1)) == (0.5, 0.5, 0.5)
+    assert benchmark.share(Variant("native", 2)).median == 0.375
 
 
 def test_a_clear_winner_that_auto_takes():

@@ -11,8 +11,8 @@ from test_native import BUILDS
 
 import elman
 from elman.engines import native, native_generate
-from elman.engines.sampling import Draw
-from elman.inference.generation import _by_steps, draw_tokens, generate, generate_samples
+from elman.engines.sampling import Sampling
+from elman.inference.generation import _by_steps, generate, generate_samples, sample_tokens
 
 pytestmark = pytest.mark.skipif(not native.INSTRUCTIONS, reason="elman was built without a compiler")
 CELLS = ["elman", "elman-relu", "gru", "lstm"]
@@ -52,16 +52,16 @@ def start(m, B, seed=0):
 
 def write(m, B, steps, *, seed=0, **settings):
     """The tokens, the state, and the numbers that chose them."""
-    draw = Draw(**settings)
+    draw = Sampling(**settings)
     u = np.random.default_rng(seed).random((steps, B)) if draw.temperature else None
     first, state = start(m, B, seed)
     with torch.inference_mode():
-        drawn, after = m.writer(draw, B)(first, state, steps, u)
+        drawn, after = m.sampler(draw, B)(first, state, steps, u)
     return drawn, after, u
 
 
 def loop(m, B, steps, *, seed=0, **settings):
-    draw = Draw(**settings)
+    draw = Sampling(**settings)
     u = np.random.default_rng(seed).random((steps, B)) if draw.temperature else None
     first, state = start(m, B, seed)
     with torch.inference_mode():
@@ -177,7 +177,7 @@ def test_draws_follow_the_exact_probabilities(settings):
     with torch.inference_mode():
         many = tuple(s.repeat(n, 1) for s in state)
         u = np.random.default_rng(1).random((1, n))
-        drawn, _ = m.writer(Draw(**settings), n)(first.repeat(n), many, 1, u)
+        drawn, _ = m.sampler(Sampling(**settings), n)(first.repeat(n), many, 1, u)
     logits, _ = oracle_step(m, int(first[0]), [s[0].double().numpy() for s in state])
     assert_drawn_from(probabilities(logits, **settings).tolist(), np.bincount(drawn[0], minlength=V))
 
@@ -187,7 +187,7 @@ def test_draws_follow_the_exact_probabilities(settings):
 
 def constant(logits, *, unknown=False):
     m = elman.Recurrent(
-        elman.Text(elman.Vocab.chars("".join(map(chr, range(200, 200 + len(logits)))), unknown=unknown))
+        elman.TextTask(elman.Vocab.chars("".join(map(chr, range(200, 200 + len(logits)))), unknown=unknown))
     )
     with torch.no_grad():
         m.W_q.zero_()
@@ -212,10 +212,10 @@ def test_every_setting_draws_as_the_definition_does(size):
     m, n = constant(logits.tolist()), 40
     u = np.linspace(0, np.nextafter(1, 0), n)
     for settings in DRAWS:
-        draw = Draw(**settings)
+        draw = Sampling(**settings)
         numbers = u if settings["temperature"] else None
         with torch.inference_mode():
-            drawn, _ = m.writer(draw, n)(np.zeros(n, np.int64), m.initial(n), 1, None if numbers is None else u[None])
+            drawn, _ = m.sampler(draw, n)(np.zeros(n, np.int64), m.initial(n), 1, None if numbers is None else u[None])
         expected = draw(np.tile(logits, (n, 1)), numbers)
         edges = [] if numbers is None else np.cumsum(_p(logits, draw))
         near = np.array([any(abs(e - x) < 1e-6 for e in edges[:-1]) for x in u], dtype=bool) & (u > 0) & (u < u[-1])
@@ -242,7 +242,7 @@ def test_small_probabilities_keep_their_digits():
     share = 1 / (1 + 1e6)
     u = np.array([[share * (1 - 1e-5), share * (1 + 1e-5)]])
     with torch.inference_mode():
-        drawn, _ = m.writer(Draw(), 2)(np.zeros(2, np.int64), m.initial(2), 1, u)
+        drawn, _ = m.sampler(Sampling(), 2)(np.zeros(2, np.int64), m.initial(2), 1, u)
     assert drawn.tolist() == [[0, 1]]
 
 
@@ -265,9 +265,9 @@ def test_chunks_change_no_bit(cell, B):
     tokens_, state = start(m, B)
     pieces, at = [], 0
     with torch.inference_mode():
-        writer = m.writer(Draw(top_p=0.9), B)
+        sampler = m.sampler(Sampling(top_p=0.9), B)
         for steps in (1, 2, 7, 13):
-            drawn, state = writer(tokens_, state, steps, u[at : at + steps])
+            drawn, state = sampler(tokens_, state, steps, u[at : at + steps])
             pieces, tokens_, at = [*pieces, drawn], drawn[-1], at + steps
     assert np.concatenate(pieces).tolist() == whole.tolist()
     assert all(torch.equal(a, b) for a, b in zip(state, last, strict=True))
@@ -286,7 +286,7 @@ def test_threads_change_no_bit_and_the_state_that_is_passed_in_stays(cell):
     first, state = start(m, 2)
     kept = tuple(s.clone() for s in state)
     with torch.inference_mode():
-        m.writer(Draw(0), 2)(first, state, 5, None)
+        m.sampler(Sampling(0), 2)(first, state, 5, None)
     assert all(torch.equal(a, b) for a, b in zip(state, kept, strict=True))
 
 
@@ -307,11 +307,11 @@ def test_weights_that_are_not_finite_give_tokens_all_the_same(where, bad):
 
 
 def test_only_the_native_engine_writes():
-    assert tiny(cell="gru").writer(Draw(), 1) is not None
-    assert tiny(cell="gru", engine="native").writer(Draw(), 1) is not None
+    assert tiny(cell="gru").sampler(Sampling(), 1) is not None
+    assert tiny(cell="gru", engine="native").sampler(Sampling(), 1) is not None
     for m in (tiny(cell="gru", engine="loop"), tiny(cell="gru", engine="bptt"), tiny(cell="gru").double()):
-        assert m.writer(Draw(), 1) is None
-    assert elman.MLP(task()).writer(Draw(), 1) is None
+        assert m.sampler(Sampling(), 1) is None
+    assert elman.MLP(task()).sampler(Sampling(), 1) is None
 
 
 @pytest.mark.parametrize("settings", [{"temperature": 0.0}, {"temperature": 1.0}, {"top_p": 0.7, "top_k": 4}], ids=str)
@@ -324,7 +324,7 @@ def test_a_text_is_the_same_from_any_engine(settings):
 
 def test_how_many_tokens_are_drawn_at_a_time_does_not_show(monkeypatch):
     m = model(cell="lstm", hidden=30)
-    expected = [t.tolist() for t in draw_tokens(m, tokens(5), count=300, draw=Draw(), samples=3)]
+    expected = [t.tolist() for t in sample_tokens(m, tokens(5), count=300, draw=Sampling(), samples=3)]
     for name, value in (("CHUNK", 7), ("QUICK", -1.0), ("TOKENS_AT_ONCE", 1)):
         monkeypatch.setattr(f"elman.inference.generation.{name}", value)
-        assert [t.tolist() for t in draw_tokens(m, tokens(5), count=300, draw=Draw(), samples=3)] == expected
+        assert [t.tolist() for t in sample_tokens(m, tokens(5), count=300, draw=Sampling(), samples=3)] == expected

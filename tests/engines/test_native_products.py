@@ -98,7 +98,7 @@ def truly(x, W, b, targets):
 def test_cost_and_its_gradients(build, rows, size, hidden, hot):
     expected = costs(truly, rows, size, hidden, dtype=torch.float64, hot=hot)
     single = costs(truly, rows, size, hidden, dtype=torch.float32, hot=hot)
-    found = on(build, lambda: costs(Native.cost, rows, size, hidden, dtype=torch.float32, hot=hot))
+    found = on(build, lambda: costs(Native.linear_cross_entropy, rows, size, hidden, dtype=torch.float32, hot=hot))
     for name, value, far, true in zip(("nats", "x", "W", "b"), found, single, expected, strict=True):
         largest = true.abs().max().clamp_min(1e-30)
         error, torch_error = ((v.double() - true).abs().max() / largest for v in (value, far))
@@ -110,14 +110,14 @@ def test_cost_and_its_gradients(build, rows, size, hidden, hot):
 def test_a_cost_that_is_no_number_is_not_hidden(build, bad):
     x, W, b = torch.ones(5, 3), torch.ones(20, 3), torch.zeros(20)
     W[11, 1] = bad
-    assert not on(build, lambda: Native.cost(x, W, b, torch.arange(5))).isfinite()
+    assert not on(build, lambda: Native.linear_cross_entropy(x, W, b, torch.arange(5))).isfinite()
 
 
 def test_tokens_outside_of_the_vocabulary_are_refused():
     x, W, b = torch.ones(2, 3), torch.ones(4, 3), torch.zeros(4)
     for bad in (4, -2):
         with pytest.raises(IndexError, match=f"token {bad} is none of the vocabulary's 4"):
-            Native.cost(x, W, b, torch.tensor([0, bad]))
+            Native.linear_cross_entropy(x, W, b, torch.tensor([0, bad]))
 
 
 @pytest.mark.parametrize("build", BUILDS)
@@ -138,7 +138,9 @@ def test_a_linear_map_and_its_gradients(build):
 def test_ids_and_targets_of_any_integer_type(dtype):
     """Compiled code reads 64 bits a token, whatever was given."""
     x, W, b, targets = torch.randn(4, 3), torch.randn(5, 3), torch.randn(5), torch.tensor([4, 0, 2, 1])
-    assert torch.equal(Native.cost(x, W, b, targets.to(dtype)), Native.cost(x, W, b, targets))
+    assert torch.equal(
+        Native.linear_cross_entropy(x, W, b, targets.to(dtype)), Native.linear_cross_entropy(x, W, b, targets)
+    )
     weights = Weights(torch.randn(6, 5), torch.randn(6, 6), torch.randn(6), torch.randn(6))
     state = (torch.zeros(2, 6),)
     found, expected = (

@@ -47,7 +47,7 @@ def floor_by_dictionary(ids: list[int], length: int) -> float:
 
 @given(st.lists(st.integers(0, 2), min_size=2, max_size=60), st.integers(1, 20))
 def test_the_information_floor_by_dictionary(ids, length):
-    assert bounds.information_floor(np.array(ids, np.uint8), length) == pytest.approx(
+    assert bounds.perplexity_lower_bound(np.array(ids, np.uint8), length) == pytest.approx(
         floor_by_dictionary(ids, length), rel=1e-9
     )
 
@@ -57,13 +57,13 @@ def test_the_information_floor_of_a_longer_text(length):
     ids = np.random.default_rng(0).integers(0, 5, 2000).astype(np.uint8)
     ids[1000:1200] = ids[:200]  # something that is repeated
     expected = floor_by_dictionary(ids.tolist(), length)
-    assert bounds.information_floor(ids, length) == pytest.approx(expected, rel=1e-9)
+    assert bounds.perplexity_lower_bound(ids, length) == pytest.approx(expected, rel=1e-9)
 
 
 def test_floors_that_are_known():
-    assert bounds.information_floor(np.zeros(50, np.uint8), 10) == 1.0  # nothing to tell apart
-    assert bounds.information_floor(np.arange(50, dtype=np.uint8), 10) == 1.0  # the first token says where
-    assert bounds.information_floor(np.array([1], np.uint8), 10) == 1.0
+    assert bounds.perplexity_lower_bound(np.zeros(50, np.uint8), 10) == 1.0  # nothing to tell apart
+    assert bounds.perplexity_lower_bound(np.arange(50, dtype=np.uint8), 10) == 1.0  # the first token says where
+    assert bounds.perplexity_lower_bound(np.array([1], np.uint8), 10) == 1.0
 
 
 def test_the_floor_of_the_published_experiment():
@@ -71,13 +71,13 @@ def test_the_floor_of_the_published_experiment():
     if not (data_home() / FILE).exists():
         pytest.skip(f"needs the book, {FILE}, in the data home: set ELMAN_DATA_HOME to its folder")
     corpus = read_corpus(("time-machine",), clean="letters", limit=10_000, held_out=0)
-    assert 1.199 <= round(bounds.information_floor(corpus.train.ids, 35), 3) <= 1.200
-    assert 1.014 <= bounds.information_floor(corpus.train.ids, 280) <= 1.023
+    assert 1.199 <= round(bounds.perplexity_lower_bound(corpus.train.ids, 35), 3) <= 1.200
+    assert 1.014 <= bounds.perplexity_lower_bound(corpus.train.ids, 280) <= 1.023
 
 
 def test_the_floor_of_streams_knows_where_they_begin():
     """Four streams that begin with four different letters have nothing to find out; alike, they cost log 4."""
     ids = np.array([1, 5, 6, 7, 2, 6, 7, 5, 3, 7, 5, 6, 4, 5, 7, 6], np.uint8)
-    assert bounds.information_floor(ids, 3, np.array([0, 4, 8, 12])) == 1.0
+    assert bounds.perplexity_lower_bound(ids, 3, np.array([0, 4, 8, 12])) == 1.0
     ids[[0, 4, 8, 12]] = 1
-    assert bounds.information_floor(ids, 3, np.array([0, 4, 8, 12])) == pytest.approx(math.exp(math.log(4) / 3))
+    assert bounds.perplexity_lower_bound(ids, 3, np.array([0, 4, 8, 12])) == pytest.approx(math.exp(math.log(4) / 3))

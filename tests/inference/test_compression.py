@@ -22,7 +22,7 @@ from elman.data.tokens import Symbols
 from elman.errors import ConfigError, DataError, ModelError
 from elman.inference import compression as coding
 from elman.inference.container import MADE_BY, MAGIC, Container
-from elman.inference.lossless import Exact, missing, token_bytes
+from elman.inference.lossless import LosslessTokens, missing, token_bytes
 from elman.models.base import SequenceModel
 
 pytest.importorskip("constriction", reason='needs the "compress" extra')
@@ -42,21 +42,21 @@ VOCABS: dict[str, Callable[[], elman.Vocab]] = {
 
 @cache
 def ngram(vocab: str = "char", *, reverse: bool = False, clean: str = "none", **how: object) -> elman.NGram:
-    task = elman.Text(VOCABS[vocab](), clean, reverse=reverse)
+    task = elman.TextTask(VOCABS[vocab](), clean, reverse=reverse)
     known = [t for t in Symbols.read([TEXT], task.vocab.level).tokens() if t in task.vocab.token_to_idx]
     ids = task.vocab.encode(known or ["e"] * 9) if task.vocab.level != "byte" else task.vocab.encode(TEXT)
-    return elman.NGram.count(task, task.turned(ids).copy(), **{"order": 3} | how)  # type: ignore[arg-type]
+    return elman.NGram.fit(task, task.turned(ids).copy(), **{"order": 3} | how)  # type: ignore[arg-type]
 
 
 @cache
 def gru(vocab: str = "char", *, reverse: bool = False, **how: object) -> elman.Recurrent:
-    task = elman.Text(VOCABS[vocab](), reverse=reverse)
+    task = elman.TextTask(VOCABS[vocab](), reverse=reverse)
     return shaken(elman.Recurrent(task, cell="gru", hidden=9, **how))
 
 
 @cache
 def mlp() -> elman.MLP:
-    return shaken(elman.MLP(elman.Text(VOCABS["char"]()), hidden=9, context=3))
+    return shaken(elman.MLP(elman.TextTask(VOCABS["char"]()), hidden=9, context=3))
 
 
 MODELS: dict[str, Callable[[], SequenceModel]] = {
@@ -79,10 +79,10 @@ ANYTHING = st.one_of(
 
 def through(model: SequenceModel, data: bytes, streams: int = 1) -> tuple[bytes, dict[str, float], bytes]:
     """The body, what its bits went to, and what is read of it; coded however long that is."""
-    text = Exact.cut(data, model.task.vocab, model.task.clean)
+    text = LosslessTokens.encode(data, model.task.vocab, model.task.clean)
     body, bits = coding.encoded(model, text, streams)
     found = coding.decoded(model, body, len(text.ids), streams, len(data))
-    return body, bits, found.joined(token_bytes(model.task.vocab))
+    return body, bits, found.decode(token_bytes(model.task.vocab))
 
 
 # --- a file as tokens
@@ -92,19 +92,19 @@ def through(model: SequenceModel, data: bytes, streams: int = 1) -> tuple[bytes,
 @given(data=ANYTHING)
 def test_tokens_spelling_and_gaps_are_the_file(vocab: str, data: bytes) -> None:
     made = VOCABS[vocab]()
-    assert Exact.cut(data, made).joined(token_bytes(made)) == data
+    assert LosslessTokens.encode(data, made).decode(token_bytes(made)) == data
 
 
 @pytest.mark.parametrize("vocab", ["char", "char-rare", "word"])
 @given(text=st.text(max_size=60))
 def test_the_tokens_are_those_that_a_score_is_of(vocab: str, text: str) -> None:
     made = VOCABS[vocab]()
-    assert Exact.cut(text.encode(), made).ids.tolist() == made.encode(text).tolist()
+    assert LosslessTokens.encode(text.encode(), made).ids.tolist() == made.encode(text).tolist()
 
 
 def test_what_is_spelt_is_what_the_vocabulary_lacks() -> None:
-    cut = Exact.cut(b"She\xffX" + "é".encode(), VOCABS["char"]())
-    assert cut.spelt == {3: b"\xff", 4: b"X", 5: "é".encode()}
+    encode = LosslessTokens.encode(b"She\xffX" + "é".encode(), VOCABS["char"]())
+    assert encode.escapes == {3: b"\xff", 4: b"X", 5: "é".encode()}
     assert [missing(VOCABS[v]()) for v in ("char", "char-closed", "byte")] == [0, -1, 256]
 
 
@@ -151,14 +151,17 @@ def test_what_coding_would_lengthen_is_stored() -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_number_of_threads_changes_no_bit_and_stays(threads: int) -> None:
-    model = shaken(elman.Recurrent(elman.Text(VOCABS["char"]()), cell="gru", hidden=300))
+    model = shaken(elman.Recurrent(elman.TextTask(VOCABS["char"]()), cell="gru", hidden=300))
     data = (ENGLISH * 2).encode()[: 2 * coding.A_STREAM]
     torch.set_num_threads(1)
-    one = elman.compress(model, data[:1000]), coding.encoded(model, Exact.cut(data[:2000], model.task.vocab), 7)
+    one = (
+        elman.compress(model, data[:1000]),
+        coding.encoded(model, LosslessTokens.encode(data[:2000], model.task.vocab), 7),
+    )
     torch.set_num_threads(threads)
     assert one == (
         elman.compress(model, data[:1000]),
-        coding.encoded(model, Exact.cut(data[:2000], model.task.vocab), 7),
+        coding.encoded(model, LosslessTokens.encode(data[:2000], model.task.vocab), 7),
     )
     assert torch.get_num_threads() == threads
 
@@ -183,7 +186,9 @@ def test_the_body_has_the_bits_that_a_score_reports(name: str) -> None:
 def test_a_trained_network_compresses_unseen_text_to_what_it_promises() -> None:
     vocab = elman.Vocab.chars(ENGLISH)
     train, held_out = elman.split(vocab.encode(ENGLISH), 0.7)
-    model = elman.fit(elman.Recurrent(elman.Text(vocab), cell="gru", hidden=32), train, epochs=8, batch=4, window=32)
+    model = elman.fit(
+        elman.Recurrent(elman.TextTask(vocab), cell="gru", hidden=32), train, epochs=8, batch=4, window=32
+    )
     text = vocab.decode(held_out) * 4
     made = elman.compressed(model, text.encode())
     bits = ideal(model, text)
@@ -195,7 +200,7 @@ def test_a_trained_network_compresses_unseen_text_to_what_it_promises() -> None:
 
 def test_real_text_in_several_streams_takes_what_one_carried_stream_reports() -> None:
     corpus = elman.read_corpus(["python-docs"], limit=60_000, held_out=12_000)
-    model = elman.NGram.count(elman.Text.of(corpus), corpus.train.ids, order=4)
+    model = elman.NGram.fit(elman.TextTask.of(corpus), corpus.train.ids, order=4)
     data = corpus.vocab.decode(corpus.held_out.ids).encode()
     made = elman.compressed(model, data)
     assert made.streams == 2
@@ -289,7 +294,7 @@ def test_other_bytes_are_no_such_file(data: bytes) -> None:
 
 def test_another_model_is_refused() -> None:
     def off_by_one_bit() -> elman.Recurrent:
-        model = shaken(elman.Recurrent(elman.Text(VOCABS["char"]()), cell="gru", hidden=9))
+        model = shaken(elman.Recurrent(elman.TextTask(VOCABS["char"]()), cell="gru", hidden=9))
         with torch.no_grad():
             model.b_q[3] = torch.nextafter(model.b_q[3], torch.tensor(9.0))
         return model
@@ -314,11 +319,11 @@ def test_a_saved_model_reads_what_it_wrote_before(tmp_path) -> None:
 
 @pytest.mark.parametrize("what", MADE_BY)
 def test_another_program_or_machine_is_refused_by_name(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = coding.made_by(ngram())
+    here = coding.platform_fingerprint(ngram())
     assert len(here) == len(MADE_BY)
     assert all(here)
     at = MADE_BY.index(what)
-    monkeypatch.setattr(coding, "made_by", lambda _: (*here[:at], "strange", *here[at + 1 :]))
+    monkeypatch.setattr(coding, "platform_fingerprint", lambda _: (*here[:at], "strange", *here[at + 1 :]))
     blob = elman.compress(ngram(), TEXT.encode())
     monkeypatch.undo()
     with pytest.raises(ConfigError, match=re.escape(f"compressed with {what} 'strange', here '{here[at]}'")):
@@ -366,11 +371,11 @@ def test_a_machine_that_computes_otherwise_later_never_gives_a_wrong_file(name: 
 
 def coded_anyway(model: SequenceModel, data: bytes) -> bytes:
     """A file whose body is coded even where that is longer."""
-    text = Exact.cut(data, model.task.vocab)
+    text = LosslessTokens.encode(data, model.task.vocab)
     n, (body, _) = len(text.ids), coding.encoded(model, text, 1)
     made = Container(
         len(data), n, 1, hashlib.sha256(data).digest()[:16], coding.digest_of(model), coding._predictions(model, 1),
-        coding.made_by(model), body,
+        coding.platform_fingerprint(model), body,
     )  # fmt: skip
     return made.to_bytes()
 
@@ -420,7 +425,7 @@ def test_a_text_that_the_cleaning_would_change_is_refused() -> None:
 
 
 def test_a_prediction_that_is_none_is_refused() -> None:
-    model = shaken(elman.Recurrent(elman.Text(VOCABS["char"]()), hidden=3))
+    model = shaken(elman.Recurrent(elman.TextTask(VOCABS["char"]()), hidden=3))
     with torch.no_grad():
         model.b_q[2] = math.nan
     with pytest.raises(ModelError, match="predicts NaN or infinity"):

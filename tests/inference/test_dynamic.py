@@ -19,7 +19,7 @@ TEXT = tokens(3 * CHUNK + 5)
 
 def hybrid(text=None) -> elman.Hybrid:
     model = elman.Hybrid(task(), hidden=4, experts=3)
-    model.study(tokens(300, seed=5) if text is None else text)
+    model.prepare(tokens(300, seed=5) if text is None else text)
     return model.double()
 
 
@@ -115,4 +115,4 @@ def test_refusals():
     with pytest.raises(ConfigError, match="lr -1"):
         dynamic(tiny(), TEXT, lr=-1)
     with pytest.raises(ConfigError, match="3-gram was counted once"):
-        dynamic(elman.NGram.count(task(), TEXT, order=3), TEXT)
+        dynamic(elman.NGram.fit(task(), TEXT, order=3), TEXT)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import elman
-from elman.data.corpus import Part
+from elman.data.corpus import Split
 from elman.errors import ConfigError, DataError
 from elman.inference.evaluation import PROTOCOLS, WARM, costs, perplexity, surprisals
 
@@ -151,7 +151,7 @@ MIXED = "東京 naïve 🙂 é\n"
 
 def test_bits_per_character_and_byte_of_many_scripts():
     vocab = elman.Vocab.chars(MIXED)
-    score = elman.evaluate(elman.Recurrent(elman.Text(vocab), seed=None), MIXED)
+    score = elman.evaluate(elman.Recurrent(elman.TextTask(vocab), seed=None), MIXED)
     bits = len(MIXED) * math.log2(len(vocab))
     assert (score.tokens, score.characters, score.bytes) == (len(MIXED), len(MIXED), len(MIXED.encode()))
     assert score.bits_per_character == pytest.approx(bits / len(MIXED), rel=1e-6)
@@ -159,7 +159,7 @@ def test_bits_per_character_and_byte_of_many_scripts():
 
 
 def test_bits_of_bytes_count_the_characters():
-    score = elman.evaluate(elman.Recurrent(elman.Text(elman.Vocab.bytes()), seed=None), MIXED)
+    score = elman.evaluate(elman.Recurrent(elman.TextTask(elman.Vocab.bytes()), seed=None), MIXED)
     size = len(MIXED.encode())
     assert (score.tokens, score.characters, score.bytes) == (size, len(MIXED), size)
     assert score.bits_per_byte == pytest.approx(8, rel=1e-6)
@@ -168,15 +168,15 @@ def test_bits_of_bytes_count_the_characters():
 
 def test_bits_of_words_count_the_spaces_between():
     text = "one , two , three"
-    score = elman.evaluate(elman.Recurrent(elman.Text(elman.Vocab.words(text)), seed=None), text)
+    score = elman.evaluate(elman.Recurrent(elman.TextTask(elman.Vocab.words(text)), seed=None), text)
     assert (score.tokens, score.characters, score.bytes) == (5, len(text), len(text))
 
 
 def test_a_string_is_cleaned_as_the_training_text_was():
     vocab = elman.Vocab.chars("abc ")
-    model = elman.Recurrent(elman.Text(vocab, "letters"), hidden=3)
+    model = elman.Recurrent(elman.TextTask(vocab, "letters"), hidden=3)
     assert elman.evaluate(model, "A, B; c") == elman.evaluate(model, "a b c")
-    plain = elman.Recurrent(elman.Text(vocab), hidden=3)
+    plain = elman.Recurrent(elman.TextTask(vocab), hidden=3)
     assert elman.evaluate(plain, "A, B; c").unknown == 4
 
 
@@ -188,7 +188,7 @@ def test_unknown_symbols_are_scored_and_counted():
 
 
 def test_a_part_keeps_its_own_counts():
-    score = elman.evaluate(tiny(), Part("held-out", tokens(10), 20, 30, 2))
+    score = elman.evaluate(tiny(), Split("held-out", tokens(10), 20, 30, 2))
     assert (score.characters, score.bytes, score.unknown) == (20, 30, 2)
 
 
@@ -218,7 +218,7 @@ def test_more_streams_than_tokens_still_count_every_token_once():
 
 def test_scores_of_bytes_count_bytes_that_are_no_text():
     """Bytes that are not UTF-8 still count one each, and no characters make no division by zero."""
-    task = elman.Text(elman.Vocab.bytes())
+    task = elman.TextTask(elman.Vocab.bytes())
     net = elman.Recurrent(task, hidden=4)
     score = elman.evaluate(net, np.full(50, 0x80, np.uint8))
     assert score.bytes == 50

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import elman
 from elman.errors import ConfigError, DataError
-from elman.inference.generation import Draw, draw_tokens, generate, generate_samples, until
+from elman.inference.generation import Sampling, generate, generate_samples, sample_tokens, until
 
 LOGITS = [1.5, -0.3, 0.9, 0.2, -2.0, 0.9001]
 
@@ -69,7 +69,7 @@ def probabilities(temperature: float = 1.0, top_k: int | None = None, top_p: flo
 
 def draws(n: int = 40_000, seed: int = 0, *, temperature: float = 1.0, **settings) -> np.ndarray:
     logits = np.tile(np.array(LOGITS, np.float32), (n, 1))
-    return Draw(temperature, **settings)(logits, np.random.default_rng(seed).random(n))
+    return Sampling(temperature, **settings)(logits, np.random.default_rng(seed).random(n))
 
 
 def assert_drawn_from(expected: list[float], counts: np.ndarray) -> None:
@@ -117,18 +117,18 @@ def test_top_p_counts_the_token_that_crosses_the_line():
 def test_equal_logits_are_drawn_alike():
     logits = np.zeros((30_000, 4), np.float32)
     uniforms = np.random.default_rng(0).random(len(logits))
-    assert_drawn_from([0.25] * 4, np.bincount(Draw()(logits, uniforms), minlength=4))
-    assert Draw(top_k=2)(logits, uniforms).max() == 3  # what equals the second is not told from it
-    assert Draw(top_p=0.5)(logits, uniforms).max() == 1
+    assert_drawn_from([0.25] * 4, np.bincount(Sampling()(logits, uniforms), minlength=4))
+    assert Sampling(top_k=2)(logits, uniforms).max() == 3  # what equals the second is not told from it
+    assert Sampling(top_p=0.5)(logits, uniforms).max() == 1
 
 
 def test_rows_are_drawn_apart():
     logits = np.array([[5.0, 0.0, -5.0], [-5.0, 0.0, 5.0]], np.float32)
-    assert Draw(top_k=1)(logits, np.zeros(2)).tolist() == [0, 2]
+    assert Sampling(top_k=1)(logits, np.zeros(2)).tolist() == [0, 2]
 
 
 def test_the_token_is_the_first_whose_cumulative_probability_is_more_than_the_number():
-    draw, logits = Draw(temperature=0.5), np.array([[0, math.log(2), -math.inf, 0]], np.float32)  # 1/6, 4/6, 0, 1/6
+    draw, logits = Sampling(temperature=0.5), np.array([[0, math.log(2), -math.inf, 0]], np.float32)  # 1/6, 4/6, 0, 1/6
     numbers = np.array([0, 1 / 6 - 1e-6, 1 / 6 + 1e-6, 5 / 6 - 1e-6, 5 / 6 + 1e-6, np.nextafter(1, 0)])
     assert draw(np.repeat(logits, 6, 0), numbers).tolist() == [0, 0, 1, 1, 3, 3]
 
@@ -139,14 +139,14 @@ def test_logits_of_minus_infinity_are_never_drawn(temperature, settings):
     logits = np.full((2, 7), -np.inf, np.float32)
     logits[:, [2, 4]] = [1, 2]
     for numbers in ([0.0, 5e-324], [0.5, 0.999], [np.nextafter(1, 0)] * 2):
-        assert set(Draw(temperature, **settings)(logits, np.array(numbers))) <= {2, 4}
+        assert set(Sampling(temperature, **settings)(logits, np.array(numbers))) <= {2, 4}
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.4, 3.0])
 def test_what_a_model_draws_has_the_model_s_probabilities(temperature):
     """The whole way from the prompt to the token: many samples of one token."""
     m = model()
-    drawn = next(draw_tokens(m, tokens(5), count=1, draw=Draw(temperature), samples=20_000, seed=1))
+    drawn = next(sample_tokens(m, tokens(5), count=1, draw=Sampling(temperature), samples=20_000, seed=1))
     ids = np.concatenate(([0], tokens(5))).astype(np.int64)
     with torch.inference_mode():
         logits, _ = m(torch.from_numpy(ids)[None], m.initial(1))
@@ -269,7 +269,7 @@ def test_the_unknown_token_is_never_drawn():
 
 
 def test_a_vocabulary_without_the_unknown_token_uses_its_first_symbol():
-    m = elman.Recurrent(elman.Text(elman.Vocab.chars("ab", unknown=False)), hidden=3)
+    m = elman.Recurrent(elman.TextTask(elman.Vocab.chars("ab", unknown=False)), hidden=3)
     with torch.no_grad():
         m.b_q[0] = 100.0
     assert "".join(generate(m, "", 10)) == "a" * 10
@@ -288,7 +288,7 @@ def test_generating_changes_nothing_of_the_model():
 
 def test_words_are_written_with_their_spaces():
     vocab = elman.Vocab.words("one two , three")
-    m = elman.Recurrent(elman.Text(vocab), hidden=4)
+    m = elman.Recurrent(elman.TextTask(vocab), hidden=4)
     after = "".join(generate(m, "one two", 6, temperature=1))
     assert after.startswith(" ")
     assert set(after.split()) <= {"one", "two", ",", "three"}
@@ -297,7 +297,7 @@ def test_words_are_written_with_their_spaces():
 
 
 def test_bytes_come_as_whole_characters():
-    m = elman.Recurrent(elman.Text(elman.Vocab.bytes()), hidden=4)
+    m = elman.Recurrent(elman.TextTask(elman.Vocab.bytes()), hidden=4)
     with torch.no_grad():
         m.W_q.zero_()
         m.b_q.fill_(-100.0)

@@ -14,7 +14,7 @@ TEXT = np.random.default_rng(0).choice(V, 3000, p=np.arange(1, V + 1) ** 2 / 140
 
 
 def two():
-    return [tiny().double(), elman.NGram.count(task(), TEXT[:2000], order=3)]
+    return [tiny().double(), elman.NGram.fit(task(), TEXT[:2000], order=3)]
 
 
 def test_probabilities_are_averaged_token_by_token():
@@ -55,7 +55,7 @@ def test_learning_weights_stands_a_token_that_all_models_find_impossible():
 
 def test_a_mixture_is_never_worse_on_what_its_weights_were_learnt_from():
     models = two()
-    mixed = elman.Mixture.learnt(models, TEXT[2000:2500])
+    mixed = elman.Mixture.fit(models, TEXT[2000:2500])
     best = min(elman.evaluate(m, TEXT[2000:2500]).nats for m in models)
     assert elman.evaluate(mixed, TEXT[2000:2500]).nats <= best + 1e-6
 
@@ -77,7 +77,7 @@ def test_it_writes_text_and_names_its_models():
         (two, [0.7, 0.7], "add up to 1"),
         (two, [1.5, -0.5], "0 or more"),
         (two, [float("nan"), 1], "add up to 1"),
-        (lambda: [tiny(), elman.NGram.count(elman.Text(elman.Vocab.chars("xyz")), TEXT[:9] % 3, order=2)], None,
+        (lambda: [tiny(), elman.NGram.fit(elman.TextTask(elman.Vocab.chars("xyz")), TEXT[:9] % 3, order=2)], None,
          "2-gram has another vocabulary"),
     ],
 )  # fmt: skip

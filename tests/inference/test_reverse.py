@@ -11,7 +11,7 @@ from helpers import task, tokens
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elman import NGram, Text, Vocab, evaluate, generate, load, read_corpus, save
+from elman import NGram, TextTask, Vocab, evaluate, generate, load, read_corpus, save
 from elman.data.corpus import read_part
 from elman.errors import ConfigError, ModelError
 from elman.inference.generation import generate_samples
@@ -64,7 +64,7 @@ def conditional(pairs):
 
 def mle(ids, order):
     """Nats of a text under its own maximum likelihood estimate; how it begins is certain."""
-    return float(NGram.count(task(), ids, order=order, smoothing="laplace", eps=0.0).costs(ids).sum())
+    return float(NGram.fit(task(), ids, order=order, smoothing="laplace", eps=0.0).costs(ids).sum())
 
 
 TEXTS = st.lists(st.integers(1, 6), min_size=5, max_size=60)
@@ -94,13 +94,13 @@ def causal(seed):
 @pytest.mark.parametrize("seed", range(5))
 def test_which_direction_is_easier_to_learn_depends_on_the_model(seed):
     """Whoever knows the source pays the same either way; whoever learns it may find either direction easier."""
-    t = Text(Vocab.chars("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN", unknown=False))
+    t = TextTask(Vocab.chars("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN", unknown=False))
     halves = causal(seed)[:200], causal(seed)[200:]
 
     def nats(smoothing, way):
         """A held-out token, by a bigram of the other half."""
         train, held_out = (half[::way] for half in halves)
-        return NGram.count(t, train, order=2, smoothing=smoothing).costs(held_out).mean()
+        return NGram.fit(t, train, order=2, smoothing=smoothing).costs(held_out).mean()
 
     assert nats("kneser-ney", 1) < nats("kneser-ney", -1)
     assert nats("laplace", 1) > nats("laplace", -1)
@@ -110,9 +110,9 @@ def test_which_direction_is_easier_to_learn_depends_on_the_model(seed):
 
 
 def reader(reverse):
-    t = Text(task().vocab, reverse=reverse)
+    t = TextTask(task().vocab, reverse=reverse)
     ids = tokens(200, seed=1)
-    return NGram.count(t, ids[::-1].copy() if reverse else ids, order=3)
+    return NGram.fit(t, ids[::-1].copy() if reverse else ids, order=3)
 
 
 def test_a_string_is_scored_in_the_direction_of_the_model():
@@ -124,9 +124,9 @@ def test_a_string_is_scored_in_the_direction_of_the_model():
 
 
 def test_the_length_of_a_text_is_that_of_the_text_in_its_own_order():
-    t = Text(Vocab.bytes(), reverse=True)
+    t = TextTask(Vocab.bytes(), reverse=True)
     ids = t.vocab.encode("naïve é")
-    model = NGram.count(t, ids[::-1].copy(), order=2)
+    model = NGram.fit(t, ids[::-1].copy(), order=2)
     assert evaluate(model, ids[::-1].copy()).characters == len("naïve é")
 
 

@@ -12,7 +12,7 @@ from command import ENGLISH, TINY, elman, good
 from helpers import V, shaken, task, tiny, tokens
 
 import elman as package
-from elman.engines.sampling import Draw
+from elman.engines.sampling import Sampling
 from elman.errors import ConfigError, DataError
 from elman.inference.rollout import CONTEXT, Rollouts, held, loops, report, rollouts
 from elman.models.ngram.counts import Counts
@@ -23,7 +23,7 @@ N = 7
 
 
 def ngram():
-    return package.NGram.count(task(), tokens(300, seed=1), order=3)
+    return package.NGram.fit(task(), tokens(300, seed=1), order=3)
 
 
 def copier():
@@ -62,7 +62,7 @@ def test_a_rollout_is_the_continuation_of_the_true_prefix(make, temperature):
         assert len(where) == 1
         starts += where
         assert found.truth[i].tolist() == text[where[0] : where[0] + N]
-        expected = alone(model, long, where[0], Draw(temperature), None if numbers is None else numbers[:, i])
+        expected = alone(model, long, where[0], Sampling(temperature), None if numbers is None else numbers[:, i])
         assert found.written[i].tolist() == expected
     assert starts == sorted(set(starts))
 
@@ -129,7 +129,7 @@ def test_held_are_the_ngrams_of_the_text(n):
     known, rows = tokens(60, seed=1).tolist(), tokens(40 * 30, seed=2).reshape(40, 30).astype(np.int64)
     every = {tuple(known[i : i + n]) for i in range(len(known) - n + 1)}
     expected = [[tuple(row[t - n + 1 : t + 1]) in every for t in range(CONTEXT, 30)] for row in rows.tolist()]
-    counts = Counts.of(np.array(known, np.uint8), V, n, begun=False)
+    counts = Counts.of(np.array(known, np.uint8), V, n, bos=False)
     found = held(counts, rows[:, :CONTEXT], rows[:, CONTEXT:])
     assert found.tolist() == expected
     assert 0 < found.mean() < 1
@@ -145,7 +145,7 @@ def test_loops_are_three_times_the_same_at_the_end():
 
 
 def test_each_error_has_one_kind():
-    counts = Counts.of(np.array([1, 2, 3, 1, 2, 4, 1, 1, 1], np.uint8), V, 2, begun=False)
+    counts = Counts.of(np.array([1, 2, 3, 1, 2, 4, 1, 1, 1], np.uint8), V, 2, bos=False)
     truth = [[1, 2, 3, 1, 2, 4]] * 5 + [[1, 0, 3, 1, 2, 4]]
     written = [
         [1, 2, 3, 1, 2, 4],  # right

@@ -28,13 +28,13 @@ def tiny_mlp(**settings: Any) -> elman.MLP:
 def tiny_ngram(smoothing: str) -> elman.NGram:
     """Of a text in which most threes in a row occur, not alike."""
     ids = np.random.default_rng(0).choice(V, 4000, p=np.arange(1, V + 1) ** 2 / 140).astype(np.uint8)
-    return elman.NGram.count(task(), ids, order=3, smoothing=smoothing)
+    return elman.NGram.fit(task(), ids, order=3, smoothing=smoothing)
 
 
 def tiny_hybrid(**settings: Any) -> elman.Hybrid:
     """Of experts that know a text."""
     model = elman.Hybrid(task(), hidden=5, experts=3, **settings)
-    model.study(np.random.default_rng(0).choice(V, 2000, p=np.arange(1, V + 1) ** 2 / 140).astype(np.uint8))
+    model.prepare(np.random.default_rng(0).choice(V, 2000, p=np.arange(1, V + 1) ** 2 / 140).astype(np.uint8))
     return shaken(model)
 
 

@@ -9,7 +9,7 @@ from helpers import V, shaken, task, tokens, weights
 
 import elman
 from elman.config import ModelSettings
-from elman.engines.sampling import Draw
+from elman.engines.sampling import Sampling
 from elman.errors import ConfigError, ModelError
 from elman.models import copying as module
 from elman.models.build import network
@@ -89,7 +89,7 @@ def test_scores_beyond_what_an_exponential_holds_are_finite_and_so_are_their_gra
     model, read = copier().float(), torch.from_numpy(tokens(20).astype(np.int64))[None]
     with torch.no_grad():
         model.W_c.mul_(1e4)
-    cost, _ = model.cost(read[:, :-1], read[:, 1:], model.initial(1))
+    cost, _ = model.loss(read[:, :-1], read[:, 1:], model.initial(1))
     cost.backward()
     assert torch.isfinite(cost)
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
@@ -106,7 +106,7 @@ def test_gradients_are_those_of_finite_differences():
 
     learnt = tuple(p.detach().requires_grad_(p.requires_grad) for p in model.parameters())
     torch.autograd.gradcheck(cost, learnt)
-    torch.testing.assert_close(model.cost(read[:, :-1], read[:, 1:], state)[0], cost(*learnt))
+    torch.testing.assert_close(model.loss(read[:, :-1], read[:, 1:], state)[0], cost(*learnt))
 
 
 @pytest.mark.parametrize("samples", [1, 3])
@@ -116,7 +116,7 @@ def test_generating_reads_what_was_written(samples):
     texts = elman.generate_samples(model, "abcab", 12, samples=samples, temperature=0.9, seed=3)
     assert len(set(texts)) == samples
     numbers = numpy_generator(3, "samples").random((12, samples))
-    draw, expected = Draw(0.9), [""] * samples
+    draw, expected = Sampling(0.9), [""] * samples
     for t in range(12):
         for i in range(samples):
             read = torch.tensor([[0, *model.task.vocab.encode("abcab" + expected[i]).tolist()]])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import elman.models.ngram.counts
 from elman.errors import ConfigError, DataError
-from elman.models.ngram.counts import UNREAD, Counts, checked
+from elman.models.ngram.counts import UNREAD, Counts, validated_counts
 
 TEXTS = st.integers(1, 6).flatmap(
     lambda size: st.tuples(st.just(size), st.lists(st.integers(0, size - 1), min_size=4, max_size=60))
@@ -99,7 +99,7 @@ GOOD = Counts.of(np.array([1, 2, 1, 2, 0, 1, 1], np.uint8), 3, 3)
 
 
 def test_good_counts_pass_the_check():
-    again = checked(3, GOOD.keys, GOOD.times)
+    again = validated_counts(3, GOOD.keys, GOOD.times)
     assert all(map(np.array_equal, again.suffixes, GOOD.suffixes))
 
 
@@ -120,4 +120,4 @@ def test_good_counts_pass_the_check():
 )
 def test_forged_counts_are_refused(forge):
     with pytest.raises(ValueError, match=r"tokens|counts|order|end"):
-        checked(3, *forge(list(GOOD.keys), list(GOOD.times)))
+        validated_counts(3, *forge(list(GOOD.keys), list(GOOD.times)))

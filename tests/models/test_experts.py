@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import elman
 from elman.models.ngram import experts
-from elman.models.ngram.experts import FOLDS, KINDS, Experts, Folds, Surroundings
+from elman.models.ngram.experts import FOLDS, KINDS, ContextFeatures, Experts, Folds
 
 UNKNOWN = "\ue000"  # stands for <unk> where a text is parsed: no letter, and in no text here
 CHARS = "abAB'09 .\n\u00e9\u00c9\u00df\u6771\u4eac\u0663\u01c5\u212b\u00c5-"
@@ -48,8 +48,8 @@ def parsed(vocab, read):
 
 
 def walked(vocab, read):
-    around = Surroundings(vocab)
-    return around.walk(np.array([read], np.int64), around.initial(1))[0][0]
+    features = ContextFeatures(vocab)
+    return features.extract(np.array([read], np.int64), features.initial(1))[0][0]
 
 
 def vocabularies():
@@ -112,16 +112,16 @@ def test_bytes_above_ascii_are_letters_each_its_own():
 @given(st.text(CHARS, min_size=1, max_size=40), st.sets(st.integers(1, 39)), st.integers(0, 3))
 def test_any_cuts_equal_reading_it_whole_and_no_token_changes_nothing(text, cuts, padding):
     vocab = elman.Vocab.chars(CHARS)
-    around = Surroundings(vocab)
+    features = ContextFeatures(vocab)
     both = np.stack((vocab.encode(text), vocab.encode(text[::-1]))).astype(np.int64)
-    whole, last = around.walk(both, around.initial(2))
-    memory, pieces = around.initial(2), []
+    whole, last = features.extract(both, features.initial(2))
+    memory, pieces = features.initial(2), []
     for piece in np.split(both, sorted(c for c in cuts if c < len(text)), 1):
         kept = memory.copy()
-        nothing, memory = around.walk(np.full((2, padding), -1), memory)
+        nothing, memory = features.extract(np.full((2, padding), -1), memory)
         assert np.array_equal(memory, kept)
         assert all((nothing[:, t] == pieces[-1][:, -1]).all() for t in range(padding) if pieces)
-        keys, after = around.walk(piece, memory)
+        keys, after = features.extract(piece, memory)
         assert np.array_equal(memory, kept)
         memory = after
         pieces.append(keys)
@@ -137,7 +137,7 @@ def long_text(n, seed=0, letters="ab  \n'"):
 @pytest.mark.parametrize("n", [1, 2, 511, 512, 513, 5000])
 def test_the_contexts_of_a_text_are_those_of_reading_it_in_one_row(n):
     vocab, ids = long_text(n)
-    assert np.array_equal(Surroundings(vocab).of(ids), walked(vocab, [0, *ids[:-1]]))
+    assert np.array_equal(ContextFeatures(vocab).of(ids), walked(vocab, [0, *ids[:-1]]))
 
 
 def test_rows_of_any_length_change_nothing_but_what_is_older_than_their_warmth(monkeypatch):
@@ -145,9 +145,9 @@ def test_rows_of_any_length_change_nothing_but_what_is_older_than_their_warmth(m
     monkeypatch.setattr(experts, "WARM", 24)
     monkeypatch.setattr(experts, "LONGEST_LINE", 20)
     vocab, ids = long_text(300, letters="ab  ")
-    assert np.array_equal(Surroundings(vocab).of(ids), walked(vocab, [0, *ids[:-1]]))
+    assert np.array_equal(ContextFeatures(vocab).of(ids), walked(vocab, [0, *ids[:-1]]))
     ids = vocab.encode("ab a" + "." * 76 + "b")
-    found, whole = Surroundings(vocab).of(ids), walked(vocab, [0, *ids[:-1]])
+    found, whole = ContextFeatures(vocab).of(ids), walked(vocab, [0, *ids[:-1]])
     differ = (found != whole).any(1)
     assert np.flatnonzero(differ).tolist() == list(range(32, 81))  # the words were more than 24 tokens ago
     assert np.array_equal(found[32:64], walked(vocab, ids[32 - 25 : 63])[24:])
@@ -192,7 +192,7 @@ class Slow:
                 for followed, context in zip(self.kinds, parsed(vocab, read[:t]), strict=True):
                     followed[context][read[t]] += 1
 
-    def completed(self, followed, context, general):
+    def interpolate_(self, followed, context, general):
         times = followed.get(context)
         if not times:
             return general, 1.0
@@ -206,16 +206,16 @@ class Slow:
         uniform = [1 / self.size] * self.size
         if not self.order:
             return [uniform] * number, [1.0] * number
-        unigram, _ = self.completed(self.grams[0], (), uniform)
+        unigram, _ = self.interpolate_(self.grams[0], (), uniform)
         said, rests, running = [], [], unigram
         for n in range(2, number - KINDS + 2):
             rest = 1.0
             if n <= self.order and len(read) >= n - 1:
-                running, rest = self.completed(self.grams[n - 1], tuple(read[len(read) - n + 1 :]), running)
+                running, rest = self.interpolate_(self.grams[n - 1], tuple(read[len(read) - n + 1 :]), running)
             said.append(running)
             rests.append(rest)
         for k, context in enumerate(parsed(self.vocab, read)):
-            p, rest = self.completed(self.kinds[k], context, unigram if k == KINDS - 1 else running)
+            p, rest = self.interpolate_(self.kinds[k], context, unigram if k == KINDS - 1 else running)
             said.append(p)
             rests.append(rest)
         return said, rests
@@ -276,16 +276,16 @@ def test_an_alphabet_of_one_symbol_is_certain():
 def test_the_longest_level_is_the_n_gram():
     ids, read = tokens(3000, seed=1), tokens(200, seed=2, size=V)
     for order in (2, 5, 8):
-        ngram = elman.NGram.count(task(), ids, order=order)
+        ngram = elman.NGram.fit(task(), ids, order=order)
         log_p, _ = Experts(task().vocab, [ids], order).after(*windows(task().vocab, [0, *read], order))
         expected, _ = ngram(torch.from_numpy(np.array([[0, *read]], np.int64)), ngram.initial(1))
         assert log_p[:, :, order - 2] == pytest.approx(expected.numpy(), abs=1e-5)
 
 
 def test_every_expert_of_many_rows_gives_a_distribution_and_rows_do_not_mix():
-    around = Surroundings(task().vocab)
+    features = ContextFeatures(task().vocab)
     read = np.random.default_rng(0).integers(-1, V, (6, 4 + 11))
-    keys, _ = around.walk(read[:, 4:], around.initial(6))
+    keys, _ = features.extract(read[:, 4:], features.initial(6))
     some = Experts(task().vocab, [tokens(400), tokens(5)], 5)
     log_p, rest = some.after(read, keys)
     assert (log_p.dtype, rest.dtype) == (np.float32, np.float32)
@@ -314,9 +314,9 @@ def test_a_probability_of_nothing_has_a_logarithm(monkeypatch):
 def everywhere(folds, vocab, ids, order, at, width):
     """What the folds say in rows of `width` targets that begin at `at`, each read from its own beginning."""
     text = [0, *ids.tolist()]
-    around = Surroundings(vocab)
+    features = ContextFeatures(vocab)
     inputs = np.array([(text + [0] * width)[a : a + width] for a in at], np.int64)
-    keys, _ = around.walk(inputs, around.initial(len(at)))
+    keys, _ = features.extract(inputs, features.initial(len(at)))
     read = np.concatenate((np.full((len(at), order - 1), -1), inputs), 1)
     return read, keys, folds.after(read, keys, np.array(at)[:, None] + np.arange(width))
 
@@ -326,8 +326,8 @@ def test_each_target_is_read_by_what_its_stretch_is_not_part_of(n, number):
     vocab, ids, width = task().vocab, tokens(n, seed=4), 9
     at = list(range(0, n, 7))  # windows overlap, cross stretches, and reach beyond the end
     read, keys, (log_p, rest) = everywhere(Folds(vocab, ids, 3, number), vocab, ids, 3, at, width)
-    stretches = [(n * f // number, n * (f + 1) // number) for f in range(number)]
-    alone = {(a, b): Experts(vocab, [ids[:a], ids[b:]], 3) for a, b in stretches}
+    fold_count = [(n * f // number, n * (f + 1) // number) for f in range(number)]
+    alone = {(a, b): Experts(vocab, [ids[:a], ids[b:]], 3) for a, b in fold_count}
     for row, start in enumerate(at):
         for t in range(min(width, n - start)):
             here = start + t

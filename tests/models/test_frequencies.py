@@ -10,7 +10,7 @@ from command import elman, good, one_line
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elman import Vocab, frequencies, read_corpus
+from elman import Vocab, ngram_frequencies, read_corpus
 from elman.data.sources.time_machine import FILE, data_home
 from elman.errors import ConfigError, DataError
 from elman.models.ngram.frequencies import fit
@@ -21,7 +21,7 @@ TEXTS = st.text(LETTERS, min_size=4, max_size=80)
 
 def counted(text, order=3, top=10):
     vocab = Vocab.chars(text, unknown=False)
-    return frequencies(vocab.encode(text), vocab, order=order, top=top)
+    return ngram_frequencies(vocab.encode(text), vocab, order=order, top=top)
 
 
 def slices(text, n):
@@ -72,7 +72,7 @@ def test_an_exact_power_law_gives_its_exponent(alpha):
     exact = 1e9 / np.arange(1, 3001) ** alpha
     exact[:9], exact[1000:] = 3e9, 1.0  # outside of the ranks that are fitted
     line = fit(exact)
-    assert (line.alpha, line.height) == pytest.approx((alpha, 1e9))
+    assert (line.alpha, line.scale) == pytest.approx((alpha, 1e9))
     assert (line.first, line.last) == (10, 1000)
 
 
@@ -81,7 +81,7 @@ def test_the_fit_is_the_least_squares_line(times):
     times = np.sort(np.array(times))[::-1]
     line, ranks = fit(times), np.arange(10, len(times) + 1)
     slope, intercept = np.polyfit(np.log(ranks), np.log(times[9:]), 1)
-    assert (line.alpha, math.log(line.height), line.last) == pytest.approx((-slope, intercept, len(times)), abs=1e-8)
+    assert (line.alpha, math.log(line.scale), line.last) == pytest.approx((-slope, intercept, len(times)), abs=1e-8)
 
 
 def test_too_few_types_have_no_exponent():
@@ -92,7 +92,7 @@ def test_too_few_types_have_no_exponent():
 
 def test_symbols_that_do_not_occur_are_no_types():
     vocab = Vocab.bytes()
-    letters, pairs = frequencies(vocab.encode("abcab"), vocab, order=2)
+    letters, pairs = ngram_frequencies(vocab.encode("abcab"), vocab, order=2)
     assert (letters.types, letters.possible, pairs.types, pairs.possible) == (3, 3, 3, 9)
     assert [tokens for tokens, _ in letters.top] == [("a",), ("b",), ("c",)]
 
@@ -126,7 +126,7 @@ FIGURES = {1: (4579, 1.04, 52), 2: (20234, 0.69, 82), 3: (29882, 0.47, 95)}
 def book():
     corpus = read_corpus(["time-machine"], level="word", clean="letters", held_out=0, min_count=1, unknown=False)
     assert len(corpus.train.ids) == 32_775
-    return frequencies(corpus.train.ids, corpus.vocab)
+    return ngram_frequencies(corpus.train.ids, corpus.vocab)
 
 
 @BOOK

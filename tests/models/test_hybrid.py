@@ -17,7 +17,7 @@ from elman.data.batches import BATCHINGS, Rows, gather
 from elman.errors import ConfigError, ModelError
 from elman.inference.evaluation import surprisals
 from elman.models.ngram import experts as module
-from elman.models.ngram.experts import KINDS, SHARE, Experts, Surroundings
+from elman.models.ngram.experts import KINDS, SHARE, ContextFeatures, Experts
 from elman.models.saving import model_files
 from elman.storage.folder import read_folder, write_folder
 
@@ -26,7 +26,7 @@ KNOWN = tokens(400, seed=11)
 
 def studied(ids=KNOWN, of=None, **settings):
     model = elman.Hybrid(of or task(), **{"hidden": 5, "experts": 3, **settings})
-    model.study(ids)
+    model.prepare(ids)
     return model
 
 
@@ -40,8 +40,8 @@ def inputs_of(ids, *spans):
 
 def evidence(model, experts, read):
     """What one position's experts say, after `read` from a fresh state."""
-    around = Surroundings(model.task.vocab)
-    keys, _ = around.walk(np.array([read], np.int64), around.initial(1))
+    features = ContextFeatures(model.task.vocab)
+    keys, _ = features.extract(np.array([read], np.int64), features.initial(1))
     padded = np.array([[-1] * (model.order - 1) + read], np.int64)[:, -model.order :]
     log_p, rest = experts.after(padded, keys[:, -1:])
     return log_p[0, 0].astype(float).tolist(), rest[0, 0].astype(float).tolist()
@@ -87,8 +87,8 @@ def test_in_training_each_target_is_weighed_without_its_stretch():
     apart = [Experts(task().vocab, [KNOWN[:a], KNOWN[b:]], 3) for a, b in pairwise(edges)]
     row, inputs, targets = inputs_of(KNOWN, (0, 20), (90, 110), (385, 400))
     with torch.no_grad():
-        cost, _ = model.cost(inputs, targets, model.initial(3), None, row)
-        by_heart, _ = model.cost(inputs, targets, model.initial(3))
+        cost, _ = model.loss(inputs, targets, model.initial(3), None, row)
+        by_heart, _ = model.loss(inputs, targets, model.initial(3))
     whole = Experts(task().vocab, [KNOWN], 3)
     expected = {"apart": 0.0, "whole": 0.0}
     for i, (start, stop) in enumerate(zip(row.starts.tolist(), row.stops.tolist(), strict=True)):
@@ -110,7 +110,7 @@ def test_a_stretch_changes_nothing_that_it_costs_but_by_being_read(batching):
     compared = 0
     for row in BATCHINGS[batching](400, 4, 10, np.random.default_rng(1)):
         inputs, _ = (torch.from_numpy(x) for x in gather(KNOWN, row))
-        one, two = (m.learning(inputs, m.initial(len(inputs)), None, row)[0] for m in (a, b))
+        one, two = (m.training_logits(inputs, m.initial(len(inputs)), None, row)[0] for m in (a, b))
         places = row.starts[:, None] + np.arange(inputs.shape[1])
         inside = torch.from_numpy((places >= 100) & (places < 150) & (places < row.stops[:, None]))
         assert torch.equal(one[inside], two[inside])
@@ -126,7 +126,7 @@ def test_it_starts_as_its_n_gram():
             assert not getattr(model, name).any(), name
         assert model.b_a.tolist() == [0, 0, 1, *[0] * KINDS]
         assert all(layer.W_h.any() for layer in model.stack)
-        ngram, ids = elman.NGram.count(task(), KNOWN, order=4), tokens(300, seed=2, size=V)
+        ngram, ids = elman.NGram.fit(task(), KNOWN, order=4), tokens(300, seed=2, size=V)
         assert elman.evaluate(model, ids).nats == pytest.approx(elman.evaluate(ngram, ids).nats, rel=1e-5)
     unseeded = elman.Hybrid(task(), experts=3, hidden=4, seed=None)
     assert not any(p.any() for p in unseeded.parameters())
@@ -137,7 +137,7 @@ def test_texts_shorter_than_its_n_grams_and_stretches(n):
     model = shaken(studied(tokens(n), experts=6))
     ids = tokens(9, seed=n)
     row, inputs, targets = inputs_of(ids, (0, min(5, max(n, 1))))
-    cost, _ = model.cost(inputs, targets, model.initial(1), None, row)
+    cost, _ = model.loss(inputs, targets, model.initial(1), None, row)
     assert cost.isfinite()
     assert np.isfinite(surprisals(model, ids)).all()
 
@@ -147,7 +147,7 @@ def test_gradients_are_finite_differences():
     row, inputs, targets = inputs_of(KNOWN, (40, 60), (200, 213))
 
     def cost():
-        return model.cost(inputs, targets, model.initial(2), None, row)[0]
+        return model.loss(inputs, targets, model.initial(2), None, row)[0]
 
     cost().backward()
     for name, p in model.named_parameters():
@@ -176,7 +176,7 @@ def runs_of_six(n, seed):
 
 def test_it_learns_what_its_experts_cannot_know():
     text, new = runs_of_six(1500, 0), runs_of_six(600, 1)
-    ngram = elman.evaluate(elman.NGram.count(task(), text, order=3), new).nats / 600
+    ngram = elman.evaluate(elman.NGram.fit(task(), text, order=3), new).nats / 600
     model = elman.Hybrid(task(), experts=3, hidden=16)
     elman.fit(model, text, steps=40, batch=8, window=24, lr=0.02)
     assert elman.evaluate(model, new).nats / 600 < ngram - 0.1
@@ -195,7 +195,7 @@ def test_a_text_of_another_training_takes_the_place_of_the_first():
     model, fresh = studied(), studied(tokens(90, seed=8))
     ids = tokens(40)
     assert elman.evaluate(model, ids) != elman.evaluate(fresh, ids)
-    model.study(tokens(90, seed=8))
+    model.prepare(tokens(90, seed=8))
     assert elman.evaluate(model, ids) == elman.evaluate(fresh, ids)
     assert (model.settings()["text"], model.settings()["experts"]) == (90, 3)
 
@@ -222,7 +222,7 @@ TEXT = "The cat sat on the mat.\nThe dog's bone \u6771\u4eac is on THE mat, too:
 def test_every_vocabulary_is_studied_saved_and_written(tmp_path, level):
     vocab = LEVELS[level](TEXT)
     ids = vocab.encode(TEXT)
-    model = shaken(studied(ids, of=elman.Text(vocab), experts=4))
+    model = shaken(studied(ids, of=elman.TextTask(vocab), experts=4))
     assert model.text.dtype == (torch.int16 if len(vocab) > 256 else torch.uint8)
     assert np.array_equal(model._ids, ids)
     elman.save(model, tmp_path / "m")
@@ -233,14 +233,14 @@ def test_every_vocabulary_is_studied_saved_and_written(tmp_path, level):
         for p in (model.A, model.C, model.W_q, model.b_q):
             p.zero_()
         model.b_a.copy_(torch.tensor([0.0, 0, 1, 0, 0, 0, 0, 0]))
-    ngram = elman.NGram.count(model.task, ids, order=4)
+    ngram = elman.NGram.fit(model.task, ids, order=4)
     assert elman.evaluate(model, ids[50:]).nats == pytest.approx(elman.evaluate(ngram, ids[50:]).nats, rel=1e-4)
     assert len(list(elman.generate(model, "", 30))) > 0
 
 
 def test_a_text_read_from_its_end():
     """The experts count what the network reads: the turned text."""
-    turned = elman.Text(task().vocab, reverse=True)
+    turned = elman.TextTask(task().vocab, reverse=True)
     backward, forward = studied(KNOWN[::-1].copy(), of=turned), studied(KNOWN[::-1].copy())
     assert elman.evaluate(backward, KNOWN[:50]).nats == elman.evaluate(forward, KNOWN[:50]).nats
     assert elman.evaluate(backward, KNOWN[60:20:-1].copy()).nats < elman.evaluate(backward, KNOWN[20:60]).nats
@@ -271,10 +271,10 @@ def test_a_state_from_a_file_is_taken_where_it_holds_tokens_and_hashes():
     model = studied(cell="lstm")
     fresh = model.initial(2)
     _, after = model(torch.tensor([[1], [2]]), fresh)
-    assert model.accepts(fresh)
-    assert model.accepts(after)
+    assert model.is_valid_state(fresh)
+    assert model.is_valid_state(after)
     for wrong in (V, -2):
-        assert not model.accepts((*after[:-2], after[-2].clone().fill_(wrong), after[-1]))
+        assert not model.is_valid_state((*after[:-2], after[-2].clone().fill_(wrong), after[-1]))
 
 
 def test_a_stream_alone_writes_what_it_writes_among_others():
@@ -287,7 +287,7 @@ def test_a_stream_alone_writes_what_it_writes_among_others():
 
 def test_a_mixture_averages_it():
     model = shaken(studied())
-    ngram, ids = elman.NGram.count(task(), KNOWN, order=2), tokens(60, seed=4)
+    ngram, ids = elman.NGram.fit(task(), KNOWN, order=2), tokens(60, seed=4)
     mixed = elman.Mixture([ngram, model], [0.25, 0.75])
     p = 0.25 * np.exp(-surprisals(ngram, ids)) + 0.75 * np.exp(-surprisals(model, ids))
     assert surprisals(mixed, ids) == pytest.approx(-np.log(p), rel=1e-5)
@@ -296,7 +296,7 @@ def test_a_mixture_averages_it():
 def test_a_file_is_compressed_and_comes_back():
     pytest.importorskip("constriction")
     vocab = elman.Vocab.chars(TEXT)
-    model = shaken(studied(vocab.encode(TEXT), of=elman.Text(vocab), experts=4))
+    model = shaken(studied(vocab.encode(TEXT), of=elman.TextTask(vocab), experts=4))
     with torch.no_grad():
         for p in (model.A, model.C, model.W_q, model.b_q):
             p.mul_(0.05)
@@ -304,7 +304,7 @@ def test_a_file_is_compressed_and_comes_back():
     packed = elman.compress(model, data)
     assert len(packed) < len(data) // 2
     assert elman.decompress(model, packed) == data
-    model.study(vocab.encode(TEXT[:-1]))
+    model.prepare(vocab.encode(TEXT[:-1]))
     with pytest.raises(ModelError):
         elman.decompress(model, packed)
 
@@ -377,7 +377,7 @@ def test_a_description_that_cannot_be_true_is_refused(tmp_path, changes):
 @pytest.mark.parametrize("size", [V, 301])
 def test_a_text_of_other_tokens_is_refused(tmp_path, size):
     vocab = task().vocab if size == V else elman.Vocab.chars("".join(chr(0x4E00 + i) for i in range(300)))
-    model = studied(np.array([1, 2, 3, size - 1] * 9, vocab.dtype), of=elman.Text(vocab))
+    model = studied(np.array([1, 2, 3, size - 1] * 9, vocab.dtype), of=elman.TextTask(vocab))
     elman.save(model, tmp_path / "good")
     assert elman.load(tmp_path / "good").text[3] == size - 1
     good = dict(read_folder(tmp_path / "good").files)
@@ -390,7 +390,7 @@ def test_a_text_of_other_tokens_is_refused(tmp_path, size):
 
 
 def test_what_cannot_be_is_refused(monkeypatch):
-    large = elman.Text(elman.Vocab.chars("".join(chr(0x4E00 + i) for i in range(4096))))
+    large = elman.TextTask(elman.Vocab.chars("".join(chr(0x4E00 + i) for i in range(4096))))
     with pytest.raises(ConfigError, match=r"4,097 tokens.*slow over 4096: use --experts 0, or --level byte"):
         elman.Hybrid(large, hidden=2)
     for wrong in ({"experts": 1}, {"experts": 17}, {"experts": 3, "tied": True, "embedding": 2}):
@@ -402,4 +402,4 @@ def test_what_cannot_be_is_refused(monkeypatch):
     model = elman.Hybrid(task(), experts=3, hidden=2)
     assert [model.folds(n) for n in (1, 100, 400, 800)] == [8, 8, 3, 2]
     with pytest.raises(ConfigError, match=r"counting 801 tokens for experts.*--limit the text, or use --experts 0"):
-        model.study(tokens(801))
+        model.prepare(tokens(801))

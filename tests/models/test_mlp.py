@@ -59,7 +59,9 @@ def test_the_initial_hidden_units_are_of_the_same_size_whatever_the_context():
         for embedding in (0, 8):
             model = elman.MLP(task(), hidden=2000, context=context, embedding=embedding)
             with torch.no_grad():
-                h = model._asked(torch.randint(1, V, (50, 1, context), generator=torch.Generator().manual_seed(0)))
+                h = model._preactivation(
+                    torch.randint(1, V, (50, 1, context), generator=torch.Generator().manual_seed(0))
+                )
             assert 0.7 < h.std() < 2.2
 
 

@@ -21,7 +21,7 @@ TEXT = tokens(150, seed=3, size=4)  # d, e and f never occur
 
 
 def model(order=3, smoothing="kneser-ney", eps=1.0, ids=TEXT):
-    return NGram.count(task(), ids, order=order, smoothing=smoothing, eps=float(eps))
+    return NGram.fit(task(), ids, order=order, smoothing=smoothing, eps=float(eps))
 
 
 def slices(n, ids=TEXT):
@@ -141,14 +141,14 @@ def test_the_order_is_chosen_on_the_end_of_the_training_text():
     ids = np.array(chain, np.uint8)
     bits = [elman.evaluate(model(n, ids=ids[:2701]), ids[2701:]).nats for n in range(1, 9)]
     assert best_order(task(), ids) == 1 + int(np.argmin(bits)) > 1
-    assert NGram.count(task(), np.tile(tokens(60, seed=1), 30)).order > 2
-    assert [NGram.count(task(), tokens(n)).order for n in (1, 2, 3)] == [1, 2, 2]
+    assert NGram.fit(task(), np.tile(tokens(60, seed=1), 30)).order > 2
+    assert [NGram.fit(task(), tokens(n)).order for n in (1, 2, 3)] == [1, 2, 2]
 
 
 def test_a_text_is_continued():
     text = "the quick brown fox jumps over the lazy dog. " * 5
     vocab = elman.Vocab.chars(text)
-    m = NGram.count(elman.Text(vocab), vocab.encode(text), order=6)
+    m = NGram.fit(elman.TextTask(vocab), vocab.encode(text), order=6)
     assert "".join(elman.generate(m, "the qu", 20, temperature=0)) == "ick brown fox jumps "
     assert len("".join(elman.generate(m, "the", 50, seed=1))) == 50
 
@@ -174,10 +174,10 @@ FIGURES = {
 @pytest.mark.parametrize("clean", FIGURES)
 def test_published_bits_of_the_book(clean):
     corpus = elman.read_corpus(["time-machine"], clean=clean, unknown=False)
-    t = elman.Text(corpus.vocab)
+    t = elman.TextTask(corpus.vocab)
     for smoothing, figures in FIGURES[clean].items():
         for order, bits in figures.items():
-            m = NGram.count(t, corpus.train.ids, order=order, smoothing=smoothing)
+            m = NGram.fit(t, corpus.train.ids, order=order, smoothing=smoothing)
             assert m.costs(corpus.held_out.ids).mean() / math.log(2) == pytest.approx(bits, abs=0.0015)
     assert best_order(t, corpus.train.ids) == 7
 
@@ -186,7 +186,7 @@ def test_published_bits_of_the_book(clean):
 def test_d2ls_split():
     """Section 2c: trained on the first 10,000 characters, on the next 5,000 at most 5.5."""
     corpus = elman.read_corpus(["time-machine"], clean="letters", limit=15_000, held_out=5_000, unknown=False)
-    m = NGram.count(elman.Text(corpus.vocab), corpus.train.ids)
+    m = NGram.fit(elman.TextTask(corpus.vocab), corpus.train.ids)
     assert elman.evaluate(m, corpus.held_out).perplexity < 4.8
-    witten_bell = NGram.count(m.task, corpus.train.ids, order=4, smoothing="witten-bell")
+    witten_bell = NGram.fit(m.task, corpus.train.ids, order=4, smoothing="witten-bell")
     assert elman.evaluate(witten_bell, corpus.held_out).perplexity == pytest.approx(5.37, abs=0.02)

@@ -10,7 +10,7 @@ from test_cells import UNITS, sigmoid
 import elman
 from elman.engines import ENGINES
 from elman.errors import ConfigError
-from elman.models.base import redrawn
+from elman.models.base import unigram_noise
 
 Vector = list[float]
 PARTS = {
@@ -81,7 +81,7 @@ def test_a_network_with_parts_equals_the_equations(name, cell, hidden):
 
 def test_a_residual_is_added_where_widths_agree_and_to_nothing_that_is_one_hot():
     def added(**settings) -> list[bool]:
-        return [layer.adds for layer in tiny(residual=True, **settings).stack]
+        return [layer.has_residual for layer in tiny(residual=True, **settings).stack]
 
     assert added(hidden=[V, V, 3]) == [False, True, False]
     assert added(hidden=[4, 4], embedding=4) == [True, True]
@@ -122,7 +122,7 @@ def test_parts_between_the_layers_of_any_engine(engine):
     for name in (engine, "loop"):
         model = tiny(hidden=8, layers=3, embedding=8, layer_norm=True, residual=True, dropout=0.3, engine=name).double()
         tokens = torch.randint(V, (3, 6), generator=torch.Generator().manual_seed(1))
-        nats, _ = model.cost(tokens, tokens.roll(1, 1), model.initial(3), torch.Generator().manual_seed(2))
+        nats, _ = model.loss(tokens, tokens.roll(1, 1), model.initial(3), torch.Generator().manual_seed(2))
         found[name] = nats, *torch.autograd.grad(nats, [p for p in model.parameters() if p.requires_grad])
     torch.testing.assert_close(found[engine], found["loop"])
 
@@ -153,7 +153,7 @@ def test_what_is_written_comes_of_the_steps(parts, monkeypatch):
     """Compiled writing knows no parts, so it must not be taken."""
     model = tiny(hidden=6, embedding=6, **parts)
     written = "".join(elman.generate(model, "ab", 60, temperature=1))
-    monkeypatch.setattr(elman.Recurrent, "writer", lambda *_: None)
+    monkeypatch.setattr(elman.Recurrent, "sampler", lambda *_: None)
     assert written == "".join(elman.generate(model, "ab", 60, temperature=1))
 
 
@@ -161,13 +161,13 @@ def test_what_is_written_comes_of_the_steps(parts, monkeypatch):
 def test_token_noise_changes_what_is_read_and_not_what_is_predicted(embedding):
     plain, model = (tiny(hidden=6, embedding=embedding, token_noise=share) for share in (0.0, 0.3))
     tokens = torch.randint(V, (20, 50), generator=torch.Generator().manual_seed(0))
-    read = redrawn(tokens, 0.3, torch.Generator().manual_seed(1))
-    expected = plain.cost(read, tokens, plain.initial(20))
+    read = unigram_noise(tokens, 0.3, torch.Generator().manual_seed(1))
+    expected = plain.loss(read, tokens, plain.initial(20))
     torch.testing.assert_close(
-        model.cost(tokens, tokens, model.initial(20), torch.Generator().manual_seed(1)), expected
+        model.loss(tokens, tokens, model.initial(20), torch.Generator().manual_seed(1)), expected
     )
-    at_rest = plain.cost(tokens, tokens, plain.initial(20))
-    torch.testing.assert_close(model.cost(tokens, tokens, model.initial(20)), at_rest)
+    at_rest = plain.loss(tokens, tokens, plain.initial(20))
+    torch.testing.assert_close(model.loss(tokens, tokens, model.initial(20)), at_rest)
     assert not torch.isclose(at_rest[0], expected[0], rtol=1e-3)
     assert model.noisy
     assert not plain.noisy
@@ -175,7 +175,7 @@ def test_token_noise_changes_what_is_read_and_not_what_is_predicted(embedding):
 
 def test_tokens_are_redrawn_as_often_as_they_occur():
     tokens = torch.tensor([1] * 6000 + [2] * 3000 + [3] * 1000).view(10, 1000)
-    read = redrawn(tokens, 0.4, torch.Generator().manual_seed(0))
+    read = unigram_noise(tokens, 0.4, torch.Generator().manual_seed(0))
     for token, share in ((1, 0.6), (2, 0.3), (3, 0.1)):
         assert (read == token).float().mean() == pytest.approx(share, abs=0.02)
         kept = (read == token)[tokens == token].float().mean()  # 4 standard deviations of the rarest are 0.06

@@ -11,13 +11,13 @@ import elman
 from elman.cells import CELLS
 from elman.engines import ENGINES
 from elman.errors import ConfigError
-from elman.models.base import silenced
+from elman.models.base import dropout
 from elman.models.recurrent import affine
 
 
-def letters() -> elman.Text:
+def letters() -> elman.TextTask:
     """The 28 symbols of the notes: a to z, space and `<unk>`."""
-    return elman.Text(elman.Vocab.chars("abcdefghijklmnopqrstuvwxyz "))
+    return elman.TextTask(elman.Vocab.chars("abcdefghijklmnopqrstuvwxyz "))
 
 
 def test_the_shapes_of_the_lecture():
@@ -110,7 +110,7 @@ def test_dropout_silences_its_share_and_keeps_the_mean():
 
 def test_dropout_that_is_alike_along_a_dimension():
     x = torch.ones(7, 4, 30)
-    dropped = silenced(x, 0.4, torch.Generator().manual_seed(0), alike=0)
+    dropped = dropout(x, 0.4, torch.Generator().manual_seed(0), alike=0)
     assert (dropped == dropped[:1]).all()
     assert len(set(map(tuple, dropped[0].tolist()))) == 4  # rows of a batch differ
     assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.6])

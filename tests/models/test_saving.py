@@ -56,7 +56,7 @@ def test_every_level_of_vocabulary_is_saved(tmp_path, level):
         "word": elman.Vocab.words("naïve 東京 , one\n"),
         "byte": elman.Vocab.bytes(),
     }[level]
-    model = elman.Recurrent(elman.Text(vocab, "lower"), hidden=2)
+    model = elman.Recurrent(elman.TextTask(vocab, "lower"), hidden=2)
     elman.save(model, tmp_path / "m")
     again = elman.load(tmp_path / "m")
     assert again.task.vocab == vocab
@@ -182,7 +182,7 @@ def test_a_description_that_cannot_be_true_is_refused_before_memory_is_asked_for
     ],
 )
 def test_forged_counts_are_refused(tmp_path, forge):
-    model = elman.NGram.count(task(), tokens(200), order=2)
+    model = elman.NGram.fit(task(), tokens(200), order=2)
     files = model_files(model, np.zeros(V, np.int64))
     write_folder(tmp_path / "good", files)
     assert elman.load(tmp_path / "good").order == 2

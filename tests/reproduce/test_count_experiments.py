@@ -23,7 +23,7 @@ def small(tmp_path, monkeypatch):
 def test_bits_about_a_later_letter_are_the_mutual_information_of_the_chain(small, order):
     """Over every path of letters between, each by its own chance."""
     ids, V = small.train.ids, len(small.vocab)
-    model = elman.NGram.count(elman.Text.of(small), ids, order=order)
+    model = elman.NGram.fit(elman.TextTask.of(small), ids, order=order)
     grams = [tuple(ids[i : i + order - 1].tolist()) for i in range(len(ids) - order + 2)]
     k, contexts = 3, sorted(set(grams))
     expected = np.zeros((len(contexts), V))

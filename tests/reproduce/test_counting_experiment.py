@@ -60,12 +60,12 @@ def test_batch_norm_stands_between_state_and_output():
 def test_the_last_token_alone_is_learnt_where_it_is_asked_for():
     model, x = normed(last=True), torch.from_numpy(tokens(12).astype(np.int64)).view(4, 3)
     targets = torch.tensor([[1, 2, 3], [1, 2, 4], [1, 2, IGNORE], [5, 5, 5]])
-    cost, _ = model.cost(x, targets, model.initial(4))
+    cost, _ = model.loss(x, targets, model.initial(4))
     other = targets.clone()
     other[:, :2] = 6
-    assert torch.equal(model.cost(x, other, model.initial(4))[0], cost)
+    assert torch.equal(model.loss(x, other, model.initial(4))[0], cost)
     other[0, 2] = 1
-    assert not torch.equal(model.cost(x, other, model.initial(4))[0], cost)
+    assert not torch.equal(model.loss(x, other, model.initial(4))[0], cost)
 
 
 def test_the_stages_are_the_networks_of_their_sources():

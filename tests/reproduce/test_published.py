@@ -13,10 +13,10 @@ from elman.data.sources.time_machine import FILE, data_home
 from elman.environment import environment
 from elman.inference.evaluation import evaluate
 from elman.models.recurrent import Recurrent
-from elman.models.task import Text
+from elman.models.task import TextTask
 from elman.reproduce import ORDER, experiment
 from elman.reproduce.experiments import counting
-from elman.reproduce.trials import Bench
+from elman.reproduce.trials import TrialCache
 from elman.training.loop import train
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1800)]
@@ -52,7 +52,7 @@ def needs_the_book():
 def test_an_experiment_finds_what_was_published(name, tmp_path):
     """By the tolerances of the experiment itself; what differs or falls short is what is known to."""
     needs_the_book()
-    with Bench(tmp_path, say=print) as lab:
+    with TrialCache(tmp_path, say=print) as lab:
         found = {figure.what: figure.verdict for figure in experiment(name).run(lab).figures}
     print(found)
     wrong = {what: verdict for what, verdict in found.items() if verdict not in KEPT}
@@ -76,7 +76,7 @@ def test_the_default_recipe_memorises_in_forty_epochs(results):
     needs_the_book()
     corpus = elman.read_corpus(["time-machine"], clean="letters", limit=30_000, held_out=20_000)
     for seed in SEEDS:
-        model = Recurrent(Text(corpus.vocab), cell="elman", hidden=256, seed=seed)
+        model = Recurrent(TextTask(corpus.vocab), cell="elman", hidden=256, seed=seed)
         last = [p.perplexity for p in train(model, corpus.train, epochs=40, seed=seed) if p.epoch_ended][-1]
         results.append({"case": "default-elman-256-40-epochs", "seed": seed, "perplexity": last})
         assert last <= 1.2
@@ -87,7 +87,7 @@ def test_a_gru_with_no_settings_beats_the_trigram(clean, results):
     """Held-out bits per character, 90/10, against the Laplace trigram of the specification: 2.678 and 2.867."""
     needs_the_book()
     corpus = elman.read_corpus(["time-machine"], clean=clean)
-    model = Recurrent(Text(corpus.vocab))
+    model = Recurrent(TextTask(corpus.vocab))
     elman.fit(model, corpus.train, corpus.held_out)
     bits = evaluate(model, corpus.held_out).bits_per_character
     results.append({"case": f"default-gru-{clean}", "seed": 0, "bits_per_character": bits})

@@ -23,7 +23,7 @@ from elman.reproduce import trials as kept
 from elman.reproduce.experiment import Chart, Experiment, Figure, Line, Result
 from elman.reproduce.experiments import clipping, lecture, notes, schedule
 from elman.reproduce.experiments.textbook import mean_exp
-from elman.reproduce.trials import Bench
+from elman.reproduce.trials import TrialCache
 
 BOOK = pytest.mark.skipif(not (data_home() / FILE).exists(), reason="needs The Time Machine (ELMAN_DATA_HOME)")
 
@@ -97,7 +97,7 @@ def asked():
 
 def test_a_trial_is_measured_once_for_its_arguments(tmp_path, asked):
     for _ in range(2):
-        lab = Bench(tmp_path)
+        lab = TrialCache(tmp_path)
         assert lab.trial(square, x=3.0, seed=1) == {"square": 9.0, "seed": 1, "pair": [1, 2]}
     assert lab.trial(square, seed=1, x=3.0)["square"] == 9.0  # the order of arguments says nothing
     assert lab.trial(square, x=3.0, seed=2)["seed"] == 2
@@ -106,26 +106,26 @@ def test_a_trial_is_measured_once_for_its_arguments(tmp_path, asked):
 
 def test_an_interruption_loses_nothing_that_was_finished(tmp_path, asked):
     with pytest.raises(KeyboardInterrupt):
-        Bench(tmp_path, quick=True).trials(square, [{"x": x, "seed": 0} for x in (1.0, 2.0, -1.0, 4.0)])
+        TrialCache(tmp_path, quick=True).trials(square, [{"x": x, "seed": 0} for x in (1.0, 2.0, -1.0, 4.0)])
     asked.clear()
-    found = Bench(tmp_path, quick=True).trials(square, [{"x": x, "seed": 0} for x in (1.0, 2.0, 4.0)])
+    found = TrialCache(tmp_path, quick=True).trials(square, [{"x": x, "seed": 0} for x in (1.0, 2.0, 4.0)])
     assert [f["square"] for f in found] == [1.0, 4.0, 16.0]
     assert asked == [(4.0, 0)]
 
 
 def test_a_damaged_trial_is_told_and_measured_again(tmp_path, asked):
-    Bench(tmp_path).trial(square, x=3.0, seed=1)
+    TrialCache(tmp_path).trial(square, x=3.0, seed=1)
     (path,) = (tmp_path / "trials").iterdir()
     path.write_text(path.read_text()[:-20])
     said: list[str] = []
-    assert Bench(tmp_path, say=said.append).trial(square, x=3.0, seed=1)["square"] == 9.0
+    assert TrialCache(tmp_path, say=said.append).trial(square, x=3.0, seed=1)["square"] == 9.0
     assert len(asked) == 2
     assert any("cannot be read" in line for line in said)
 
 
 def test_fresh_measures_once_more_and_no_oftener(tmp_path, asked):
-    Bench(tmp_path).trial(square, x=3.0, seed=1)
-    lab = Bench(tmp_path, fresh=True)
+    TrialCache(tmp_path).trial(square, x=3.0, seed=1)
+    lab = TrialCache(tmp_path, fresh=True)
     for _ in range(2):
         lab.trial(square, x=3.0, seed=1)
     assert len(asked) == 2
@@ -144,7 +144,7 @@ def test_another_source_or_version_is_another_trial(tmp_path, monkeypatch):
 def test_seconds_are_those_of_the_trials_whether_read_or_measured(tmp_path, monkeypatch):
     clock = iter([0.0, 2.5])
     monkeypatch.setattr(kept.time, "process_time", lambda: next(clock))
-    first, second = Bench(tmp_path), Bench(tmp_path)
+    first, second = TrialCache(tmp_path), TrialCache(tmp_path)
     first.trial(square, x=3.0, seed=1)
     second.trial(square, x=3.0, seed=1)
     assert first.cpu_seconds == second.cpu_seconds == 2.5
@@ -152,7 +152,7 @@ def test_seconds_are_those_of_the_trials_whether_read_or_measured(tmp_path, monk
 
 def test_several_trials_run_in_other_processes(tmp_path, monkeypatch):
     monkeypatch.setattr(kept.os, "cpu_count", lambda: 2)
-    with Bench(tmp_path) as lab:
+    with TrialCache(tmp_path) as lab:
         found = lab.trials(statistics.median, [{"data": [1, 2, 9]}, {"data": [4, 6]}])
         assert lab._pool is not None
     assert found == [2, 5]
@@ -368,7 +368,7 @@ def test_points_of_curves_worked_by_hand():
 
 def test_a_curve_that_diverges_ends_with_infinity():
     corpus = elman.read_corpus(["human-numbers"], level="char", limit=2000)
-    model = elman.Recurrent(elman.Text.of(corpus), cell="elman", hidden=8)
+    model = elman.Recurrent(elman.TextTask.of(corpus), cell="elman", hidden=8)
     found = curves.curve(
         model, corpus.train, None, optimizer="sgd", lr=1e6, clip=0, schedule="constant", batch=4, window=16, epochs=5
     )
@@ -405,7 +405,7 @@ def test_the_sources_are_trained_as_the_recipes_say(recipe, train, monkeypatch):
 
 
 def test_one_bias_is_the_same_network():
-    task = elman.Text(elman.Vocab.chars("abc"))
+    task = elman.TextTask(elman.Vocab.chars("abc"))
     two, one = (elman.Recurrent(task, cell="gru", hidden=4, init="reference", seed=3) for _ in range(2))
     curves.one_bias(one)
     inputs = torch.tensor([[1, 2, 3, 1]])
@@ -418,7 +418,7 @@ def test_how_far_gradients_reach_is_what_moving_a_state_does(monkeypatch):
     monkeypatch.setattr(clipping, "ROWS", 5)
     rng = np.random.default_rng(0)
     ids = rng.integers(1, 4, 400).astype(np.uint8)
-    model = elman.Recurrent(elman.Text(elman.Vocab.chars("abc")), cell="elman", hidden=3, seed=1).double()
+    model = elman.Recurrent(elman.TextTask(elman.Vocab.chars("abc")), cell="elman", hidden=3, seed=1).double()
     found = clipping.reach(model, ids)
     assert found[0] == 1.0
 

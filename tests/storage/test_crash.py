@@ -112,11 +112,11 @@ def kill_everywhere(folder: Path, steps: list[int], step: int, best: bool) -> It
         saved = f"step-{step:06d}" + (".2" if step in steps else "")
         killed = kill_at_call(k, lambda root=root: Checkpoints(root).save(step, contents(step), best=best))
         newest = check_whole(root, acknowledged, saved)
-        left = Checkpoints(root).sweep()
+        left = Checkpoints(root).remove_stale_temporaries()
         assert all(re.search(r"\.tmp-[0-9a-f]{16}$", path.name) for path in left)
         again = Checkpoints(root).save(step, contents(step), best=best)
         assert check_whole(root, again, again.name) == again.name
-        assert not Checkpoints(root).sweep()
+        assert not Checkpoints(root).remove_stale_temporaries()
         shutil.rmtree(root)
         if not killed:
             assert newest == saved
@@ -133,7 +133,7 @@ def kill_at_random(root: Path, rounds: int) -> Iterator[int]:
         child = os.fork()
         if child == 0:
             checkpoints = Checkpoints(root)
-            checkpoints.sweep()
+            checkpoints.remove_stale_temporaries()
             latest = checkpoints.latest()
             for step in itertools.count(1 + (step_of(latest) if latest else 0)):
                 checkpoints.save(step, contents(step, size))

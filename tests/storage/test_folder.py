@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import elman.storage.folder
 from elman.errors import ConfigError, ModelError, StorageError
-from elman.storage.atomic import RunLock, replace_file, sweep
+from elman.storage.atomic import RunLock, remove_stale_temporaries, replace_file
 from elman.storage.checkpoints import Checkpoints
 from elman.storage.folder import read_folder, write_folder
 from elman.storage.tensors import JSON_LIMIT, dump_tensors, load_tensors, strict_json
@@ -264,9 +264,9 @@ def test_sweeping_removes_left_overs_and_nothing_else(tmp_path):
     (tmp_path / "LATEST.tmp-fedcba9876543210").write_bytes(b"")
     (tmp_path / "link.tmp-fedcba9876543210").symlink_to("step-000001")
     swept = ["LATEST.tmp-fedcba9876543210", "link.tmp-fedcba9876543210", "step-000002.tmp-0123456789abcdef"]
-    assert [path.name for path in sweep(tmp_path)] == swept
+    assert [path.name for path in remove_stale_temporaries(tmp_path)] == swept
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
-    assert sweep(tmp_path) == sweep(tmp_path / "missing") == []
+    assert remove_stale_temporaries(tmp_path) == remove_stale_temporaries(tmp_path / "missing") == []
 
 
 def test_storage_starts_without_numpy_and_pytorch():
@@ -417,7 +417,7 @@ def names(root: Path) -> list[str]:
 def test_a_run_without_checkpoints_has_none(tmp_path):
     for root in (tmp_path, tmp_path / "missing"):
         checkpoints = Checkpoints(root)
-        assert (checkpoints.latest(), checkpoints.best(), checkpoints.sweep()) == (None, None, [])
+        assert (checkpoints.latest(), checkpoints.best(), checkpoints.remove_stale_temporaries()) == (None, None, [])
         assert checkpoints.skipped == ()
     assert not (tmp_path / "missing").exists()
 

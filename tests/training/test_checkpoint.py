@@ -183,7 +183,7 @@ def test_a_long_held_out_part_is_scored_as_far_as_is_affordable_and_the_report_s
 
 def test_the_n_gram_of_the_training_text_is_a_bound_and_a_model(run, monkeypatch):
     report, corpus = conclude(run), run.corpus
-    expected = NGram.count(run.model.task, corpus.train.ids)
+    expected = NGram.fit(run.model.task, corpus.train.ids)
     name = f"{expected.order}-gram"
     for part in (corpus.train, corpus.held_out):
         bound = report["figures"][part.name][0]["baselines"][name]
@@ -199,7 +199,7 @@ def test_the_n_gram_of_the_training_text_is_a_bound_and_a_model(run, monkeypatch
     assert again.settings() == expected.settings()
     assert elman.evaluate(again, corpus.held_out).perplexity == pytest.approx(bound)
     assert f"{name} ({bound:.2f})" in report["verdict"][0]
-    monkeypatch.setattr("elman.training.report.NGram.count", None)  # counted once, then loaded
+    monkeypatch.setattr("elman.training.report.NGram.fit", None)  # counted once, then loaded
     assert conclude(run)["figures"] == report["figures"]
 
 

@@ -12,8 +12,8 @@ from elman.data.batches import BATCHINGS, START, Rows, gather
 from elman.errors import ConfigError
 from elman.models.ngram.model import NGram, best_order
 from elman.training import distillation as teaching
-from elman.training.distillation import Teacher
-from elman.training.loop import Training, train
+from elman.training.distillation import DistillationTargets
+from elman.training.loop import TrainState, train
 
 STRETCHES = 8
 
@@ -32,7 +32,7 @@ def rest_of(ids, place):
 
 def definition(ids, order, place):
     """Q of one target: of the n-gram of the rest of the text, which reads the whole text up to there."""
-    ngram = NGram.count(task(), rest_of(ids, place), order=order)
+    ngram = NGram.fit(task(), rest_of(ids, place), order=order)
     read = [START, *ids[:place].tolist()]
     logits, _ = ngram(torch.tensor([read]), ngram.initial(1))
     return logits[0, -1].exp().numpy()
@@ -49,10 +49,10 @@ def structured(n, seed=0):
 @pytest.mark.parametrize("n", [24, 97, 150])
 def test_it_expects_what_an_n_gram_of_the_rest_of_the_text_does(n):
     ids = structured(n)
-    teacher = Teacher(task(), ids, 0.5)
+    teacher = DistillationTargets(task(), ids, 0.5)
     assert teacher.order == best_order(task(), ids)
     spans = [(0, 7), (n // 8 - 3, n // 8 + 4), (n // 2, n // 2 + 1), (n - 7, n), (n - 2, n)]
-    expected = teacher.expects(rows(*spans), 7)
+    expected = teacher.soft_targets(rows(*spans), 7)
     assert (expected.shape, expected.dtype) == ((5, 7, V), torch.float32)
     for row, (start, stop) in enumerate(spans):
         for t in range(7):
@@ -64,7 +64,7 @@ def test_it_expects_what_an_n_gram_of_the_rest_of_the_text_does(n):
 def test_the_beginning_of_the_text_is_a_context_too(order, monkeypatch):
     monkeypatch.setattr(teaching, "best_order", lambda *_: order)
     ids = structured(64)
-    expected = Teacher(task(), ids, 0.5).expects(rows((0, 10)), 10)
+    expected = DistillationTargets(task(), ids, 0.5).soft_targets(rows((0, 10)), 10)
     for t in range(10):
         assert expected[0, t].numpy() == pytest.approx(definition(ids, order, t), rel=1e-6)
 
@@ -74,7 +74,7 @@ def test_nothing_of_a_stretch_is_known_there(monkeypatch):
     ids = tokens(160, seed=1)
     other = ids.copy()
     other[23:40] = tokens(17, seed=2)  # of the stretch from 20 to 40, all but what is read before 23 to 25
-    a, b = (Teacher(task(), each, 0.5).expects(rows((20, 24), (60, 64)), 4) for each in (ids, other))
+    a, b = (DistillationTargets(task(), each, 0.5).soft_targets(rows((20, 24), (60, 64)), 4) for each in (ids, other))
     assert torch.equal(a[0], b[0])
     assert (a[1] != b[1]).any()
 
@@ -82,11 +82,11 @@ def test_nothing_of_a_stretch_is_known_there(monkeypatch):
 @pytest.mark.parametrize("batching", BATCHINGS)
 def test_every_batch_is_taught_what_stands_at_its_places(batching):
     ids = structured(200)
-    teacher = Teacher(task(), ids, 0.5)
+    teacher = DistillationTargets(task(), ids, 0.5)
     each = {}
     for row in BATCHINGS[batching](len(ids), 3, 9, np.random.default_rng(0)):
         inputs, targets = gather(ids, row)
-        expected = teacher.expects(row, inputs.shape[1])
+        expected = teacher.soft_targets(row, inputs.shape[1])
         assert torch.equal(expected.sum(-1) > 0.5, torch.from_numpy(targets >= 0))
         for start, stop, said in zip(row.starts, row.stops, expected, strict=True):
             for t in range(stop - start):
@@ -100,11 +100,11 @@ def test_every_batch_is_taught_what_stands_at_its_places(batching):
 @pytest.mark.parametrize("share", [0.25, 0.9])
 def test_the_cost_is_the_definition(share):
     ids = structured(80)
-    model, teacher = tiny(cell="gru").double(), Teacher(task(), ids, share)
+    model, teacher = tiny(cell="gru").double(), DistillationTargets(task(), ids, share)
     row = rows((3, 9), (70, 73))
     inputs, targets = (torch.from_numpy(a) for a in gather(ids, row))
     with torch.no_grad():
-        cost, nats, state = teacher.cost(model, inputs, targets, model.initial(2), None, row)
+        cost, nats, state = teacher.loss(model, inputs, targets, model.initial(2), None, row)
         logits, after = model(inputs, model.initial(2))
     expected = plain = 0.0
     for b, (start, stop) in enumerate(((3, 9), (70, 73))):
@@ -126,8 +126,8 @@ def test_hardly_any_share_is_no_teacher():
     row = rows((0, 6), (40, 44))
     inputs, targets = (torch.from_numpy(a) for a in gather(ids, row))
     state = model.initial(2)
-    cost, nats, _ = Teacher(task(), ids, 1e-12).cost(model, inputs, targets, state, None, row)
-    expected, _ = model.cost(inputs, targets, state, None, row)
+    cost, nats, _ = DistillationTargets(task(), ids, 1e-12).loss(model, inputs, targets, state, None, row)
+    expected, _ = model.loss(inputs, targets, state, None, row)
     torch.testing.assert_close(cost, expected)
     torch.testing.assert_close(nats, expected)
 
@@ -136,25 +136,25 @@ def test_a_network_that_counts_forgets_the_stretch_while_it_is_taught():
     """Or else it would learn to trust experts that know the text by heart."""
     ids = structured(300)
     model = elman.Hybrid(task(), hidden=4, experts=4)
-    model.study(ids)
+    model.prepare(ids)
     row = rows((30, 60), (100, 130))
     inputs, targets = (torch.from_numpy(a) for a in gather(ids, row))
     state = shaken(model).initial(2)
-    _, nats, _ = Teacher(task(), ids, 0.5).cost(model, inputs, targets, state, None, row)
-    forgetful, _ = model.cost(inputs, targets, state, None, row)
-    by_heart, _ = model.cost(inputs, targets, state)
+    _, nats, _ = DistillationTargets(task(), ids, 0.5).loss(model, inputs, targets, state, None, row)
+    forgetful, _ = model.loss(inputs, targets, state, None, row)
+    by_heart, _ = model.loss(inputs, targets, state)
     torch.testing.assert_close(nats, forgetful)
     assert (nats - by_heart).abs() > 1
 
 
 def test_dropout_is_that_of_the_network():
     ids = structured(80)
-    model, teacher = tiny(cell="gru", layers=2, dropout=0.5), Teacher(task(), ids, 0.5)
+    model, teacher = tiny(cell="gru", layers=2, dropout=0.5), DistillationTargets(task(), ids, 0.5)
     row = rows((0, 6))
     inputs, targets = (torch.from_numpy(a) for a in gather(ids, row))
 
     def cost(noise):
-        return teacher.cost(model, inputs, targets, model.initial(1), noise, row)[1].item()
+        return teacher.loss(model, inputs, targets, model.initial(1), noise, row)[1].item()
 
     assert cost(torch.Generator().manual_seed(1)) == cost(torch.Generator().manual_seed(1)) != cost(None)
 
@@ -177,20 +177,20 @@ def test_training_reports_the_cost_of_the_text_alone():
     model = tiny(cell="elman")
     row = next(BATCHINGS["sequential"](len(ids), 2, 10, elman.rng.numpy_generator(3, "order of an epoch", 0)))
     inputs, targets = (torch.from_numpy(a) for a in gather(ids, row))
-    expected = float(model.cost(inputs, targets, model.initial(2))[0].detach())
-    training = Training.begin(model, elman.TrainSettings(steps=1, batch=2, window=10, teacher=0.7, seed=3))
+    expected = float(model.loss(inputs, targets, model.initial(2))[0].detach())
+    training = TrainState.begin(model, elman.TrainSettings(steps=1, batch=2, window=10, teacher=0.7, seed=3))
     (progress,) = train(model, ids, training=training)
     assert progress.nats == pytest.approx(expected, rel=1e-6)
 
 
 def test_what_cannot_be_taught_is_refused(monkeypatch):
-    large = elman.Text(elman.Vocab.chars("".join(chr(0x4E00 + i) for i in range(4096))))
+    large = elman.TextTask(elman.Vocab.chars("".join(chr(0x4E00 + i) for i in range(4096))))
     with pytest.raises(ConfigError, match=r"4,097 tokens at every step.*leave teacher out, or use --level byte"):
-        Teacher(large, np.zeros(2000, np.uint16), 0.5)
+        DistillationTargets(large, np.zeros(2000, np.uint16), 0.5)
     for n in (1, 7):
         with pytest.raises(ConfigError, match=rf"{n} tokens.*at least 8.*leave teacher out"):
-            Teacher(task(), tokens(n), 0.5)
-    assert Teacher(task(), tokens(8), 0.5).expects(rows((0, 8)), 8).sum() == pytest.approx(8)
+            DistillationTargets(task(), tokens(n), 0.5)
+    assert DistillationTargets(task(), tokens(8), 0.5).soft_targets(rows((0, 8)), 8).sum() == pytest.approx(8)
     monkeypatch.setattr(teaching, "memory", lambda: 10_000)
     with pytest.raises(ConfigError, match=r"counting 500 tokens for a teacher.*--limit the text, or leave teacher out"):
-        Teacher(task(), tokens(500), 0.5)
+        DistillationTargets(task(), tokens(500), 0.5)

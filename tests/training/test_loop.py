@@ -18,7 +18,7 @@ from elman.config import TrainSettings
 from elman.data.batches import BATCHINGS, IGNORE, gather
 from elman.errors import ConfigError, DataError, DivergedError
 from elman.rng import numpy_generator
-from elman.training.loop import Training, train
+from elman.training.loop import TrainState, train
 
 TEXT = tokens(400)
 FAST = TrainSettings(batch=4, window=10, steps=25, schedule="constant", reports=5, clip=1.0)
@@ -99,7 +99,7 @@ def test_sequential_carries_the_state_and_random_does_not():
     for batching, carried in (("sequential", True), ("random", False)):
         model = elman.Recurrent(task(), hidden=5)
         given, returned = [], []
-        cost = model.cost
+        cost = model.loss
 
         def spy(inputs, targets, state, noise=None, rows=None, cost=cost, given=given, returned=returned):
             nats, after = cost(inputs, targets, state, noise)
@@ -107,7 +107,7 @@ def test_sequential_carries_the_state_and_random_does_not():
             returned.append(after)
             return nats, after
 
-        model.cost = spy
+        model.loss = spy
         list(train(model, TEXT, settings=replace(FAST, batching=batching, steps=30)))
         ends = [i for i, s in enumerate(given) if not s[0].any()]
         if carried:
@@ -152,7 +152,7 @@ def test_a_step_that_diverges_leaves_the_average_as_it_was():
     for _ in range(3):
         next(steps)
     before = weights(model)
-    model.cost = lambda inputs, targets, state, noise=None, rows=None: (model.b_q.sum() * math.nan, state)
+    model.loss = lambda inputs, targets, state, noise=None, rows=None: (model.b_q.sum() * math.nan, state)
     with pytest.raises(DivergedError, match="step 4"):
         next(steps)
     assert weights(model).keys() == before.keys()
@@ -162,13 +162,13 @@ def test_a_step_that_diverges_leaves_the_average_as_it_was():
 @pytest.mark.parametrize("batching", ["sequential", "random", "reference-sequential"])
 def test_windows_grow_from_epoch_to_epoch(batching):
     model, seen = tiny(), []
-    cost = model.cost
+    cost = model.loss
 
     def spy(inputs, targets, state, noise=None, rows=None):
         seen.append(inputs.shape[1])
         return cost(inputs, targets, state, noise)
 
-    model.cost = spy
+    model.loss = spy
     longest = []
     settings = replace(FAST, steps=None, epochs=5, window=20, first_window=4, batching=batching)
     for p in train(model, TEXT, settings=settings):
@@ -243,13 +243,13 @@ def test_the_same_seed_gives_the_same_bits_whatever_global_state_is():
 def test_dropout_differs_from_step_to_step():
     model = tiny(dropout=0.5)
     seen = []
-    cost = model.cost
+    cost = model.loss
 
     def spy(inputs, targets, state, noise=None, rows=None):
         seen.append(noise.get_state().numpy().tobytes())
         return cost(inputs, targets, state, noise)
 
-    model.cost = spy
+    model.loss = spy
     list(train(model, TEXT, settings=FAST))
     assert len(set(seen)) == len(seen) == 25
 
@@ -356,7 +356,7 @@ def test_overrides_replace_single_settings():
 def test_going_on_from_a_training_state_is_the_same_as_not_stopping():
     a, b = tiny(), tiny()
     list(train(a, TEXT, settings=FAST))
-    training = Training.begin(b, FAST)
+    training = TrainState.begin(b, FAST)
     first = train(b, TEXT, training=training)
     for _ in range(9):
         next(first)
@@ -406,13 +406,13 @@ def test_without_held_out_text_nothing_improves_and_patience_waits():
 def poisoned_loss(model: elman.Recurrent, at: int, change) -> None:
     """From step `at` on the loss is what `change` makes of it."""
     calls = iter(range(1, 10**6))
-    cost = model.cost
+    cost = model.loss
 
     def changed(*arguments):
         nats, state = cost(*arguments)
         return (change(nats) if next(calls) >= at else nats), state
 
-    model.cost = changed
+    model.loss = changed
 
 
 @pytest.mark.parametrize(
@@ -461,7 +461,7 @@ def test_an_absurd_rate_diverges_or_stays_finite():
 
 def test_a_text_of_one_symbol_has_perplexity_one():
     vocab = elman.Vocab.chars("a" * 50, unknown=False)
-    model = elman.Recurrent(elman.Text(vocab), hidden=4)
+    model = elman.Recurrent(elman.TextTask(vocab), hidden=4)
     done = list(train(model, vocab.encode("a" * 50), vocab.encode("a" * 20), steps=5, batch=2, window=5, reports=1))
     assert all(p.perplexity == 1.0 for p in done)
     assert done[-1].held_out.perplexity == 1.0

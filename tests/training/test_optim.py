@@ -197,7 +197,7 @@ def test_a_gradient_lies_in_memory_as_its_parameter_does(engine, embedding):
     """The fused optimizers of PyTorch read memory in order and see no strides."""
     model = tiny(hidden=3, engine=engine, embedding=embedding, layers=2)
     inputs = torch.tensor([[1, 2, 3], [2, 1, 0]])
-    nats, _ = model.cost(inputs, inputs, model.initial(2))
+    nats, _ = model.loss(inputs, inputs, model.initial(2))
     nats.backward()
     assert not embedding or model.embed.grad is not None
     assert embedding or not model.stack[0].W_x.is_contiguous()

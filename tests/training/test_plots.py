@@ -7,7 +7,7 @@ import pytest
 from elman.comparison.plots import comparison_dots, comparison_picture
 from elman.data.vocab import Vocab
 from elman.errors import ConfigError
-from elman.models.ngram.frequencies import frequencies
+from elman.models.ngram.frequencies import ngram_frequencies
 from elman.models.ngram.plots import rank_frequency
 from elman.plotting import BOUND, HELD_OUT, TRAIN, new_figure, save_figure
 from elman.training.plots import gradient_curve, perplexity_curve, run_pictures
@@ -83,13 +83,13 @@ def test_the_norm_and_the_limit_that_clips_it():
 def test_frequencies_fall_with_rank_beside_the_law_that_was_fitted():
     text = "".join(chr(97 + i % 26) * (40 // (1 + i % 26)) for i in range(52))
     vocab, found = Vocab.chars(text, unknown=False), axes()
-    letters, pairs = frequencies(vocab.encode(text), vocab, order=2)
+    letters, pairs = ngram_frequencies(vocab.encode(text), vocab, order=2)
     rank_frequency(found, [letters, pairs])
     curve, law, other, _ = found.get_lines()
     assert curve.get_xydata().tolist() == [[i, times] for i, times in enumerate(letters.times.tolist(), 1)]
     assert other.get_ydata().tolist() == pairs.times.tolist()
     assert law.get_xdata().tolist() == [10, 26]
-    assert law.get_ydata() == pytest.approx([letters.line.height * rank**-letters.line.alpha for rank in (10, 26)])
+    assert law.get_ydata() == pytest.approx([letters.line.scale * rank**-letters.line.alpha for rank in (10, 26)])
     assert (found.get_xscale(), found.get_yscale()) == ("log", "log")
     labels = [t.get_text() for t in found.get_legend().get_texts()]
     assert labels == [f"1-grams, alpha {letters.line.alpha:.2f}", f"2-grams, alpha {pairs.line.alpha:.2f}"]

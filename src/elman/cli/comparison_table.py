@@ -15,11 +15,11 @@ from elman.cli.console import Stream
 from elman.cli.display import PLAIN_SECONDS, Line
 from elman.comparison.plots import comparison_picture
 from elman.comparison.result import Comparison
-from elman.comparison.trained import Learning
+from elman.comparison.trained import TrainingStep
 from elman.environment import environment
 from elman.errors import ConfigError
 from elman.models.saving import finite, to_json
-from elman.storage.atomic import refusals, replace_file
+from elman.storage.atomic import replace_file, translate_os_errors
 
 WIDEST = 200  # columns, where the output is no terminal
 
@@ -32,7 +32,7 @@ class Table:
     """
 
     def __init__(self, folder: Path, *, quiet: bool) -> None:
-        with refusals("make", folder):
+        with translate_os_errors("make", folder):
             if os.path.lexists(folder):
                 raise ConfigError(f"{str(folder)!r} exists already: choose another --out")
         self.folder = folder
@@ -49,7 +49,7 @@ class Table:
         """Whether everything was measured."""
         return self.last is not None and self.last.complete
 
-    def learning(self, event: Learning) -> None:
+    def learning(self, event: TrainingStep) -> None:
         """Where a training is: a bar on a terminal, else a line now and then."""
         line = self.words.setdefault((event.name, event.seed), Line())
         if self.console.is_terminal:
@@ -62,7 +62,7 @@ class Table:
     def measured(self, comparison: Comparison) -> None:
         """Write what is measured so far, and say what is new."""
         if self.last is None:
-            with refusals("make", self.folder):
+            with translate_os_errors("make", self.folder):
                 self.folder.mkdir(parents=True)
         before = {} if self.last is None else {e.name: len(e.measured) for e in self.last.entries}
         self.last = comparison

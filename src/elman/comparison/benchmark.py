@@ -1,4 +1,4 @@
-"""A race of engines: what was measured of one shape, and who is the fastest, in words.
+"""A benchmark of engines: what was measured of one shape, and who is the fastest, in words.
 
 Model flops (a multiply-add is 2; a one-hot input costs nothing), as a share of what large matrix products reach in the
 same rounds:
@@ -77,7 +77,7 @@ class Shape:
         return rng.integers(1, self.vocab, _BATCHES * self.tokens).astype(np.min_scalar_type(self.vocab - 1))
 
 
-class Way(NamedTuple):
+class Variant(NamedTuple):
     """A way to train, on a number of threads."""
 
     name: str
@@ -88,7 +88,7 @@ class Way(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Race:
+class Benchmark:
     """What the rounds so far measured of one shape."""
 
     shape: Shape
@@ -98,7 +98,7 @@ class Race:
     """The threads that PyTorch takes where nobody chooses."""
     rounds: int
     """How many were asked for."""
-    rates: Mapping[Way, Sequence[float]]
+    rates: Mapping[Variant, Sequence[float]]
     """Tokens a second, round by round."""
     products: Mapping[int, Sequence[float]]
     """Flops a second of matrix products by threads, round by round."""
@@ -108,27 +108,27 @@ class Race:
         """Whether every round is over."""
         return len(next(iter(self.rates.values()))) >= self.rounds
 
-    def rate(self, way: Way) -> Spread:
+    def rate(self, way: Variant) -> Spread:
         """Tokens a second."""
         return Spread.of(self.rates[way])
 
-    def ratio(self, way: Way, to: Way) -> Spread:
+    def ratio(self, way: Variant, to: Variant) -> Spread:
         """How many times as fast as another way, round by round."""
         return Spread.ratio(self.rates[way], self.rates[to])
 
-    def share(self, way: Way) -> Spread:
+    def share(self, way: Variant) -> Spread:
         """Model flops of what matrix products reach on as many threads: 1 is all of it."""
         return Spread.ratio([rate * self.shape.flops for rate in self.rates[way]], self.products[way.threads])
 
-    def beats(self, way: Way, other: Way) -> bool:
+    def clearly_faster(self, way: Variant, other: Variant) -> bool:
         """Whether it is clearly faster: in three rounds of four, of enough of them."""
         return len(self.rates[way]) >= ENOUGH and self.ratio(way, other).low > 1
 
     @cached_property
-    def best(self) -> dict[str, Way]:
+    def best(self) -> dict[str, Variant]:
         """Each name on the threads where its median is highest, the fastest first."""
         ranked = sorted(self.rates, key=lambda way: -self.rate(way).median)
-        found: dict[str, Way] = {}
+        found: dict[str, Variant] = {}
         for way in ranked:
             found.setdefault(way.name, way)
         return found
@@ -148,8 +148,8 @@ class Race:
             "verdict": verdict(self),
         }
 
-    def _row(self, way: Way) -> dict[str, Any]:
-        plain = Way(PLAIN, way.threads)
+    def _row(self, way: Variant) -> dict[str, Any]:
+        plain = Variant(PLAIN, way.threads)
         return {
             "way": way.name,
             "threads": way.threads,
@@ -160,67 +160,76 @@ class Race:
         }
 
 
-def verdict(race: Race) -> list[str]:
+def verdict(benchmark: Benchmark) -> list[str]:
     """Sentences: who wins, whether "auto" takes it, what to set. What the spread leaves open has no clear winner."""
-    engines = [way for name, way in race.best.items() if name != PLAIN]
-    if len(race.rates[engines[0]]) < ENOUGH:
+    engines = [way for name, way in benchmark.best.items() if name != PLAIN]
+    if len(benchmark.rates[engines[0]]) < ENOUGH:
         return [f"Fewer than {ENOUGH} rounds say nothing of who is faster."]
     first, others = engines[0], engines[1:]
-    equal = [way for way in others if not race.beats(first, way)]
-    auto = race.best[race.auto]
-    threads, count = _threads(race, auto if auto in equal else first)
-    engine, flag = _auto(race, first, auto, equal)
+    equal = [way for way in others if not benchmark.clearly_faster(first, way)]
+    auto = benchmark.best[benchmark.auto]
+    threads, count = _threads(benchmark, auto if auto in equal else first)
+    engine, flag = _auto(benchmark, first, auto, equal)
     settings = [*([f"OMP_NUM_THREADS={count}"] if count else []), *([f"--engine {flag}"] if flag else [])]
     last = [f"Set {' and '.join(settings)}."] if settings else []
-    if not settings and race.default in race.products:
+    if not settings and benchmark.default in benchmark.products:
         last = ["There is nothing to set."]
-    return [_winner(race, first, others, equal), *_plain(race, first), engine, *_rounding(first), *threads, *last]
+    return [
+        _winner(benchmark, first, others, equal),
+        *_plain(benchmark, first),
+        engine,
+        *_rounding(first),
+        *threads,
+        *last,
+    ]
 
 
-def _winner(race: Race, first: Way, others: Sequence[Way], equal: Sequence[Way]) -> str:
+def _winner(benchmark: Benchmark, first: Variant, others: Sequence[Variant], equal: Sequence[Variant]) -> str:
     if equal:
-        ratios = ", ".join(f"{first} {race.ratio(first, way).written()} times {way}" for way in equal)
+        ratios = ", ".join(f"{first} {benchmark.ratio(first, way).written()} times {way}" for way in equal)
         return f"No clear winner: {ratios}."
-    reaches = f"{100 * race.share(first).median:.0f} % of the rate of a large matrix product"
+    reaches = f"{100 * benchmark.share(first).median:.0f} % of the rate of a large matrix product"
     if not others:
-        return f"{first} is the only engine of this cell: {race.rate(first).median:,.0f} tokens/s, {reaches}."
-    ratio = race.ratio(first, others[0]).written()
+        return f"{first} is the only engine of this cell: {benchmark.rate(first).median:,.0f} tokens/s, {reaches}."
+    ratio = benchmark.ratio(first, others[0]).written()
     return f"The fastest engine is {first}: {ratio} times {others[0]}, the next; {reaches}."
 
 
-def _plain(race: Race, first: Way) -> list[str]:
-    plain = race.best.get(PLAIN)
+def _plain(benchmark: Benchmark, first: Variant) -> list[str]:
+    plain = benchmark.best.get(PLAIN)
     if plain is None:
         return []
-    if race.beats(first, plain):
-        return [f"It is {race.ratio(first, plain).written()} times {plain}."]
-    if race.beats(plain, first):
-        return [f"But {plain} is faster: {race.ratio(plain, first).written()} times."]
-    return [f"Against {plain} there is no clear winner: {race.ratio(first, plain).written()} times."]
+    if benchmark.clearly_faster(first, plain):
+        return [f"It is {benchmark.ratio(first, plain).written()} times {plain}."]
+    if benchmark.clearly_faster(plain, first):
+        return [f"But {plain} is faster: {benchmark.ratio(plain, first).written()} times."]
+    return [f"Against {plain} there is no clear winner: {benchmark.ratio(first, plain).written()} times."]
 
 
-def _auto(race: Race, first: Way, auto: Way, equal: Sequence[Way]) -> tuple[str, str | None]:
+def _auto(benchmark: Benchmark, first: Variant, auto: Variant, equal: Sequence[Variant]) -> tuple[str, str | None]:
     """What to say of "auto", and the engine to ask for instead."""
     if auto == first and not equal:
         return f"auto takes {auto.name}.", None
     if auto == first or auto in equal:
         return f"auto takes {auto.name}, which no engine clearly beats.", None
-    return f"auto takes {auto.name}, but {first} is {race.ratio(first, auto).written()} times {auto}.", first.name
+    return f"auto takes {auto.name}, but {first} is {benchmark.ratio(first, auto).written()} times {auto}.", first.name
 
 
-def _rounding(first: Way) -> list[str]:
+def _rounding(first: Variant) -> list[str]:
     """What the reader must know of a winner that is not as exact as the others."""
     if not first.name.endswith("-bfloat16"):
         return []
     return [f"{first.name} rounds what enters a product to bfloat16, as autocast does; all others keep float32."]
 
 
-def _threads(race: Race, way: Way) -> tuple[list[str], int | None]:
+def _threads(benchmark: Benchmark, way: Variant) -> tuple[list[str], int | None]:
     """What to say of the number of threads, and the number to set, if not PyTorch's own."""
-    others = sorted((w for w in race.rates if w.name == way.name and w != way), key=lambda w: -race.rate(w).median)
+    others = sorted(
+        (w for w in benchmark.rates if w.name == way.name and w != way), key=lambda w: -benchmark.rate(w).median
+    )
     if not others:
         return [], None
-    if not race.beats(way, others[0]):
+    if not benchmark.clearly_faster(way, others[0]):
         return [f"Between {way} and {others[0].threads} there is no clear winner."], None
-    said = f"{way} is {race.ratio(way, others[0]).written()} times {others[0].threads}."
-    return [said], way.threads if way.threads != race.default else None
+    said = f"{way} is {benchmark.ratio(way, others[0]).written()} times {others[0].threads}."
+    return [said], way.threads if way.threads != benchmark.default else None

@@ -76,7 +76,7 @@ SPREADS = ("perplexity", "bits_per_character", "accuracy", "train", "seconds", "
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class ComparisonRow:
     """A row of the table: a model with all of its seeds, a bound, or a compressor."""
 
     name: str
@@ -119,7 +119,7 @@ class Comparison:
     """Symbols, None where the models do not agree."""
     parts: Mapping[str, Mapping[str, int]]
     """Tokens, characters and bytes of each part; tokens only where the models agree on them."""
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[ComparisonRow, ...] = ()
     notes: tuple[str, ...] = ()
     """What a reader must know of how it was measured."""
     complete: bool = True
@@ -132,18 +132,18 @@ class Comparison:
         """What is compared."""
         return "bits_per_character" if self.vocabulary is None else "perplexity"
 
-    def adding(self, entry: Entry) -> "Comparison":
+    def with_entry(self, entry: ComparisonRow) -> "Comparison":
         """The same with another entry, in the place of one of the same name and kind: a run may be called xz."""
         entries = [e for e in self.entries if (e.name, e.kind) != (entry.name, entry.kind)] + [entry]
         # Within one table the cost of the text in nats orders perplexities and bits per character alike.
         return replace(self, entries=tuple(sorted(entries, key=_bits)))
 
-    def noting(self, *notes: str) -> "Comparison":
+    def with_note(self, *notes: str) -> "Comparison":
         """The same with more notes."""
         return replace(self, notes=(*self.notes, *notes))
 
     @property
-    def models(self) -> list[Entry]:
+    def models(self) -> list[ComparisonRow]:
         """The entries that can win."""
         return [entry for entry in self.entries if entry.is_model]
 
@@ -196,12 +196,12 @@ class Comparison:
         return self.markdown()
 
 
-def _bits(entry: Entry) -> float:
+def _bits(entry: ComparisonRow) -> float:
     bits = entry.spread("bits_per_character")
     return math.inf if bits is None else bits.median
 
 
-def _row(entry: Entry, figure: Figure) -> list[str]:
+def _row(entry: ComparisonRow, figure: Figure) -> list[str]:
     def cell(what: str, form: str, *, alone: bool = True) -> str:
         spread = entry.spread(what)
         if spread is None:
@@ -222,7 +222,7 @@ def _row(entry: Entry, figure: Figure) -> list[str]:
     ]
 
 
-def _described(entry: Entry) -> dict[str, Any]:
+def _described(entry: ComparisonRow) -> dict[str, Any]:
     spreads = {what: entry.spread(what) for what in SPREADS}
     return {
         "name": entry.name,
@@ -255,13 +255,13 @@ def _verdict(comparison: Comparison) -> list[str]:
     ]
 
 
-def _value(entry: Entry, figure: Figure) -> float:
+def _value(entry: ComparisonRow, figure: Figure) -> float:
     spread = entry.spread(figure)
     assert spread is not None  # noqa: S101 - every model has either figure
     return spread.median
 
 
-def _shown(entry: Entry, figure: Figure) -> str:
+def _shown(entry: ComparisonRow, figure: Figure) -> str:
     return _number(_value(entry, figure), ".2f" if figure == "perplexity" else ".3f")
 
 
@@ -269,7 +269,7 @@ def _named(figure: Figure) -> str:
     return figure.replace("_", " ")
 
 
-def _winner(models: list[Entry], figure: Figure) -> list[str]:
+def _winner(models: list[ComparisonRow], figure: Figure) -> list[str]:
     best, *others = models
     if not others:
         return [f"{best.label} is the only model: {_named(figure)} {_shown(best, figure)}."]
@@ -285,7 +285,7 @@ def _winner(models: list[Entry], figure: Figure) -> list[str]:
     return [won, *_chance(best, second, figure)]
 
 
-def _of_unknown(models: list[Entry]) -> list[str]:
+def _of_unknown(models: list[ComparisonRow]) -> list[str]:
     """A token that is scored as `<unk>` is not spelt out: that is no fairer than it is equal for all."""
     shares = {e.label: max(m.unknown / m.tokens for m in e.measured if m.tokens) for e in models}
     if min(shares.values()) == max(shares.values()):
@@ -297,7 +297,7 @@ def _of_unknown(models: list[Entry]) -> list[str]:
     ]
 
 
-def _chance(best: Entry, second: Entry, figure: Figure) -> list[str]:
+def _chance(best: ComparisonRow, second: ComparisonRow, figure: Figure) -> list[str]:
     """Whether the difference of two entries could be one of seeds."""
     alone = [e.label for e in (best, second) if e.kind == "network" and len(e.measured) == 1]
     if alone:
@@ -312,7 +312,7 @@ def _chance(best: Entry, second: Entry, figure: Figure) -> list[str]:
     return ["That is more than the spread over seeds."]
 
 
-def _of_networks(models: list[Entry], figure: Figure) -> list[str]:
+def _of_networks(models: list[ComparisonRow], figure: Figure) -> list[str]:
     """Networks against the best n-gram, where it is not already said by who wins."""
     networks = [e for e in models if e.kind == "network"]
     ngram = next((e for e in models if e.kind == "counts"), None)
@@ -327,7 +327,7 @@ def _of_networks(models: list[Entry], figure: Figure) -> list[str]:
     return [f"{_listed(losers)} {_verb(losers, 'loses', 'lose')} to the best n-gram, {ngram.label}."]
 
 
-def _of_bounds(models: list[Entry], entries: Iterable[Entry], figure: Figure) -> list[str]:
+def _of_bounds(models: list[ComparisonRow], entries: Iterable[ComparisonRow], figure: Figure) -> list[str]:
     bounds = [e for e in entries if e.kind == "bound"]
     found = []
     for bound in bounds:
@@ -337,7 +337,7 @@ def _of_bounds(models: list[Entry], entries: Iterable[Entry], figure: Figure) ->
     return found[:1]
 
 
-def _of_compressors(models: list[Entry], entries: Iterable[Entry]) -> list[str]:
+def _of_compressors(models: list[ComparisonRow], entries: Iterable[ComparisonRow]) -> list[str]:
     best = next((e for e in entries if e.kind == "compressor"), None)
     if best is None:
         return []

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from elman.comparison.result import Comparison, Entry, Measured
-from elman.comparison.trained import Trial, compressed, entry, on
+from elman.comparison.result import Comparison, ComparisonRow, Measured
+from elman.comparison.trained import SharedSplit, compressed, entry, score_on
 from elman.config import DataSettings
 from elman.data.cleaning import cleaning
-from elman.data.corpus import Part
+from elman.data.corpus import Split
 from elman.data.sources import resolve
 from elman.errors import ConfigError, DataError, printable
 from elman.inference.compressors import sizes
@@ -19,7 +19,7 @@ from elman.models.base import SequenceModel
 from elman.models.saving import find, load
 from elman.training.checkpoint import Facts
 from elman.training.report import saved_ngram
-from elman.training.run import corpus_of, facts_of
+from elman.training.run import checkpoint_metadata, corpus_of
 
 REMEDY = "score all of them on one text with --on SOURCE"
 KEPT = (
@@ -49,7 +49,7 @@ class SavedRival:
         Raises:
             ModelError: it holds none, or a damaged one.
         """
-        facts = facts_of(path) if (find(path) / "training.json").exists() else None
+        facts = checkpoint_metadata(path) if (find(path) / "training.json").exists() else None
         return cls(path, load(path, device=device), facts)
 
     @property
@@ -60,9 +60,9 @@ class SavedRival:
         settings = {k: repr(v) for k, v in dataclasses.asdict(self.facts.config).items() if k not in ALIKE}
         return self.facts.corpus, tuple(sorted(settings.items()))
 
-    def measured(self, part: Part) -> Measured:
+    def measured(self, part: Split) -> Measured:
         """The model on a part, and how long it took to learn what it knows."""
-        found = replace(on(self.model, part), run=str(self.path))
+        found = replace(score_on(self.model, part), run=str(self.path))
         if self.facts is None:
             return found
         counters = self.facts.counters
@@ -94,24 +94,24 @@ def compare_runs(
     for comparison in _on_a_text(rivals, sources) if sources else _on_their_own(rivals):
         yield comparison
         if stop():
-            yield replace(comparison.noting("Interrupted: not every model was measured."), complete=False)
+            yield replace(comparison.with_note("Interrupted: not every model was measured."), complete=False)
             return
 
 
 def _on_their_own(rivals: Sequence[SavedRival]) -> Iterator[Comparison]:
     _agree(rivals)
-    trial = Trial(corpus_of(rivals[0].path))
-    comparison = trial.comparison().noting(KEPT, *_of_groups(rivals))
+    trial = SharedSplit(corpus_of(rivals[0].path))
+    comparison = trial.comparison().with_note(KEPT, *_of_groups(rivals))
     yield comparison
     comparison = trial.compressed(comparison)
     yield comparison
     for each in _grouped(rivals):
-        done = tuple(replace(one.measured(trial.held_out), train=trial.known(one.model)) for one in each)
-        comparison = comparison.adding(_entry(each, done))
+        done = tuple(replace(one.measured(trial.held_out), train=trial.train_perplexity(one.model)) for one in each)
+        comparison = comparison.with_entry(_entry(each, done))
         yield comparison
     ngram = next((model for rival in rivals if (model := saved_ngram(rival.path)) is not None), None)
     if ngram is not None:
-        yield comparison.adding(entry("ngram", ngram, (trial.measured(ngram),)))
+        yield comparison.with_entry(entry("ngram", ngram, (trial.measured(ngram),)))
 
 
 def _agree(rivals: Sequence[SavedRival]) -> None:
@@ -164,26 +164,26 @@ def _on_a_text(rivals: Sequence[SavedRival], sources: Sequence[str]) -> Iterator
     made = sizes(cleaning(task.clean)(text).encode())
     comparison = compressed(comparison, made, part, per_token=shared and task.vocab.level == "char")
     for each in _grouped(rivals):
-        comparison = comparison.adding(_entry(each, tuple(one.measured(parts[one.path]) for one in each)))
+        comparison = comparison.with_entry(_entry(each, tuple(one.measured(parts[one.path]) for one in each)))
         yield comparison
     seen = set()
     for rival in rivals:
         ngram = saved_ngram(rival.path)
         if ngram is not None and rival.facts is not None and rival.facts.corpus not in seen:
             seen.add(rival.facts.corpus)
-            measured = on(ngram, parts[rival.path])
-            comparison = comparison.adding(replace(entry("ngram", ngram, (measured,)), name=f"{rival.path}/ngram"))
+            measured = score_on(ngram, parts[rival.path])
+            comparison = comparison.with_entry(replace(entry("ngram", ngram, (measured,)), name=f"{rival.path}/ngram"))
             yield comparison
 
 
-def _part(rival: SavedRival, text: str) -> Part:
+def _part(rival: SavedRival, text: str) -> Split:
     try:
         return part_of(rival.model, text)
     except DataError as error:
         raise DataError(f"{error} (the vocabulary is that of {str(rival.path)!r})") from error
 
 
-def _notes(parts: dict[Path, Part], *, shared: bool) -> list[str]:
+def _notes(parts: dict[Path, Split], *, shared: bool) -> list[str]:
     """What the figures of different vocabularies do not show."""
     notes = []
     if not shared:
@@ -205,7 +205,7 @@ def _of_groups(rivals: Sequence[SavedRival]) -> list[str]:
     return [GROUPED] if len(_grouped(rivals)) < len(rivals) else []
 
 
-def _entry(each: Sequence[SavedRival], measured: tuple[Measured, ...]) -> Entry:
+def _entry(each: Sequence[SavedRival], measured: tuple[Measured, ...]) -> ComparisonRow:
     first, *more = (printable(rival.path) for rival in each)
     name = f"{first} and {len(more)} more" if more else first
     made = entry(name, each[0].model, measured)

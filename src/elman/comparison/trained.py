@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from elman.cells import CELLS
-from elman.comparison.result import Comparison, Entry, Kind, Measured
+from elman.comparison.result import Comparison, ComparisonRow, Kind, Measured
 from elman.config import Config, ModelSettings, TrainSettings
 from elman.data.batches import check_length, token_counts
-from elman.data.corpus import Corpus, Part
+from elman.data.corpus import Corpus, Split
 from elman.environment import device_for
 from elman.errors import ConfigError, DivergedError, no_such
 from elman.inference import baselines
@@ -32,7 +32,7 @@ from elman.models.base import Network, SequenceModel
 from elman.models.build import OF_MLP, network
 from elman.models.ngram.counts import check_order
 from elman.models.ngram.model import NGram
-from elman.models.task import Text
+from elman.models.task import TextTask
 from elman.training.loop import Progress, train
 from elman.training.report import NGRAM_TOKENS, SCORED_LOGITS, SCORED_TOKENS, SCORED_TRAINING_TOKENS
 
@@ -46,7 +46,7 @@ EXAMPLES = ("ngram", "3-gram", "laplace-3", "witten-bell-3", *WINDOWED, *sorted(
 
 
 @dataclass(frozen=True)
-class Learning:
+class TrainingStep:
     """A step of a training, and whose it is."""
 
     name: str
@@ -55,7 +55,7 @@ class Learning:
 
 
 @dataclass(frozen=True)
-class Counted:
+class NGramSpec:
     """A model that is counted: the same for every seed."""
 
     name: str
@@ -70,13 +70,13 @@ class Counted:
 
     def count(self, corpus: Corpus) -> NGram:
         """The model of the training part, or of the end of a very long one."""
-        return NGram.count(
-            Text.of(corpus), corpus.train.ids[-NGRAM_TOKENS:], order=self.order, smoothing=self.smoothing
+        return NGram.fit(
+            TextTask.of(corpus), corpus.train.ids[-NGRAM_TOKENS:], order=self.order, smoothing=self.smoothing
         )
 
 
 @dataclass(frozen=True)
-class Trained:
+class NetworkSpec:
     """A network that is trained once a seed."""
 
     name: str
@@ -91,7 +91,7 @@ class Trained:
 
     def begin(self, corpus: Corpus, seed: int) -> Network:
         """The network at its initial weights."""
-        model = network(Text.of(corpus), self.model, seed=seed)
+        model = network(TextTask.of(corpus), self.model, seed=seed)
         model.to(device_for(self.config.device))
         model.engine_name  # noqa: B018 - an engine that cannot run this is refused now
         return model
@@ -101,7 +101,7 @@ class Trained:
         return train(model, corpus.train, settings=replace(self.config.part(TrainSettings), seed=seed))
 
 
-def rival(name: str, config: Config) -> Counted | Trained:
+def model_spec(name: str, config: Config) -> NGramSpec | NetworkSpec:
     """The model of a name, with the other settings of `config`.
 
     Raises:
@@ -112,17 +112,17 @@ def rival(name: str, config: Config) -> Counted | Trained:
         Counted(name='witten-bell-3', order=3, smoothing='witten-bell', reverse=False)
     """
     if name.endswith(REVERSED):
-        return replace(rival(name.removesuffix(REVERSED), config), name=name, reverse=True)
+        return replace(model_spec(name.removesuffix(REVERSED), config), name=name, reverse=True)
     if name == "ngram":
-        return Counted(name)
+        return NGramSpec(name)
     if found := COUNTED.match(name):
-        return Counted(name, int(found["kneser"] or found["order"]), found["smoothing"] or "kneser-ney")
+        return NGramSpec(name, int(found["kneser"] or found["order"]), found["smoothing"] or "kneser-ney")
     settings = config.part(ModelSettings)
     if name in WINDOWED:
         kept = {field: getattr(settings, field) for field in OF_MLP}
-        return Trained(name, ModelSettings(**kept | {"cell": "mlp"} | WINDOWED[name]), config)
+        return NetworkSpec(name, ModelSettings(**kept | {"cell": "mlp"} | WINDOWED[name]), config)
     if name in CELLS:
-        return Trained(name, replace(settings, cell=name), config)
+        return NetworkSpec(name, replace(settings, cell=name), config)
     raise ConfigError(no_such("model", name, EXAMPLES))
 
 
@@ -143,27 +143,27 @@ def compare(
         DataError: a text that is too short.
     """
     settings = Config.resolve(("call", overrides), ("config", config.values() if config else {}))
-    for event in comparing(corpus, models, seeds=seeds, config=settings):
+    for event in compare_steps(corpus, models, seeds=seeds, config=settings):
         if isinstance(event, Comparison):
             result = event
     return result
 
 
-def comparing(
+def compare_steps(
     corpus: Corpus, models: Sequence[str], *, seeds: int, config: Config, stop: Callable[[], bool] = lambda: False
-) -> Iterator[Learning | Comparison]:
+) -> Iterator[TrainingStep | Comparison]:
     """The same, step by step: every step of a training, and the comparison so far whenever something is measured.
 
     It ends after the step at which `stop()`; what was not measured by then is named in the last comparison.
     The first comparison, of the bounds alone, comes when nothing can be refused any more.
     """
-    rivals = [rival(name, config) for name in dict.fromkeys(models)]
+    rivals = [model_spec(name, config) for name in dict.fromkeys(models)]
     if seeds < 1:
         raise ConfigError(f"seeds is {seeds}: a network is trained at least once")
-    trial = Trial(corpus)
+    trial = SharedSplit(corpus)
     for each in rivals:
         each.check(corpus)
-    comparison = trial.comparison(config).noting(LAST, *([SEEDS.format(seeds)] if seeds > 1 else []))
+    comparison = trial.comparison(config).with_note(LAST, *([SEEDS.format(seeds)] if seeds > 1 else []))
     yield comparison
     comparison = trial.compressed(comparison)
     yield comparison
@@ -171,27 +171,27 @@ def comparing(
         if stop():
             break
         facing = trial.turned if each.reverse else trial
-        for event in facing.counted(each) if isinstance(each, Counted) else facing.trained(each, seeds, stop):
-            if isinstance(event, Learning):
+        for event in facing.counted(each) if isinstance(each, NGramSpec) else facing.trained(each, seeds, stop):
+            if isinstance(event, TrainingStep):
                 yield event
                 continue
-            comparison = comparison.adding(event[0]).noting(*event[1:])
+            comparison = comparison.with_entry(event[0]).with_note(*event[1:])
             yield comparison
     if stop():
         yield _stopped(comparison, rivals, seeds)
 
 
-def _stopped(comparison: Comparison, rivals: Sequence[Counted | Trained], seeds: int) -> Comparison:
+def _stopped(comparison: Comparison, rivals: Sequence[NGramSpec | NetworkSpec], seeds: int) -> Comparison:
     """The comparison with a note of what was not measured, if anything."""
     done = {entry.name: len(entry.measured) for entry in comparison.entries}
-    left = [r.name for r in rivals if done.get(r.name, 0) < (seeds if isinstance(r, Trained) else 1)]
+    left = [r.name for r in rivals if done.get(r.name, 0) < (seeds if isinstance(r, NetworkSpec) else 1)]
     if not left:
         return comparison
-    return replace(comparison.noting(f"Interrupted before all was measured of {', '.join(left)}."), complete=False)
+    return replace(comparison.with_note(f"Interrupted before all was measured of {', '.join(left)}."), complete=False)
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class SharedSplit:
     """What every model of a comparison is measured on.
 
     Raises:
@@ -205,24 +205,24 @@ class Trial:
             raise ConfigError("a comparison needs held-out text: give a share or a number of tokens with --held-out")
 
     @property
-    def task(self) -> Text:
+    def task(self) -> TextTask:
         """What every model is asked to do."""
-        return Text.of(self.corpus)
+        return TextTask.of(self.corpus)
 
     @cached_property
-    def turned(self) -> "Trial":
+    def turned(self) -> "SharedSplit":
         """The same tokens, read from the other end."""
-        return Trial(replace(self.corpus, held_out=self.held_out).turned())
+        return SharedSplit(replace(self.corpus, held_out=self.held_out).turned())
 
     @cached_property
-    def held_out(self) -> Part:
+    def held_out(self) -> Split:
         """As much of the held-out part as is scored."""
         whole = self.corpus.held_out
         assert whole is not None  # noqa: S101 - refused when this was made
         return beginning(self, whole, SCORED_TOKENS, SCORED_LOGITS)
 
     @cached_property
-    def train(self) -> Part:
+    def train(self) -> Split:
         """As much of the training part as is scored."""
         return beginning(self, self.corpus.train, SCORED_TRAINING_TOKENS)
 
@@ -249,23 +249,23 @@ class Trial:
             notes=tuple(notes),
             settings=config.values() if config else {},
         )
-        return made.adding(self._uniform()).adding(self._unigram())
+        return made.with_entry(self._uniform()).with_entry(self._unigram())
 
-    def _uniform(self) -> Entry:
+    def _uniform(self) -> ComparisonRow:
         size = len(self.corpus.vocab)
         nats = baselines.uniform_nats(len(self.held_out.ids), size)
         measured = self._costing(nats, accuracy=1 / size, train=float(size))
-        return Entry(name="uniform", kind="bound", measured=(measured,))
+        return ComparisonRow(name="uniform", kind="bound", measured=(measured,))
 
-    def _unigram(self) -> Entry:
+    def _unigram(self) -> ComparisonRow:
         counts = token_counts(self.corpus.train.ids, len(self.corpus.vocab))
-        ids, known = self.held_out.ids, self.train.ids
+        ids, train_perplexity = self.held_out.ids, self.train.ids
         measured = self._costing(
             baselines.unigram_nats(counts, ids),
             accuracy=float((ids == counts.argmax()).mean()),
-            train=math.exp(baselines.unigram_nats(counts, known) / len(known)),
+            train=math.exp(baselines.unigram_nats(counts, train_perplexity) / len(train_perplexity)),
         )
-        return Entry(name="unigram", kind="bound", measured=(measured,), parameters=int((counts > 0).sum()))
+        return ComparisonRow(name="unigram", kind="bound", measured=(measured,), parameters=int((counts > 0).sum()))
 
     def _costing(self, nats: float, **more: Any) -> Measured:
         part = self.held_out
@@ -279,10 +279,10 @@ class Trial:
         training, held_out = (written(vocab, part) for part in read)
         comparison = compressed(comparison, sizes(held_out, training), self.held_out, per_token=vocab.level == "char")
         if len(training) < self.corpus.train.bytes and self.corpus.train.bytes > LARGEST:
-            comparison = comparison.noting(f"Compressors saw the last {len(training):,} bytes of the training text.")
+            comparison = comparison.with_note(f"Compressors saw the last {len(training):,} bytes of the training text.")
         return comparison
 
-    def counted(self, each: Counted) -> Iterator[tuple[Entry]]:
+    def counted(self, each: NGramSpec) -> Iterator[tuple[ComparisonRow]]:
         """The one measurement of a counting model."""
         started = time.perf_counter()
         model = each.count(self.corpus)
@@ -292,15 +292,15 @@ class Trial:
         yield (entry(each.name, model, (measured,)),)
 
     def trained(
-        self, each: Trained, seeds: int, stop: Callable[[], bool]
-    ) -> Iterator[Learning | tuple[Entry] | tuple[Entry, str]]:
+        self, each: NetworkSpec, seeds: int, stop: Callable[[], bool]
+    ) -> Iterator[TrainingStep | tuple[ComparisonRow] | tuple[ComparisonRow, str]]:
         """Every step of the trainings of a network, and the entry after each of them, with a note where it failed."""
         done: tuple[Measured, ...] = ()
         for seed in range(each.config.seed, each.config.seed + seeds):
             model, note = each.begin(self.corpus, seed), ""
             try:
                 for progress in each.train(model, self.corpus, seed):
-                    yield Learning(each.name, seed, progress)
+                    yield TrainingStep(each.name, seed, progress)
                     if stop() and not progress.done:
                         return
                 took = {"seconds": progress.seconds, "tokens_per_second": progress.rate}
@@ -316,14 +316,14 @@ class Trial:
 
     def measured(self, model: SequenceModel, **more: Any) -> Measured:
         """A model on the held-out part, and on the training part."""
-        return replace(on(model, self.held_out), train=self.known(model), **more)
+        return replace(score_on(model, self.held_out), train=self.train_perplexity(model), **more)
 
-    def known(self, model: SequenceModel) -> float:
+    def train_perplexity(self, model: SequenceModel) -> float:
         """The perplexity of the training part under a model."""
         return evaluate(model, self.train).perplexity
 
 
-def on(model: SequenceModel, part: Part) -> Measured:
+def score_on(model: SequenceModel, part: Split) -> Measured:
     """A model on one part, by the one evaluator."""
     hits = np.zeros(len(part.ids), np.bool_)
     score = evaluate(model, part, hits=hits)
@@ -336,10 +336,10 @@ def on(model: SequenceModel, part: Part) -> Measured:
     )
 
 
-def entry(name: str, model: SequenceModel, measured: tuple[Measured, ...]) -> Entry:
+def entry(name: str, model: SequenceModel, measured: tuple[Measured, ...]) -> ComparisonRow:
     """The row of a model."""
     kind: Kind = "network" if isinstance(model, Network) else "counts"
-    return Entry(
+    return ComparisonRow(
         name=name,
         kind=kind,
         measured=measured,
@@ -349,15 +349,15 @@ def entry(name: str, model: SequenceModel, measured: tuple[Measured, ...]) -> En
     )
 
 
-def compressed(comparison: Comparison, made: dict[str, int], part: Part, *, per_token: bool) -> Comparison:
+def compressed(comparison: Comparison, made: dict[str, int], part: Split, *, per_token: bool) -> Comparison:
     """The comparison with what compressors made of a part, in bytes; a perplexity where tokens are characters."""
     for name, size in made.items():
         nats = 8 * size * math.log(2)
         measured = Measured(nats=nats, tokens=len(part.ids) if per_token else None, characters=part.characters)
-        comparison = comparison.adding(Entry(name=name, kind="compressor", measured=(measured,)))
+        comparison = comparison.with_entry(ComparisonRow(name=name, kind="compressor", measured=(measured,)))
     note = (
         f"Compressors: xz -9e and bz2 -9 of the same text in UTF-8; {CONTAINER['xz']} and {CONTAINER['bz2']} bytes "
         "are for the container of a text alone"
     )
     after = "; after training is what the held-out text adds to the training text" if len(made) > 2 else ""
-    return comparison.noting(f"{note}{after}.")
+    return comparison.with_note(f"{note}{after}.")

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from elman.cells import CELLS
-from elman.comparison.benchmark import PLAIN, SQUARE, Race, Shape, Way
+from elman.comparison.benchmark import PLAIN, SQUARE, Benchmark, Shape, Variant
 from elman.comparison.timing import Work, lasting, threaded, turns
 from elman.config import TrainSettings
 from elman.data.batches import gather, reference_sequential_at
@@ -18,8 +18,8 @@ from elman.engines import ENGINES
 from elman.environment import same_threads
 from elman.errors import ConfigError
 from elman.models.recurrent import Recurrent
-from elman.models.task import Text
-from elman.training.loop import Training, train
+from elman.models.task import TextTask
+from elman.training.loop import TrainState, train
 
 PRODUCT = "matrix product"
 MOST_THREADS = 1024
@@ -88,7 +88,7 @@ def plain_step(shape: Shape, *, bfloat16: bool = False) -> Work:
 def elman_model(shape: Shape, engine: str = "auto") -> Recurrent:
     """A model of elman of that shape."""
     vocab = Vocab([f"w{i}" for i in range(shape.vocab - 1)], level="word")
-    return Recurrent(Text(vocab), cell=shape.cell, hidden=shape.hidden, engine=engine)
+    return Recurrent(TextTask(vocab), cell=shape.cell, hidden=shape.hidden, engine=engine)
 
 
 def elman_step(shape: Shape, engine: str = "auto") -> Work:
@@ -98,7 +98,7 @@ def elman_step(shape: Shape, engine: str = "auto") -> Work:
         batching="reference-sequential", batch=shape.batch, window=shape.window, optimizer="sgd", lr=0.1,
         schedule="constant", steps=10**9, reports=1,
     )  # fmt: skip
-    run = train(model, shape.ids(), training=Training.begin(model, settings))
+    run = train(model, shape.ids(), training=TrainState.begin(model, settings))
     return lambda: next(run).tokens
 
 
@@ -129,9 +129,9 @@ def threads_here() -> list[int]:
     return sorted({1, default if default > 1 else cores})
 
 
-def racing(
+def benchmark_steps(
     shape: Shape, *, threads: Sequence[int] | None = None, rounds: int = 11, turn: float = TURN
-) -> Iterator[Race]:
+) -> Iterator[Benchmark]:
     """Measure every way to train that shape here, yielding what is known after every round.
 
     Args:
@@ -151,33 +151,33 @@ def racing(
     return _racing(shape, counts, rounds, turn)
 
 
-def _racing(shape: Shape, counts: Sequence[int], rounds: int, turn: float) -> Iterator[Race]:
+def _racing(shape: Shape, counts: Sequence[int], rounds: int, turn: float) -> Iterator[Benchmark]:
     default = torch.get_num_threads()
     auto = elman_model(shape).engine_name
     with same_threads():
         works = {PRODUCT: product()} | steps_of(shape)
-        ways = {Way(n, t): threaded(lasting(threaded(w, t), turn), t) for t in counts for n, w in works.items()}
-        rates: dict[Way, tuple[float, ...]] = dict.fromkeys(ways, ())
-        for found in turns(ways, rounds):
+        variants = {Variant(n, t): threaded(lasting(threaded(w, t), turn), t) for t in counts for n, w in works.items()}
+        rates: dict[Variant, tuple[float, ...]] = dict.fromkeys(variants, ())
+        for found in turns(variants, rounds):
             rates = {way: (*rates[way], rate) for way, rate in found.items()}
             products = {way.threads: r for way, r in rates.items() if way.name == PRODUCT}
             trained = {way: r for way, r in rates.items() if way.name != PRODUCT}
-            yield Race(shape, auto, default, rounds, trained, products)
+            yield Benchmark(shape, auto, default, rounds, trained, products)
 
 
-def race(
+def benchmark(
     cell: str = "gru", *, hidden: int = 256, vocab: int = 28, batch: int = 32, window: int = 35, **how: Any
-) -> Race:
-    """Every engine against plain PyTorch on this machine, one shape; `how` is as for `racing`.
+) -> Benchmark:
+    """Every engine against plain PyTorch on this machine, one shape; `how` is as for `benchmark_steps`.
 
     Raises:
         ConfigError: an unknown cell, or sizes, rounds or threads that cannot be.
 
     Example:
         >>> import elman
-        >>> found = elman.race("gru", hidden=4, batch=2, window=3, threads=[1], rounds=1, turn=0)
+        >>> found = elman.benchmark("gru", hidden=4, batch=2, window=3, threads=[1], rounds=1, turn=0)
         >>> sorted({"aten", "bptt", "loop", "plain PyTorch"} - set(found.best))
         []
     """
-    *_, last = racing(Shape(cell, hidden, vocab, batch, window), **how)
+    *_, last = benchmark_steps(Shape(cell, hidden, vocab, batch, window), **how)
     return last

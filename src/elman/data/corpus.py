@@ -27,7 +27,7 @@ Sliceable = TypeVar("Sliceable", Ids, Symbols)
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Split:
     """One side of a split, ready for a model."""
 
     name: str
@@ -46,9 +46,9 @@ class Corpus:
     """A text, split and numbered."""
 
     vocab: Vocab
-    train: Part
-    held_out: Part | None
-    test: Part | None
+    train: Split
+    held_out: Split | None
+    test: Split | None
     source: str
     """The name to show."""
     clean: str
@@ -57,7 +57,7 @@ class Corpus:
     """Whether the ids of every part stand in reverse order."""
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[Split, ...]:
         """The parts there are, in the order of the text."""
         return tuple(part for part in (self.train, self.held_out, self.test) if part)
 
@@ -141,7 +141,7 @@ def read_part(
     limit: int | None = None,
     drop_unknown: bool = False,
     reverse: bool = False,
-) -> Part:
+) -> Split:
     """Number any text by a vocabulary that exists, to score a model on it; `reverse` turns what is left of it around.
 
     Raises:
@@ -205,7 +205,7 @@ def _symbols(source: Source, level: Level, clean: str, limit: int | None = None)
     return symbols
 
 
-def _known(name: str, symbols: Symbols, vocab: Vocab) -> Part:
+def _known(name: str, symbols: Symbols, vocab: Vocab) -> Split:
     """The symbols numbered; where the vocabulary has no `<unk>`, without those that it lacks."""
     strange = _strange(symbols, vocab)
     if vocab.unknown or not strange:
@@ -215,13 +215,13 @@ def _known(name: str, symbols: Symbols, vocab: Vocab) -> Part:
     return replace(_part(name, symbols[vocab.known(symbols)], vocab), unknown=strange)
 
 
-def _part(name: str, symbols: Symbols, vocab: Vocab) -> Part:
+def _part(name: str, symbols: Symbols, vocab: Vocab) -> Split:
     """The symbols numbered; they are used up, so that a text is in memory once."""
     characters, in_bytes, unknown = symbols.characters, symbols.bytes, _strange(symbols, vocab)
-    return Part(name, vocab.encode(symbols, consume=True), characters, in_bytes, unknown)
+    return Split(name, vocab.encode(symbols, consume=True), characters, in_bytes, unknown)
 
 
-def turned(part: Part) -> Part:
+def turned(part: Split) -> Split:
     """The same from its end to its beginning."""
     return replace(part, ids=part.ids[::-1].copy())
 

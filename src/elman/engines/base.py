@@ -16,15 +16,15 @@ from torch import Tensor
 
 from elman.cells import Cell, State
 from elman.data.batches import IGNORE
-from elman.engines.sampling import Draw
+from elman.engines.sampling import Sampling
 
-Write = Callable[
+Sampler = Callable[
     [npt.NDArray[np.int64], State, int, npt.NDArray[np.float64] | None], tuple[npt.NDArray[np.int64], State]
 ]
 """Reads a token a stream, (B,), draws the next from what follows, reads that, and so on.
 
-Given N numbers in [0, 1) a stream, (N, B), which choose (`Draw`; None: the most probable), it returns N tokens, (N, B),
-and the state after all but the last of them were read.
+Given N numbers in [0, 1) a stream, (N, B), which choose (`Sampling`; None: the most probable), it returns N tokens,
+(N, B), and the state after all but the last of them were read.
 """
 
 ENGINES: dict[str, type["Engine"]] = {}
@@ -86,7 +86,7 @@ class Engine(ABC):
         return F.linear(x, W, b)
 
     @staticmethod
-    def cost(x: Tensor, W: Tensor, b: Tensor, targets: Tensor) -> Tensor:
+    def linear_cross_entropy(x: Tensor, W: Tensor, b: Tensor, targets: Tensor) -> Tensor:
         """Nats, a scalar, of the targets (N,) where W x + b are logits; a target of `IGNORE` costs nothing.
 
         nats = -sum log softmax(W x + b)[target]
@@ -94,12 +94,12 @@ class Engine(ABC):
         return F.cross_entropy(F.linear(x, W, b), targets, ignore_index=IGNORE, reduction="sum")
 
     @staticmethod
-    def writer(cell: type[Cell], stack: Stack, draw: Draw, *, streams: int, unknown: bool) -> Write | None:  # noqa: ARG004 - for others
+    def sampler(cell: type[Cell], stack: Stack, draw: Sampling, *, streams: int, unknown: bool) -> Sampler | None:  # noqa: ARG004 - for others
         """What draws many tokens in one call, not token 0 where it is unknown; None where there is no such."""
         return None
 
 
-def asks(inputs: Tensor, weights: Weights) -> Tensor:
+def input_projection(inputs: Tensor, weights: Weights) -> Tensor:
     """What the inputs ask of every gate, W_x x_t + b_x for all t at once: (T, B, G*H), contiguous.
 
     A one-hot input picks a column of W_x, so a token costs a row look-up and not a product.

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
 from elman.cells import Cell, State
-from elman.engines.base import Engine, Weights, asks
+from elman.engines.base import Engine, Weights, input_projection
 
 
 class Bptt(Engine):
@@ -30,7 +30,9 @@ class Bptt(Engine):
     @staticmethod
     def run(cell: type[Cell], inputs: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
         """Outputs (B, T, H) and the last state."""
-        outputs, *last = _FUNCTIONS[cell.name].apply(asks(inputs, weights), weights.W_h, weights.b_h, *state)
+        outputs, *last = _FUNCTIONS[cell.name].apply(
+            input_projection(inputs, weights), weights.W_h, weights.b_h, *state
+        )
         return outputs.transpose(0, 1), tuple(last)
 
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from elman.cells import Cell, State
-from elman.engines.base import Engine, Weights, asks
+from elman.engines.base import Engine, Weights, input_projection
 
 
 class Loop(Engine):
@@ -22,7 +22,7 @@ class Loop(Engine):
     def run(cell: type[Cell], inputs: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
         """Outputs (B, T, H) and the last state."""
         outputs = []
-        for x_t in asks(inputs, weights).unbind(0):
+        for x_t in input_projection(inputs, weights).unbind(0):
             state = cell.step(x_t, F.linear(state[0], weights.W_h, weights.b_h), *state)
             outputs.append(state[0])
         return torch.stack(outputs).transpose(0, 1), state

@@ -17,9 +17,9 @@ from torch.autograd.function import Function, once_differentiable
 
 from elman.cells import Cell, State
 from elman.data.batches import IGNORE
-from elman.engines.base import Engine, Stack, Weights, Write
-from elman.engines.native_generate import Writer
-from elman.engines.sampling import Draw
+from elman.engines.base import Engine, Sampler, Stack, Weights
+from elman.engines.native_generate import NativeSampler
+from elman.engines.sampling import Sampling
 from elman.errors import ConfigError
 
 CODES = {"elman": 0, "elman-relu": 1, "gru": 2, "lstm": 3}
@@ -82,14 +82,16 @@ class Native(Engine):
         return _linear(x, W, b, bfloat16=cls.bfloat16)
 
     @classmethod
-    def cost(cls, x: Tensor, W: Tensor, b: Tensor, targets: Tensor) -> Tensor:
+    def linear_cross_entropy(cls, x: Tensor, W: Tensor, b: Tensor, targets: Tensor) -> Tensor:
         """Nats, a scalar, of the targets (N,) where W x + b are logits; a target below 0 costs nothing."""
         return _cost(x, W, b, targets, bfloat16=cls.bfloat16)
 
     @staticmethod
-    def writer(cell: type[Cell], stack: Stack, draw: Draw, *, streams: int, unknown: bool) -> Write | None:
+    def sampler(cell: type[Cell], stack: Stack, draw: Sampling, *, streams: int, unknown: bool) -> Sampler | None:
         """All of them in one call, in single precision: a step of few streams waits for weights, not for products."""
-        return Writer(_compiled(), INSTRUCTIONS[0], CODES[cell.name], stack, draw, streams=streams, unknown=unknown)
+        return NativeSampler(
+            _compiled(), INSTRUCTIONS[0], CODES[cell.name], stack, draw, streams=streams, unknown=unknown
+        )
 
 
 class NativeBfloat16(Native):
@@ -113,14 +115,14 @@ def _run(cell: type[Cell], inputs: Tensor, state: State, weights: Weights, *, bf
         asks = _linear(steps.flatten(0, 1), weights.W_x, weights.b_x, bfloat16=bfloat16)
         ids, asks = None, asks.unflatten(0, steps.shape[:2])
     else:
-        _within(steps, weights.W_x.shape[1])
+        check_ids(steps, weights.W_x.shape[1])
         ids, asks = steps.long(), weights.W_x.t() + weights.b_x
     layer: Any = _Layer
     outputs, *last = layer.apply(CODES[cell.name], bfloat16, ids, asks, weights.W_h, weights.b_h, *state)
     return outputs.transpose(0, 1), tuple(last)
 
 
-def _within(ids: Tensor, size: int, lowest: int = 0) -> None:
+def check_ids(ids: Tensor, size: int, lowest: int = 0) -> None:
     """Addresses are computed from ids: none may lead out of its table."""
     if ids.numel():
         low, high = map(int, ids.aminmax())
@@ -249,9 +251,9 @@ class _Linear(Function):
 
 
 def _cost(x: Tensor, W: Tensor, b: Tensor, targets: Tensor, *, bfloat16: bool) -> Tensor:
-    _within(targets, len(W), lowest=IGNORE)
-    cost: Any = _Cost
-    nats: Tensor = cost.apply(x, W, b, targets.long().contiguous(), bfloat16)
+    check_ids(targets, len(W), lowest=IGNORE)
+    linear_cross_entropy: Any = _Cost
+    nats: Tensor = linear_cross_entropy.apply(x, W, b, targets.long().contiguous(), bfloat16)
     return nats
 
 

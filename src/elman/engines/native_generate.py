@@ -10,15 +10,15 @@ from torch import Tensor
 
 from elman.cells import State
 from elman.engines.base import Stack
-from elman.engines.sampling import Draw
+from elman.engines.sampling import Sampling
 
 ALONE = -1  # the code of a map that is followed by no cell
 FOLDED = 2**22  # numbers of a table of what each token asks of the first layer, up to which an embedding is folded in
 ROWS_A_THREAD = 4  # streams, fewer than which are not worth a thread
 
 
-class Writer:
-    """A language model that writes `streams` texts side by side (`elman.engines.Write`).
+class NativeSampler:
+    """A language model that writes `streams` texts side by side (`elman.engines.Sampler`).
 
     It keeps the weights as they are when it is made, packed in the order in which they are read.
 
@@ -34,7 +34,7 @@ class Writer:
 
     @torch.no_grad()
     def __init__(
-        self, module: ModuleType, isa: str, code: int, stack: Stack, draw: Draw, *, streams: int, unknown: bool
+        self, module: ModuleType, isa: str, code: int, stack: Stack, draw: Sampling, *, streams: int, unknown: bool
     ) -> None:
         self.module, self.isa, self.code, self.streams = module, isa, code, streams
         self.kept: list[Tensor] = []  # what addresses point to
@@ -55,7 +55,7 @@ class Writer:
         self.kept.append(table)
         self.settings = {
             "B": streams, "V": size, "table": table.data_ptr(), "forbidden": 0 if unknown else -1,
-            "top_k": min(draw.top_k or size, size), "top_p": draw.top_p or 1.0, "heat": draw.heat,
+            "top_k": min(draw.top_k or size, size), "top_p": draw.top_p or 1.0, "heat": draw.clipped_temperature,
         }  # fmt: skip
 
     def _add(self, code: int, W: Tensor, b: Tensor, *, gates: int) -> None:

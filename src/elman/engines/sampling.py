@@ -12,7 +12,7 @@ COLDEST, HOTTEST = 1e-30, 1e30  # temperatures beyond these are taken for them: 
 
 
 @dataclass(frozen=True)
-class Draw:
+class Sampling:
     """How the next token is chosen from the logits.
 
         P(token) is proportional to exp(logit / temperature), among those that top_k and top_p leave
@@ -37,7 +37,7 @@ class Draw:
             raise ConfigError(f"top_p {self.top_p} is not in (0, 1]")
 
     @property
-    def heat(self) -> float:
+    def clipped_temperature(self) -> float:
         """The temperature as far as single precision holds it."""
         return min(max(self.temperature, COLDEST), HOTTEST)
 
@@ -65,7 +65,7 @@ class Draw:
         """What the probabilities are proportional to, (B, V); 1 for the most probable."""
         p = logits.astype(np.float64)
         p -= p.max(-1, keepdims=True)
-        p /= self.heat
+        p /= self.clipped_temperature
         np.exp(p, out=p)
         if self.top_k is not None and self.top_k < p.shape[1]:
             p[logits < np.partition(logits, -self.top_k)[:, -self.top_k, None]] = 0

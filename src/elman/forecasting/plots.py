@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elman.forecasting.series import Series, Values
-from elman.forecasting.study import LEVELS, Entry, Study, shown_horizons
+from elman.forecasting.study import LEVELS, Entry, ForecastResult, shown_horizons
 from elman.plotting import BOUND, HELD_OUT, TRAIN, new_figure, nice_ticks, save_figure
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ COLOURS = ("#2a6fb0", "#c8452f", "#2e8b57", "#8a5fb0", "#b8860b", "#008b8b", "#d
 NAIVE = 3  # histories of a horizon that stand before a forecast
 
 
-def draw(study: Study, folder: Path, stem: str) -> list[Path]:
+def draw(study: ForecastResult, folder: Path, stem: str) -> list[Path]:
     """Write the four pictures of a study into a folder; their paths.
 
     STEM-predictions  the data, each value predicted from those before it, and the free run over what was held out
@@ -56,7 +56,7 @@ _TITLES = {
 }
 
 
-def predictions(axes: "Axes", study: Study) -> None:
+def predictions(axes: "Axes", study: ForecastResult) -> None:
     """The data, one-step predictions, and the free run from the end of the training part (S80, S83)."""
     series, cut, trial = study.series, study.cut, study.entry(study.chosen).trials[0]
     first = max(0, len(series) - SHOWN, cut - 2 * (len(series) - cut))
@@ -71,7 +71,7 @@ def predictions(axes: "Axes", study: Study) -> None:
     _finish(axes, "value")
 
 
-def steps_ahead(axes: "Axes", study: Study) -> None:
+def steps_ahead(axes: "Axes", study: ForecastResult) -> None:
     """Predictions k steps ahead over the held-out values, one line a horizon (S82, S83)."""
     series, test = study.series, study.entry(study.chosen).trials[0].test
     first = max(study.cut, len(series) - SHOWN)
@@ -93,7 +93,7 @@ def steps_ahead(axes: "Axes", study: Study) -> None:
     _finish(axes, "value")
 
 
-def errors(axes: "Axes", study: Study) -> None:
+def errors(axes: "Axes", study: ForecastResult) -> None:
     """Mean squared error against horizon, the median over the seeds and their range."""
     k = np.arange(1, study.horizon + 1)
     order: Sequence[Entry] = sorted(study.entries, key=lambda e: float(np.nan_to_num(e.mse[-1], nan=np.inf)))
@@ -120,7 +120,7 @@ def errors(axes: "Axes", study: Study) -> None:
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def future(axes: "Axes", study: Study) -> None:
+def future(axes: "Axes", study: ForecastResult) -> None:
     """The end of the data, the forecast, and its intervals."""
     series, n = study.series, len(study.series)
     first = max(0, n - min(SHOWN, max(NAIVE * study.horizon, 20)))

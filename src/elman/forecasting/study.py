@@ -86,7 +86,7 @@ class Entry:
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
+class ForecastResult:
     """Everything that is known about the forecasts of one series."""
 
     series: Series
@@ -133,7 +133,7 @@ def forecast(
     seeds: int = 1,
     seed: int = 0,
     told: Callable[[str], None] = lambda _: None,
-) -> Study:
+) -> ForecastResult:
     """Fit and test forecasters on one series, and forecast what follows it.
 
     Args:
@@ -184,7 +184,7 @@ def forecast(
     path = whole.free(series.values, horizon)
     if not np.isfinite(path).all():
         raise DivergedError(f"{series.name}: the forecast of {chosen} is not finite; take another model")
-    return Study(series, cut, horizon, season, entries, chosen, automatic, path, notes)
+    return ForecastResult(series, cut, horizon, season, entries, chosen, automatic, path, notes)
 
 
 def _names(models: Sequence[str], season: int | None) -> tuple[list[str], set[str]]:
@@ -258,7 +258,7 @@ def shown_horizons(horizon: int) -> list[int]:
     return sorted({k for k in (4**n for n in range(12)) if k <= horizon} | {horizon})
 
 
-def verdict(study: Study) -> list[str]:
+def verdict(study: ForecastResult) -> list[str]:
     """What the figures mean, in words."""
     chosen, best, last = study.entry(study.chosen), study.best, study.entry("last")
     how = "chosen by its error on the end of the training part" if study.automatic else "asked for"
@@ -305,7 +305,7 @@ def _coverage_told(entry: Entry) -> list[str]:
     return [", ".join(told) + " (calibrated on the end of the training part)."]
 
 
-def described(study: Study) -> dict[str, Any]:
+def described(study: ForecastResult) -> dict[str, Any]:
     """A study as JSON values."""
     scale = study.scale
     return {

@@ -24,7 +24,7 @@ def unigram_nats(train: npt.NDArray[np.int64], ids: Ids) -> float:
     return float(-(token_counts(ids, len(train)) * np.log(p)).sum())
 
 
-def information_floor(ids: Ids, length: int, places: npt.NDArray[np.int64] | None = None) -> float:
+def perplexity_lower_bound(ids: Ids, length: int, places: npt.NDArray[np.int64] | None = None) -> float:
     """The perplexity of a predictor that knows the text by heart but not where a stream of `length` begins.
 
     It reads x_0, then predicts x_1 .. x_L; all that it lacks is the place, so with c(w) the number of windows

@@ -26,7 +26,7 @@ from elman.data.batches import START
 from elman.environment import same_threads, version
 from elman.errors import ConfigError, ModelError
 from elman.inference.container import MOST_STREAMS, Container, digest
-from elman.inference.lossless import STRAY, Exact, missing, token_bytes
+from elman.inference.lossless import SURROGATE, LosslessTokens, missing, token_bytes
 from elman.models.base import SequenceModel
 
 A_STREAM: Final = 5_000
@@ -95,7 +95,7 @@ def compress(model: SequenceModel, data: bytes) -> bytes:
     Example:
         >>> import elman
         >>> vocab = elman.Vocab.chars("abracadabra")
-        >>> model = elman.NGram.count(elman.Text(vocab), vocab.encode("abracadabra" * 9), order=4)
+        >>> model = elman.NGram.fit(elman.TextTask(vocab), vocab.encode("abracadabra" * 9), order=4)
         >>> blob = compress(model, b"abracadabra" * 100)
         >>> len(blob) < 200, decompress(model, blob) == b"abracadabra" * 100
         (True, True)
@@ -105,15 +105,15 @@ def compress(model: SequenceModel, data: bytes) -> bytes:
 
 def compressed(model: SequenceModel, data: bytes, told: Told = _silent) -> Compressed:
     """The same with its figures; `told` hears how many of how many tokens are done."""
-    text = Exact.cut(data, model.task.vocab, model.task.clean)
-    n, made = len(text.ids), made_by(model)
+    text = LosslessTokens.encode(data, model.task.vocab, model.task.clean)
+    n, made = len(text.ids), platform_fingerprint(model)
     streams = max(1, min(MOST_STREAMS, n // A_STREAM, AT_ONCE // model.task.size))
     body, bits = encoded(model, text, streams, told)
     predictions = _predictions(model, streams)
     if len(body) >= len(data):
         body, predictions, streams = data, bytes(8), 0
     whole = Container(len(data), n, streams, digest(data)[:16], digest_of(model), predictions, made, body).to_bytes()
-    characters = len(data.decode("utf-8", STRAY))
+    characters = len(data.decode("utf-8", SURROGATE))
     header = len(whole) - len(body)
     return Compressed(whole, header, len(data), characters, n, streams, bits["model"], bits["other"])
 
@@ -127,31 +127,33 @@ def decompress(model: SequenceModel, data: bytes, told: Told = _silent) -> bytes
         ConfigError: other programs or another machine did, or the library that codes is not installed.
     """
     found = Container.from_bytes(data)
-    found.check_reader(digest_of(model), model.name, made_by(model))
+    found.check_reader(digest_of(model), model.name, platform_fingerprint(model))
     if not found.streams:
         return found.checked(found.body)
     found.check_predictions(_predictions(model, found.streams))
     text = decoded(model, found.body, found.tokens, found.streams, found.length, told)
-    return found.checked(None if text is None else text.joined(token_bytes(model.task.vocab)))
+    return found.checked(None if text is None else text.decode(token_bytes(model.task.vocab)))
 
 
-def encoded(model: SequenceModel, text: Exact, streams: int, told: Told = _silent) -> tuple[bytes, dict[str, float]]:
+def encoded(
+    model: SequenceModel, text: LosslessTokens, streams: int, told: Told = _silent
+) -> tuple[bytes, dict[str, float]]:
     """A text in bits, without a header, and how many were for the model's tokens and for other things."""
     code = _Encoder()
-    with _alone():
-        _walk(model, code, text, streams, math.inf, told)
+    with single_threaded():
+        _code_stream(model, code, text, streams, math.inf, told)
     return code.body(), code.bits
 
 
 def decoded(
     model: SequenceModel, body: bytes, tokens: int, streams: int, length: int, told: Told = _silent
-) -> Exact | None:
+) -> LosslessTokens | None:
     """The text of `length` bytes that was encoded; None, or another text, where the model predicts otherwise here."""
-    text = Exact.blank(tokens, model.task.vocab)
+    text = LosslessTokens.empty(tokens, model.task.vocab)
     try:
-        with _alone():
-            _walk(model, _Decoder(body), text, streams, length, told)
-    except _LostError:
+        with single_threaded():
+            _code_stream(model, _Decoder(body), text, streams, length, told)
+    except DesyncError:
         return None
     return text
 
@@ -163,16 +165,18 @@ class _Code(Protocol):
         """One symbol a row of weights (N, V), which need not add up to 1; a reader does not look at `symbols`."""
 
 
-class _LostError(Exception):
+class DesyncError(Exception):
     """What is read cannot be what was written."""
 
 
-def _walk(model: SequenceModel, code: _Code, text: Exact, streams: int, length: float, told: Told) -> None:
+def _code_stream(
+    model: SequenceModel, code: _Code, text: LosslessTokens, streams: int, length: float, told: Told
+) -> None:
     """Write the text, or fill it in: token by token in the order in which the model reads, all streams in turn."""
     n, vocab = len(text.ids), model.task.vocab
     names, escapes = token_bytes(vocab), _Escapes()
     lacking = missing(vocab)
-    spell = _Speller(code, length)
+    spell = EscapeCoder(code, length)
     places, back = model.task.turned(np.arange(n)), int(model.task.reverse)
     steps = -(-n // streams)
     before = [b""] * streams
@@ -187,17 +191,17 @@ def _walk(model: SequenceModel, code: _Code, text: Exact, streams: int, length: 
         ids[~known] = lacking
         text.ids[here] = ids
         for place in here[ids == lacking].tolist():
-            text.spelt[place] = spell("symbol", text.spelt.get(place, b""))
-        if text.gaps:
+            text.escapes[place] = spell("symbol", text.escapes.get(place, b""))
+        if text.whitespace:
             for row, place in enumerate(here.tolist()):
                 token, at = text.written(place, names), place + back
-                text.gaps[at] = spell((_side(before[row]), _side(token)), text.gaps[at])
+                text.whitespace[at] = spell((_side(before[row]), _side(token)), text.whitespace[at])
                 before[row] = token
         fed[: len(here)] = torch.from_numpy(np.maximum(ids, START))
         told(min(n, (t + 1) * streams), n)
-    if text.gaps:
+    if text.whitespace:
         end = 0 if back else n
-        text.gaps[end] = spell((_side(before[-1]), b""), text.gaps[end])
+        text.whitespace[end] = spell((_side(before[-1]), b""), text.whitespace[end])
 
 
 def _predicted(step: Callable[..., Any], fed: torch.Tensor, state: State) -> tuple[Numbers, State]:
@@ -211,7 +215,7 @@ def _side(token: bytes) -> bytes:
     return b"a" if token[:1].isalnum() or token[:1] >= b"\x80" else token[:1]
 
 
-class _Speller:
+class EscapeCoder:
     """Bytes by how often each followed the one before it, beginning with a context; the counts grow on the way."""
 
     def __init__(self, code: _Code, length: float) -> None:
@@ -219,6 +223,7 @@ class _Speller:
         self._weights: defaultdict[Hashable, Numbers] = defaultdict(lambda: np.ones(END + 1))
 
     def __call__(self, context: Hashable, wanted: bytes) -> bytes:
+        """Code the bytes `wanted`, which a reader need not know; the bytes."""
         found = bytearray()
         while True:
             weights = self._weights[found[-1] if found else context]
@@ -230,7 +235,7 @@ class _Speller:
             found.append(symbol)
             self._left -= 1
             if self._left < 0:  # more bytes than the file has: without this, a wrong machine would spell for ever
-                raise _LostError
+                raise DesyncError
 
 
 class _Escapes:
@@ -277,7 +282,7 @@ class _Decoder:
     def __init__(self, body: bytes) -> None:
         library = _library()
         if len(body) % 4:
-            raise _LostError
+            raise DesyncError
         self._coder = library.queue.RangeDecoder(np.frombuffer(body, "<u4").astype(np.uint32))
         self._family = library.model.Categorical(perfect=False)
 
@@ -287,7 +292,7 @@ class _Decoder:
         try:
             found: Symbols = self._coder.decode(self._family, weights).astype(np.int64)
         except (ValueError, AssertionError) as error:
-            raise _LostError from error
+            raise DesyncError from error
         return found
 
 
@@ -305,7 +310,7 @@ def _library() -> Any:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def single_threaded() -> Iterator[None]:
     """Without gradients, on one thread: how several share a product can change its last bits."""
     with same_threads(), torch.inference_mode():
         torch.set_num_threads(1)
@@ -323,7 +328,7 @@ def digest_of(model: SequenceModel) -> bytes:
     return digest(whole)[:8]
 
 
-def made_by(model: SequenceModel) -> tuple[str, ...]:
+def platform_fingerprint(model: SequenceModel) -> tuple[str, ...]:
     """What computes here, in the order of `MADE_BY`."""
     _library()  # if it is missing, that is what to say
     versions = [version(name) or "" for name in ("elman", "torch", "numpy", "constriction")]
@@ -333,7 +338,7 @@ def made_by(model: SequenceModel) -> tuple[str, ...]:
 
 def _predictions(model: SequenceModel, streams: int) -> bytes:
     """8 bytes that stand for what a model predicts after its first tokens, whatever those are."""
-    with _alone():
+    with single_threaded():
         step, state = model.stepper(), model.initial(streams)
         seen = b""
         for t in range(PROBED):

@@ -10,7 +10,7 @@ import bz2
 import lzma
 from collections.abc import Callable, Iterable
 
-from elman.data.corpus import Part
+from elman.data.corpus import Split
 from elman.data.vocab import Vocab
 
 LARGEST = 20_000_000  # bytes of training text that are compressed, its last ones: half a minute
@@ -25,7 +25,7 @@ CONTAINER = {name: len(compress(b"")) for name, compress in COMPRESSORS.items()}
 """Bytes that each writes for an empty text."""
 
 
-def written(vocab: Vocab, part: Part, most: int = LARGEST) -> bytes:
+def written(vocab: Vocab, part: Split, most: int = LARGEST) -> bytes:
     """The text of a part in UTF-8 as models see it, cleaned, with unknown symbols: the last `most` bytes or so."""
     tokens = len(part.ids) if part.bytes <= most else len(part.ids) * most // part.bytes
     return vocab.decode_bytes(part.ids[len(part.ids) - tokens :])

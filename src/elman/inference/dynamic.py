@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from elman.data.batches import START, Ids
-from elman.data.corpus import Part
+from elman.data.corpus import Split
 from elman.errors import ConfigError, DataError
 from elman.inference.evaluation import Score, part_of
 from elman.inference.mixture import Mixture
@@ -53,7 +53,7 @@ def dynamic(model: SequenceModel, ids: Ids, *, before: Ids | None = None, lr: fl
 
     Example:
         >>> import elman
-        >>> task = elman.Text(elman.Vocab.chars("abracadabra"))
+        >>> task = elman.TextTask(elman.Vocab.chars("abracadabra"))
         >>> model = elman.Recurrent(task, hidden=8)
         >>> ids = task.vocab.encode("abracadabra" * 30)
         >>> bool(dynamic(model, ids, lr=0.01).sum() < elman.surprisals(model, ids).sum())
@@ -73,7 +73,7 @@ def dynamic(model: SequenceModel, ids: Ids, *, before: Ids | None = None, lr: fl
 
 
 def evaluate_dynamic(
-    model: SequenceModel, text: str | Ids | Part, *, before: Ids | None = None, per_token: Nats | None = None
+    model: SequenceModel, text: str | Ids | Split, *, before: Ids | None = None, per_token: Nats | None = None
 ) -> Score:
     """The same added up, as `elman.evaluate` does; `per_token` (N,) is filled with the nats of each.
 

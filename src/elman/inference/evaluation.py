@@ -20,11 +20,11 @@ from torch import Tensor
 from elman.cells import State
 from elman.data.batches import Ids, Rows, gather
 from elman.data.cleaning import cleaning
-from elman.data.corpus import Part
+from elman.data.corpus import Split
 from elman.data.tokens import Symbols
 from elman.errors import ConfigError, DataError
 from elman.models.base import SequenceModel
-from elman.models.task import Text
+from elman.models.task import TextTask
 
 Measure = TypeVar("Measure", np.float64, np.bool_)
 Protocol = Literal["carried", "reset"]
@@ -80,13 +80,13 @@ class Reader(typing.Protocol):
     """Whatever reads text as the tokens of a task, as every model does."""
 
     @property
-    def task(self) -> Text:
+    def task(self) -> TextTask:
         """Its vocabulary and cleaning."""
 
 
-def part_of(model: Reader, text: str | Ids | Part) -> Part:
-    """Any form of a text as a `Part`: ids, and the length of what they stand for in characters and bytes."""
-    if isinstance(text, Part):
+def part_of(model: Reader, text: str | Ids | Split) -> Split:
+    """Any form of a text as a `Split`: ids, and the length of what they stand for in characters and bytes."""
+    if isinstance(text, Split):
         return text
     vocab = model.task.vocab
     if isinstance(text, str):
@@ -96,19 +96,19 @@ def part_of(model: Reader, text: str | Ids | Part) -> Part:
         written = vocab.decode(model.task.turned(text))
         ids, characters = text, len(written)
         size = len(ids) if vocab.level == "byte" else len(written.encode())
-    return Part("text", ids, characters, size, int((ids == 0).sum()) if vocab.unknown else 0)
+    return Split("text", ids, characters, size, int((ids == 0).sum()) if vocab.unknown else 0)
 
 
-def beginning(model: Reader, text: Part | Ids, tokens: int, logits: int = AFFORDABLE) -> Part:
+def beginning(model: Reader, text: Split | Ids, tokens: int, logits: int = AFFORDABLE) -> Split:
     """The first `tokens` tokens of a text, fewer where they would cost more than `logits`, or all there are."""
     most = max(1, min(tokens, logits // model.task.size))
-    ids = text.ids if isinstance(text, Part) else text
+    ids = text.ids if isinstance(text, Split) else text
     return part_of(model, text if len(ids) <= most else ids[:most])
 
 
 def evaluate(
     model: SequenceModel,
-    text: str | Ids | Part,
+    text: str | Ids | Split,
     *,
     protocol: Protocol = "carried",
     window: int = 32,

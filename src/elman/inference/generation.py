@@ -10,11 +10,11 @@ import torch
 from elman.cells import State
 from elman.data.batches import START, Ids
 from elman.data.vocab import Vocab
-from elman.engines import Write
-from elman.engines.sampling import Draw
+from elman.engines import Sampler
+from elman.engines.sampling import Sampling
 from elman.errors import ConfigError, DataError
 from elman.models.base import SequenceModel
-from elman.models.task import Text
+from elman.models.task import TextTask
 from elman.rng import numpy_generator
 
 LOGITS_AT_ONCE = 2**22  # of a prompt: 16 MB
@@ -23,8 +23,8 @@ CHUNK, TOKENS_AT_ONCE = 256, 2**16  # tokens of a stream, and of all, that are d
 QUICK = 0.05  # seconds that a chunk may take for the next one to be longer
 
 
-def draw_tokens(
-    model: SequenceModel, prompt: Ids, *, count: int, draw: Draw, samples: int = 1, seed: int = 0
+def sample_tokens(
+    model: SequenceModel, prompt: Ids, *, count: int, draw: Sampling, samples: int = 1, seed: int = 0
 ) -> Iterator[npt.NDArray[np.int64]]:
     """`count` times one token a sample, (samples,), each sample a continuation of `prompt`; never `<unk>`."""
     if count < 0 or samples < 1:
@@ -39,7 +39,7 @@ def draw_tokens(
 
 
 def continued(
-    model: SequenceModel, logits: torch.Tensor, state: State, *, count: int, draw: Draw, seed: int = 0
+    model: SequenceModel, logits: torch.Tensor, state: State, *, count: int, draw: Sampling, seed: int = 0
 ) -> Iterator[npt.NDArray[np.int64]]:
     """`count` (1 or more) times one token a stream, (B,), after what left these logits (B, V) and this state.
 
@@ -53,7 +53,7 @@ def continued(
         return rng.random((steps, samples)) if rng else None
 
     with torch.inference_mode():
-        write = model.writer(draw, samples) or _by_steps(model, draw)
+        write = model.sampler(draw, samples) or _by_steps(model, draw)
     numbers = uniforms(1)
     tokens = draw(_scores(logits, model.task), None if numbers is None else numbers[0])
     yield tokens
@@ -69,7 +69,7 @@ def continued(
         tokens, left = drawn[-1], left - steps
 
 
-def _by_steps(model: SequenceModel, draw: Draw) -> Write:
+def _by_steps(model: SequenceModel, draw: Sampling) -> Sampler:
     """The definition of writing: a step of the model, a draw, and again."""
     step = model.stepper()
 
@@ -86,7 +86,7 @@ def _by_steps(model: SequenceModel, draw: Draw) -> Write:
     return write
 
 
-def _scores(logits: torch.Tensor, task: Text) -> npt.NDArray[np.float32]:
+def _scores(logits: torch.Tensor, task: TextTask) -> npt.NDArray[np.float32]:
     """Logits (B, V) to draw from: `<unk>` has none."""
     scores = logits.float().numpy(force=True)
     if task.vocab.unknown:
@@ -103,7 +103,7 @@ def read(model: SequenceModel, tokens: npt.NDArray[np.integer], state: State) ->
     return logits[:, -1], state
 
 
-def encode_prompt(task: Text, prompt: str) -> Ids:
+def encode_prompt(task: TextTask, prompt: str) -> Ids:
     """The prompt as ids. It is taken as it is: a prompt is not cleaned, or its last space could not be meant.
 
     Raises:
@@ -143,7 +143,7 @@ def generate(
         model: what continues; it is not changed.
         prompt: read first; its symbols must be in the vocabulary. Empty: as at the beginning of a text.
         length: tokens to draw.
-        temperature: 0 takes the most probable token each time; see `Draw`.
+        temperature: 0 takes the most probable token each time; see `Sampling`.
         top_k: draw from the k most probable tokens only.
         top_p: draw from the most probable tokens that together have this probability.
         stop: end before this string.
@@ -153,9 +153,9 @@ def generate(
         ConfigError: settings out of range.
         DataError: symbols in the prompt that the vocabulary does not hold.
     """
-    draw, vocab = Draw(temperature, top_k, top_p), model.task.vocab
+    draw, vocab = Sampling(temperature, top_k, top_p), model.task.vocab
     ids = encode_prompt(model.task, prompt)
-    drawn = draw_tokens(model, ids, count=length, draw=draw, seed=seed)
+    drawn = sample_tokens(model, ids, count=length, draw=draw, seed=seed)
     return until(stop, render(vocab, ids, (int(t[0]) for t in drawn)))
 
 
@@ -172,9 +172,9 @@ def generate_samples(
     seed: int = 0,
 ) -> list[str]:
     """Several continuations of one prompt, drawn side by side; the arguments of `generate`."""
-    draw, vocab = Draw(temperature, top_k, top_p), model.task.vocab
+    draw, vocab = Sampling(temperature, top_k, top_p), model.task.vocab
     ids = encode_prompt(model.task, prompt)
-    drawn = list(draw_tokens(model, ids, count=length, draw=draw, samples=samples, seed=seed))
+    drawn = list(sample_tokens(model, ids, count=length, draw=draw, samples=samples, seed=seed))
     rows = np.stack(drawn, 1).tolist() if drawn else [[] for _ in range(samples)]
     return ["".join(until(stop, render(vocab, ids, iter(row)))) for row in rows]
 

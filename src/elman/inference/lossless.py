@@ -17,7 +17,7 @@ from elman.data.tokens import spans
 from elman.data.vocab import Vocab
 from elman.errors import DataError
 
-STRAY: Final = "surrogateescape"
+SURROGATE: Final = "surrogateescape"
 """How a byte that is not UTF-8 becomes a symbol: U+DC80 to U+DCFF, which no vocabulary holds."""
 
 
@@ -27,18 +27,18 @@ def missing(vocab: Vocab) -> int:
 
 
 @dataclass(eq=False)
-class Exact:
-    """A file, cut for a vocabulary; `joined` puts it together."""
+class LosslessTokens:
+    """A file, cut for a vocabulary; `decode` puts it together."""
 
     ids: npt.NDArray[np.int64]
     """(n,), `missing` where a token is spelt."""
-    spelt: dict[int, bytes]
+    escapes: dict[int, bytes]
     """The tokens that the vocabulary lacks, by their place."""
-    gaps: list[bytes]
+    whitespace: list[bytes]
     """What stands before each token and after the last, (n + 1,) at level word; empty at the other levels."""
 
     @classmethod
-    def cut(cls, data: bytes, vocab: Vocab, clean: str = "none") -> "Exact":
+    def encode(cls, data: bytes, vocab: Vocab, clean: str = "none") -> "LosslessTokens":
         r"""The bytes of a file as tokens of a vocabulary.
 
         Raises:
@@ -53,27 +53,27 @@ class Exact:
             _check_clean(data, clean)
         if vocab.level == "byte":
             return cls(np.frombuffer(data, np.uint8).astype(np.int64), {}, [])
-        text = data.decode("utf-8", STRAY)
-        tokens, gaps = (text, []) if vocab.level == "char" else _words(text)
+        text = data.decode("utf-8", SURROGATE)
+        tokens, whitespace = (text, []) if vocab.level == "char" else _words(text)
         lacking = missing(vocab)
         ids = np.fromiter((vocab.token_to_idx.get(t, lacking) for t in tokens), np.int64, len(tokens))
-        return cls(ids, {i: _encoded(tokens[i]) for i in np.flatnonzero(ids == lacking).tolist()}, gaps)
+        return cls(ids, {i: _encoded(tokens[i]) for i in np.flatnonzero(ids == lacking).tolist()}, whitespace)
 
     @classmethod
-    def blank(cls, n: int, vocab: Vocab) -> "Exact":
+    def empty(cls, n: int, vocab: Vocab) -> "LosslessTokens":
         """Room for n tokens."""
         return cls(np.zeros(n, np.int64), {}, [b""] * (n + 1 if vocab.level == "word" else 0))
 
     def written(self, place: int, names: list[bytes]) -> bytes:
         """The bytes of the token at a place; `names` are those of the vocabulary (`token_bytes`)."""
-        return self.spelt[place] if place in self.spelt else names[self.ids[place]]
+        return self.escapes[place] if place in self.escapes else names[self.ids[place]]
 
-    def joined(self, names: list[bytes]) -> bytes:
+    def decode(self, names: list[bytes]) -> bytes:
         """The bytes of the file; `names` are those of the vocabulary."""
         tokens = [self.written(i, names) for i in range(len(self.ids))]
-        if not self.gaps:
+        if not self.whitespace:
             return b"".join(tokens)
-        return b"".join(gap + token for gap, token in zip(self.gaps, [*tokens, b""], strict=True))
+        return b"".join(gap + token for gap, token in zip(self.whitespace, [*tokens, b""], strict=True))
 
 
 def token_bytes(vocab: Vocab) -> list[bytes]:
@@ -85,21 +85,21 @@ def token_bytes(vocab: Vocab) -> list[bytes]:
 
 def _encoded(text: str) -> bytes:
     """The bytes that were read as this text."""
-    return text.encode("utf-8", STRAY)
+    return text.encode("utf-8", SURROGATE)
 
 
 def _words(text: str) -> tuple[list[str], list[bytes]]:
     """The words of a text and what stands before each and after the last."""
-    tokens, gaps, end = [], [], 0
+    tokens, whitespace, end = [], [], 0
     for start, stop in spans(text):
         tokens.append(text[start:stop])
-        gaps.append(_encoded(text[end:start]))
+        whitespace.append(_encoded(text[end:start]))
         end = stop
-    return tokens, [*gaps, _encoded(text[end:])]
+    return tokens, [*whitespace, _encoded(text[end:])]
 
 
 def _check_clean(data: bytes, clean: str) -> None:
-    text = data.decode("utf-8", STRAY)
+    text = data.decode("utf-8", SURROGATE)
     cleaned = cleaning(clean)(text)
     if cleaned != text:
         pairs = zip(text, cleaned, strict=False)

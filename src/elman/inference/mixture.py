@@ -11,12 +11,12 @@ from torch import Generator, Tensor
 
 from elman.cells import State
 from elman.data.batches import Ids
-from elman.engines import Write
-from elman.engines.sampling import Draw
+from elman.engines import Sampler
+from elman.engines.sampling import Sampling
 from elman.errors import ConfigError
 from elman.inference.evaluation import surprisals
 from elman.models.base import SequenceModel, Step
-from elman.models.task import Text
+from elman.models.task import TextTask
 
 ROUNDS = 500  # of expectation and maximisation, at most
 ENOUGH = 1e-9  # nats a token, under which a round has nothing more to gain
@@ -38,10 +38,10 @@ class Mixture:
 
     Example:
         >>> import elman
-        >>> task = elman.Text(elman.Vocab.chars("abracadabra"))
+        >>> task = elman.TextTask(elman.Vocab.chars("abracadabra"))
         >>> ids = task.vocab.encode("abracadabra" * 9)
-        >>> long, short = (elman.NGram.count(task, ids, order=n) for n in (5, 1))
-        >>> mixed = elman.Mixture.learnt([long, short], ids)
+        >>> long, short = (elman.NGram.fit(task, ids, order=n) for n in (5, 1))
+        >>> mixed = elman.Mixture.fit([long, short], ids)
         >>> mixed.name, bool(mixed.weights[0] > 0.9)
         ('5-gram + 1-gram', True)
     """
@@ -61,7 +61,7 @@ class Mixture:
         self.task, self.models, self.weights = first, tuple(models), w / w.sum()
 
     @classmethod
-    def learnt(cls, models: Sequence[SequenceModel], ids: Ids) -> "Mixture":
+    def fit(cls, models: Sequence[SequenceModel], ids: Ids) -> "Mixture":
         """With the weights that predict a text best, by expectation and maximisation; it should be new to all models.
 
             w_i <- mean over tokens of w_i P_i(token) / sum_j w_j P_j(token)
@@ -79,12 +79,12 @@ class Mixture:
         """All of theirs."""
         return tuple(s for model in self.models for s in model.initial(batch))
 
-    def __call__(self, inputs: Tensor, state: State, noise: Generator | None = None) -> tuple[Tensor, State]:
+    def __call__(self, inputs: Tensor, state: State, rng: Generator | None = None) -> tuple[Tensor, State]:
         """Log-probabilities (B, T, V) of the token after each of inputs (B, T), and all states after the last."""
         parts: list[Tensor] = []
         after: State = ()
         for model, weight, own in zip(self.models, self.weights, self._split(state), strict=True):
-            logits, ended = model(inputs, own, noise)
+            logits, ended = model(inputs, own, rng)
             after += ended
             if weight > 0:
                 parts.append(self.task.log_probabilities(logits.double()) + np.log(weight))
@@ -111,7 +111,7 @@ class Mixture:
 
         return one_step
 
-    def writer(self, draw: Draw, streams: int) -> Write | None:  # noqa: ARG002 - the protocol's
+    def sampler(self, draw: Sampling, streams: int) -> Sampler | None:  # noqa: ARG002 - the protocol's
         """Nothing but the steps."""
         return None
 
@@ -153,6 +153,6 @@ def best_weights(each: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return best
 
 
-def _same(a: Text, b: Text) -> bool:
+def _same(a: TextTask, b: TextTask) -> bool:
     """Whether two tasks read and predict the same symbols in the same way."""
     return a.vocab == b.vocab and (a.clean, a.reverse) == (b.clean, b.reverse)

@@ -21,7 +21,7 @@ import torch
 from elman.cells import State
 from elman.data.batches import START, Ids
 from elman.data.vocab import Vocab
-from elman.engines.sampling import Draw
+from elman.engines.sampling import Sampling
 from elman.errors import ConfigError, DataError
 from elman.inference.evaluation import WARM
 from elman.inference.generation import continued, read
@@ -126,7 +126,7 @@ def rollouts(
         logits, state = _read_up_to(model, text, starts)
     else:
         logits, state = read(model, _windows(text, starts - prompt, prompt), model.initial(len(starts)))
-    drawn = continued(model, logits, state, count=length, draw=Draw(temperature), seed=seed)
+    drawn = continued(model, logits, state, count=length, draw=Sampling(temperature), seed=seed)
     written = np.stack(list(drawn), 1)
     return Rollouts(_windows(text, starts - CONTEXT, CONTEXT), _windows(text, starts, length), written)
 
@@ -201,7 +201,7 @@ def report(
     made = {
         name: rollouts(model, ids, length=length, places=places, temperature=t, seed=seed) for name, t in how.items()
     }
-    counts = Counts.of(training[-COUNTED:], len(vocab), order, begun=False)
+    counts = Counts.of(training[-COUNTED:], len(vocab), order, bos=False)
     greedy = made["greedy"]
     return {
         "tokens": len(ids),

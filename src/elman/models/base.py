@@ -9,9 +9,9 @@ from torch import Generator, Tensor, nn
 
 from elman.cells import State
 from elman.data.batches import Ids, Rows
-from elman.engines import Write
-from elman.engines.sampling import Draw
-from elman.models.task import Text
+from elman.engines import Sampler
+from elman.engines.sampling import Sampling
+from elman.models.task import TextTask
 
 Step = Callable[[Tensor, State], tuple[Tensor, State]]
 
@@ -22,7 +22,7 @@ class SequenceModel(Protocol):
 
     kind: ClassVar[str]
     """What a saved model says it is."""
-    task: Text
+    task: TextTask
 
     @property
     def name(self) -> str:
@@ -31,16 +31,16 @@ class SequenceModel(Protocol):
     def initial(self, batch: int) -> State:
         """The state before anything was read: tensors whose first dimension is `batch`."""
 
-    def __call__(self, inputs: Tensor, state: State, noise: Generator | None = None) -> tuple[Tensor, State]:
+    def __call__(self, inputs: Tensor, state: State, rng: Generator | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V) for the token after each of inputs (B, T), and the state after the last.
 
-        `noise` is the source of dropout; without it nothing is dropped.
+        `rng` is the source of dropout; without it nothing is dropped.
         """
 
     def stepper(self) -> Step:
         """The same one token at a time, (B,) to logits (B, V): what generating does, as lean as can be."""
 
-    def writer(self, draw: Draw, streams: int) -> Write | None:
+    def sampler(self, draw: Sampling, streams: int) -> Sampler | None:
         """What reads and draws many tokens of so many streams in one call, `<unk>` never; None: only the steps can."""
 
     def settings(self) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class SequenceModel(Protocol):
         """Multiplications, each with its addition, that the prediction of one token takes."""
 
 
-def one_by_one(model: SequenceModel) -> Step:
+def step_by_reading(model: SequenceModel) -> Step:
     """The step of a model that has no leaner one: reading a window of a single token."""
 
     def one_step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
@@ -70,7 +70,7 @@ class Network(nn.Module, ABC):
     """A `SequenceModel` whose weights training changes."""
 
     kind: ClassVar[str]
-    task: Text
+    task: TextTask
     widths: list[int]
     """Hidden units of each layer."""
     dropout: float
@@ -99,7 +99,7 @@ class Network(nn.Module, ABC):
     def stepper(self) -> Step:
         """The same one token at a time."""
 
-    def writer(self, draw: Draw, streams: int) -> Write | None:  # noqa: ARG002 - the protocol's
+    def sampler(self, draw: Sampling, streams: int) -> Sampler | None:  # noqa: ARG002 - the protocol's
         """Nothing but the steps."""
         return None
 
@@ -111,33 +111,33 @@ class Network(nn.Module, ABC):
     def operations(self) -> int:
         """Multiplications, each with its addition, of one token."""
 
-    def study(self, ids: Ids) -> None:
+    def prepare(self, ids: Ids) -> None:
         """What is done once with a training text, before the first step on it: nothing, but for what counts."""
 
-    def learning(
+    def training_logits(
         self,
         inputs: Tensor,
         state: State,
-        noise: Generator | None = None,
+        rng: Generator | None = None,
         rows: Rows | None = None,  # noqa: ARG002 - for what counts
     ) -> tuple[Tensor, State]:
         """What a call gives, in training.
 
         `rows` says where in the text the targets stand: what counted it must forget them for a moment.
         """
-        logits, state = self(inputs, state, noise)
+        logits, state = self(inputs, state, rng)
         return logits, state
 
-    def cost(
-        self, inputs: Tensor, targets: Tensor, state: State, noise: Generator | None = None, rows: Rows | None = None
+    def loss(
+        self, inputs: Tensor, targets: Tensor, state: State, rng: Generator | None = None, rows: Rows | None = None
     ) -> tuple[Tensor, State]:
         """What the targets (B, T) after each of inputs cost together, a scalar, and the state after the last."""
-        logits, state = self.learning(inputs, state, noise, rows)
+        logits, state = self.training_logits(inputs, state, rng, rows)
         return self.task.nats(logits, targets), state
 
-    def accepts(self, state: State) -> bool:
+    def is_valid_state(self, state: State) -> bool:
         """Whether the whole numbers of a state, read from a file, are such as reading leaves: tokens, or V for none."""
-        return all(within(s, 0, self.task.size) for s in state if not s.is_floating_point())
+        return all(in_range(s, 0, self.task.size) for s in state if not s.is_floating_point())
 
     @property
     def device(self) -> torch.device:
@@ -157,26 +157,26 @@ class Network(nn.Module, ABC):
         """Whether training it takes noise."""
         return self.dropout > 0
 
-    def drop(self, x: Tensor, noise: Generator | None) -> Tensor:
+    def drop(self, x: Tensor, rng: Generator | None) -> Tensor:
         """Dropout of outputs, in the layout that they have."""
-        return x if noise is None else silenced(x, self.dropout, noise)
+        return x if rng is None else dropout(x, self.dropout, rng)
 
 
-def within(numbers: Tensor, low: int, high: int) -> bool:
+def in_range(numbers: Tensor, low: int, high: int) -> bool:
     """Whether all numbers are from `low` to `high`."""
     return not numbers.numel() or low <= int(numbers.min()) <= int(numbers.max()) <= high
 
 
-def redrawn(tokens: Tensor, share: float, noise: Generator) -> Tensor:
+def unigram_noise(tokens: Tensor, share: float, rng: Generator) -> Tensor:
     """A share of tokens (B, T) replaced by any others of them: as frequent as in the text (Xie et al. 2017)."""
     if not share:
         return tokens
-    chosen = torch.empty(tokens.shape, device=tokens.device).bernoulli_(share, generator=noise).bool()
-    drawn = torch.randint(tokens.numel(), tokens.shape, generator=noise, device=tokens.device)
+    chosen = torch.empty(tokens.shape, device=tokens.device).bernoulli_(share, generator=rng).bool()
+    drawn = torch.randint(tokens.numel(), tokens.shape, generator=rng, device=tokens.device)
     return torch.where(chosen, tokens.flatten()[drawn], tokens)
 
 
-def silenced(x: Tensor, share: float, noise: Generator, *, alike: int | None = None) -> Tensor:
+def dropout(x: Tensor, share: float, rng: Generator, *, alike: int | None = None) -> Tensor:
     """Inverted dropout: a share of the numbers becomes 0, the others grow to keep the mean (Srivastava et al. 2014).
 
     `alike` names a dimension along which the same numbers are silenced, as along time (Gal and Ghahramani 2016).
@@ -185,4 +185,4 @@ def silenced(x: Tensor, share: float, noise: Generator, *, alike: int | None = N
         return x
     shape = [1 if d == alike else n for d, n in enumerate(x.shape)]
     keep = torch.empty_like(x) if alike is None else x.new_empty(shape)
-    return x * keep.bernoulli_(1 - share, generator=noise).div_(1 - share)
+    return x * keep.bernoulli_(1 - share, generator=rng).div_(1 - share)

@@ -10,13 +10,13 @@ from elman.models.copying import Copying
 from elman.models.hybrid import Hybrid
 from elman.models.mlp import MLP
 from elman.models.recurrent import Recurrent
-from elman.models.task import Text
+from elman.models.task import TextTask
 
 OF_MLP = {"hidden", "context", "embedding", "bag", "dropout"}
 OF_RECURRENT = {f for f in ModelSettings.__dataclass_fields__ if f not in {"context", "bag", "experts", "copy"}}
 
 
-def network(task: Text, settings: ModelSettings, *, seed: int) -> Network:
+def network(task: TextTask, settings: ModelSettings, *, seed: int) -> Network:
     """A network at its initial weights.
 
     Raises:
@@ -31,7 +31,7 @@ def network(task: Text, settings: ModelSettings, *, seed: int) -> Network:
     return MLP(task, seed=seed, **{name: values[name] for name in OF_MLP})
 
 
-def _recurrent(task: Text, settings: ModelSettings, values: dict[str, Any]) -> Recurrent:
+def _recurrent(task: TextTask, settings: ModelSettings, values: dict[str, Any]) -> Recurrent:
     """A recurrent network, with experts or a copy head where the settings have such."""
     if settings.experts and settings.copy:
         raise ConfigError(

@@ -8,9 +8,9 @@ from torch import Generator, Tensor, nn
 
 from elman.cells import State
 from elman.errors import ConfigError
-from elman.models.base import Network, Step, one_by_one
+from elman.models.base import Network, Step, step_by_reading
 from elman.models.recurrent import Recurrent
-from elman.models.task import Text
+from elman.models.task import TextTask
 from elman.rng import torch_generator
 
 LARGEST = 4096  # states that are remembered
@@ -42,7 +42,7 @@ class Copying(Recurrent):
 
     Example:
         >>> import elman, torch
-        >>> model = Copying(elman.Text(elman.Vocab.chars("abracadabra")), copy=4, cell="lstm", hidden=8)
+        >>> model = Copying(elman.TextTask(elman.Vocab.chars("abracadabra")), copy=4, cell="lstm", hidden=8)
         >>> logits, state = model(torch.tensor([[1, 2, 3]]), model.initial(1))
         >>> tuple(logits.shape), state[-1].tolist()
         ((1, 3, 6), [[6, 1, 2, 3]])
@@ -50,7 +50,7 @@ class Copying(Recurrent):
 
     kind: ClassVar[str] = "copying"
 
-    def __init__(self, task: Text, *, copy: int = 24, **settings: Any) -> None:
+    def __init__(self, task: TextTask, *, copy: int = 24, **settings: Any) -> None:
         if not 1 <= copy <= LARGEST:
             raise ConfigError(f"copy {copy}: a copy head looks 1 to {LARGEST:,} states back")
         super().__init__(task, **settings)
@@ -73,9 +73,9 @@ class Copying(Recurrent):
         states = self.b_q.new_zeros(batch, self.copy, width)
         return (*super().initial(batch), states, torch.full((batch, self.copy), self.task.size, device=self.device))
 
-    def forward(self, inputs: Tensor, state: State, noise: Generator | None = None) -> tuple[Tensor, State]:
+    def forward(self, inputs: Tensor, state: State, rng: Generator | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V) for the token after each of inputs (B, T), and the state after the last."""
-        x, ended = self._outputs(self.engine, inputs, state[:-2], noise)
+        x, ended = self._outputs(self.engine, inputs, state[:-2], rng)
         pieces, memory = [], state[-2:]
         for h, tokens in zip(x.transpose(0, 1).split(PIECE, 1), inputs.split(PIECE, 1), strict=True):
             logits, memory = self._mixed(h, tokens, memory)
@@ -106,13 +106,13 @@ class Copying(Recurrent):
         seen = (place >= 0) & (place < self.copy) & (tokens != self.task.size)[:, None]
         return (F.linear(h, self.W_c, self.b_c) @ states.transpose(1, 2)).masked_fill(~seen, -torch.inf)
 
-    cost = Network.cost  # of the probabilities: no engine adds them up
+    loss = Network.loss  # of the probabilities: no engine adds them up
 
     def stepper(self) -> Step:
         """The same one token at a time."""
-        return one_by_one(self)
+        return step_by_reading(self)
 
-    writer = Network.writer  # no engine points
+    sampler = Network.sampler  # no engine points
 
     def settings(self) -> dict[str, Any]:
         """The arguments that build this model again; the weights follow."""

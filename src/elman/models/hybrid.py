@@ -11,10 +11,10 @@ from torch import Generator, Tensor, nn
 from elman.cells import State
 from elman.data.batches import Ids, Rows
 from elman.errors import ConfigError
-from elman.models.base import Network, Step, one_by_one, within
-from elman.models.ngram.experts import HIGHEST, LARGEST, SHARE, Experts, Folds, Surroundings, stretches
+from elman.models.base import Network, Step, in_range, step_by_reading
+from elman.models.ngram.experts import HIGHEST, LARGEST, SHARE, ContextFeatures, Experts, Folds, fold_count
 from elman.models.recurrent import Recurrent
-from elman.models.task import Text
+from elman.models.task import TextTask
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Hybrid(Recurrent):
     (`elman.models.ngram.experts`). Weights of experts may be negative. It starts as the n-gram itself: W_q, A, C and
     b_q are 0, and a is 1 for the longest n-gram.
 
-    The experts are counted on the text that `study` was given, which is saved with the weights. While it
+    The experts are counted on the text that `prepare` was given, which is saved with the weights. While it
     trains, each of eight stretches is read by experts that were counted on the other seven.
 
     Args:
@@ -49,9 +49,9 @@ class Hybrid(Recurrent):
 
     Example:
         >>> import elman
-        >>> task = elman.Text(elman.Vocab.chars("abracadabra"))
+        >>> task = elman.TextTask(elman.Vocab.chars("abracadabra"))
         >>> model = Hybrid(task, experts=3, hidden=8)
-        >>> model.study(task.vocab.encode("abracadabra" * 9))
+        >>> model.prepare(task.vocab.encode("abracadabra" * 9))
         >>> logits, _ = model(torch.tensor([[1, 2, 3]]), model.initial(1))
         >>> tuple(logits.shape)
         (1, 3, 6)
@@ -60,7 +60,7 @@ class Hybrid(Recurrent):
     kind: ClassVar[str] = "hybrid"
     text: Tensor
 
-    def __init__(self, task: Text, *, experts: int = 8, text: int = 0, **settings: Any) -> None:
+    def __init__(self, task: TextTask, *, experts: int = 8, text: int = 0, **settings: Any) -> None:
         if task.size > LARGEST:
             raise ConfigError(
                 f"experts give each of {task.size:,} tokens a probability at every step, which is slow over "
@@ -83,9 +83,9 @@ class Hybrid(Recurrent):
                 self.b_a[experts - 2] = 1.0
 
     @cached_property
-    def around(self) -> Surroundings:
+    def features(self) -> ContextFeatures:
         """Words and lines of this vocabulary."""
-        return Surroundings(self.task.vocab)
+        return ContextFeatures(self.task.vocab)
 
     @cached_property
     def experts(self) -> Experts:
@@ -101,7 +101,7 @@ class Hybrid(Recurrent):
         """The cell and the n-gram."""
         return f"{super().name} + {self.order}-gram"
 
-    def study(self, ids: Ids) -> None:
+    def prepare(self, ids: Ids) -> None:
         """Count the training text, and each stretch's complement.
 
         Raises:
@@ -125,7 +125,7 @@ class Hybrid(Recurrent):
         Raises:
             ConfigError: memory holds no two.
         """
-        number = stretches(tokens, self.order)
+        number = fold_count(tokens, self.order)
         if number < 2:
             raise ConfigError(
                 f"counting {tokens:,} tokens for experts may take more than 1/{SHARE} of this machine's memory: "
@@ -136,24 +136,24 @@ class Hybrid(Recurrent):
     def initial(self, batch: int) -> State:
         """That of the network; the n-1 tokens read last, -1 where there are none; what is remembered of words."""
         read = torch.full((batch, self.order - 1), -1, device=self.device)
-        around = torch.from_numpy(Surroundings.initial(batch)).to(self.device)
-        return (*super().initial(batch), read, around)
+        features = torch.from_numpy(ContextFeatures.initial(batch)).to(self.device)
+        return (*super().initial(batch), read, features)
 
-    def accepts(self, state: State) -> bool:
+    def is_valid_state(self, state: State) -> bool:
         """Whether the tokens are some; words are hashed, to any numbers."""
-        return within(state[-2], -1, self.task.size - 1)
+        return in_range(state[-2], -1, self.task.size - 1)
 
-    def forward(self, inputs: Tensor, state: State, noise: Generator | None = None) -> tuple[Tensor, State]:
+    def forward(self, inputs: Tensor, state: State, rng: Generator | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V) for the token after each of inputs (B, T), and the state after the last."""
-        return self.learning(inputs, state, noise)
+        return self.training_logits(inputs, state, rng)
 
-    cost = Network.cost  # of the logits: no engine knows the experts
+    loss = Network.loss  # of the logits: no engine knows the experts
 
-    def learning(
-        self, inputs: Tensor, state: State, noise: Generator | None = None, rows: Rows | None = None
+    def training_logits(
+        self, inputs: Tensor, state: State, rng: Generator | None = None, rows: Rows | None = None
     ) -> tuple[Tensor, State]:
         """What a call gives; with `rows`, by experts that have not seen the stretch where the targets stand."""
-        x, ended = self._outputs(self.engine, inputs, state[:-2], noise)
+        x, ended = self._outputs(self.engine, inputs, state[:-2], rng)
         said, memory_after = self._evidence(inputs, state[-2:], rows)
         h = x.transpose(0, 1)
         weights = h @ self.A.t() + said.rest @ self.C.t() + self.b_a
@@ -162,15 +162,15 @@ class Hybrid(Recurrent):
 
     def _evidence(self, inputs: Tensor, state: State, rows: Rows | None) -> tuple[_Evidence, State]:
         """What the experts say of inputs (B, T), and what they remember then."""
-        before, around = (s.numpy(force=True) for s in state)
-        keys, around = self.around.walk(inputs.numpy(force=True), around)
+        before, features = (s.numpy(force=True) for s in state)
+        keys, features = self.features.extract(inputs.numpy(force=True), features)
         read = np.concatenate((before, inputs.numpy(force=True)), 1)
         if rows is None or self._folds is None:
             found = self.experts.after(read, keys)
         else:
             found = self._folds.after(read, keys, rows.starts[:, None] + np.arange(inputs.shape[1]))
         log_p, rest = (torch.from_numpy(f).to(self.b_q) for f in found)
-        after = (torch.from_numpy(a).to(self.device) for a in (read[:, inputs.shape[1] :], around))
+        after = (torch.from_numpy(a).to(self.device) for a in (read[:, inputs.shape[1] :], features))
         return _Evidence(log_p, rest), tuple(after)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -179,9 +179,9 @@ class Hybrid(Recurrent):
 
     def stepper(self) -> Step:
         """The same one token at a time."""
-        return one_by_one(self)
+        return step_by_reading(self)
 
-    writer = Network.writer  # the experts are counted in Python
+    sampler = Network.sampler  # the experts are counted in Python
 
     def settings(self) -> dict[str, Any]:
         """The arguments that build this model again; the weights and the text follow."""

@@ -76,7 +76,7 @@ class Layer(nn.Module):
         self.start = nn.Parameter(torch.zeros(len(cell.states), hidden), requires_grad=learn_initial)
         self.norm = nn.LayerNorm(hidden) if layer_norm else None
         self.mogrifier = Mogrifier(inputs, hidden, rounds=mogrifier) if mogrifier else None
-        self.adds = residual and inputs == hidden and not tokens
+        self.has_residual = residual and inputs == hidden and not tokens
 
     def weights(self) -> Weights:
         """What an engine needs."""
@@ -95,6 +95,6 @@ class Layer(nn.Module):
         gates = 0 if self.mogrifier is None else self.mogrifier.operations()
         return self.W_x.numel() + self.W_h.numel() + gates
 
-    def normed(self, h: Tensor) -> Tensor:
+    def normalize(self, h: Tensor) -> Tensor:
         """Outputs (..., H) as they are, or g (h - mean h) / sqrt(var h + 1e-5) + b over the units of each."""
         return h if self.norm is None else self.norm(h)

@@ -8,8 +8,8 @@ from torch import Generator, Tensor, nn
 
 from elman.cells import State
 from elman.errors import ConfigError
-from elman.models.base import Network, Step, one_by_one
-from elman.models.task import Text
+from elman.models.base import Network, Step, step_by_reading
+from elman.models.task import TextTask
 from elman.rng import torch_generator
 
 LARGEST = 2**31  # parameters
@@ -39,7 +39,7 @@ class MLP(Network):
 
     Example:
         >>> import elman, torch
-        >>> model = MLP(elman.Text(elman.Vocab.chars("abracadabra")), hidden=8, context=3)
+        >>> model = MLP(elman.TextTask(elman.Vocab.chars("abracadabra")), hidden=8, context=3)
         >>> logits, state = model(torch.tensor([[1, 2, 3]]), model.initial(1))
         >>> tuple(logits.shape), state[0].tolist()
         ((1, 3, 6), [[2, 3]])
@@ -49,7 +49,7 @@ class MLP(Network):
 
     def __init__(
         self,
-        task: Text,
+        task: TextTask,
         *,
         hidden: int = 256,
         context: int = 5,
@@ -73,8 +73,8 @@ class MLP(Network):
     @torch.no_grad()
     def _begin(self, rng: Generator) -> None:
         """Weights such that every layer's outputs begin at about the same size (He et al. 2015)."""
-        heard = self.context * (1 if self.embed is None else self.embed.shape[1])
-        self.W.normal_(0, (2 / heard) ** 0.5, generator=rng)
+        fan_in = self.context * (1 if self.embed is None else self.embed.shape[1])
+        self.W.normal_(0, (2 / fan_in) ** 0.5, generator=rng)
         if self.embed is not None:
             self.embed.normal_(0, 1, generator=rng)
         self.W_q.uniform_(-(self.widths[0] ** -0.5), self.widths[0] ** -0.5, generator=rng)
@@ -93,14 +93,14 @@ class MLP(Network):
         """Nothing read: (batch, context-1) of V."""
         return (torch.full((batch, self.context - 1), self.task.size, device=self.device),)
 
-    def forward(self, inputs: Tensor, state: State, noise: Generator | None = None) -> tuple[Tensor, State]:
+    def forward(self, inputs: Tensor, state: State, rng: Generator | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V) for the token after each of inputs (B, T), and the tokens that the next one sees."""
         read = torch.cat((state[0], inputs), 1)
         windows = read.unfold(1, self.context, 1).flip(-1)  # (B, T, tau), the latest first
-        h = self.drop(torch.relu(self._asked(windows) + self.b), noise)
+        h = self.drop(torch.relu(self._preactivation(windows) + self.b), rng)
         return F.linear(h, self.W_q, self.b_q), (read[:, inputs.shape[1] :],)
 
-    def _asked(self, windows: Tensor) -> Tensor:
+    def _preactivation(self, windows: Tensor) -> Tensor:
         """What the tokens ask of the hidden units, (B, T, H): a sum of rows for one-hot inputs, else a product."""
         if self.embed is None:
             rows = self.W.flatten(0, 1)
@@ -113,7 +113,7 @@ class MLP(Network):
 
     def stepper(self) -> Step:
         """The same one token at a time."""
-        return one_by_one(self)
+        return step_by_reading(self)
 
     def settings(self) -> dict[str, Any]:
         """The arguments that build this model again; the weights follow."""

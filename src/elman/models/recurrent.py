@@ -9,13 +9,13 @@ from torch import Generator, Tensor, nn
 
 from elman.cells import CELLS, State
 from elman.data.batches import Rows
-from elman.engines import ENGINES, Engine, Stack, Write, choose
-from elman.engines.sampling import Draw
+from elman.engines import ENGINES, Engine, Sampler, Stack, choose
+from elman.engines.sampling import Sampling
 from elman.errors import ConfigError, no_such
-from elman.models.base import Network, Step, redrawn, silenced
+from elman.models.base import Network, Step, dropout, unigram_noise
 from elman.models.init import INITS
 from elman.models.layer import MOST_ROUNDS, Layer
-from elman.models.task import Text
+from elman.models.task import TextTask
 from elman.rng import torch_generator
 
 Map = Callable[[Tensor], Tensor]
@@ -77,7 +77,7 @@ class Recurrent(Network):
 
     Example:
         >>> import elman, torch
-        >>> task = elman.Text(elman.Vocab.chars("abracadabra"))
+        >>> task = elman.TextTask(elman.Vocab.chars("abracadabra"))
         >>> model = Recurrent(task, cell="gru", hidden=8)
         >>> logits, state = model(torch.tensor([[1, 2, 3]]), model.initial(1))
         >>> tuple(logits.shape), [tuple(s.shape) for s in state]
@@ -88,7 +88,7 @@ class Recurrent(Network):
 
     def __init__(
         self,
-        task: Text,
+        task: TextTask,
         *,
         cell: str = "gru",
         hidden: int | Sequence[int] = 256,
@@ -184,43 +184,43 @@ class Recurrent(Network):
         """Zeros, or the learnt start: one (batch, H) a layer and state, the lowest layer first."""
         return tuple(row.expand(batch, -1) for layer in self.stack for row in layer.start)
 
-    def forward(self, inputs: Tensor, state: State, noise: Generator | None = None) -> tuple[Tensor, State]:
+    def forward(self, inputs: Tensor, state: State, rng: Generator | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V) for the token after each of inputs (B, T), and the state after the last."""
         engine = self.engine
-        x, after = self._outputs(engine, inputs, state, noise)
+        x, after = self._outputs(engine, inputs, state, rng)
         logits = engine.linear(x.flatten(0, 1), self.head, self.b_q)
         return logits.unflatten(0, x.shape[:2]).transpose(0, 1), after
 
-    def cost(
+    def loss(
         self,
         inputs: Tensor,
         targets: Tensor,
         state: State,
-        noise: Generator | None = None,
+        rng: Generator | None = None,
         rows: Rows | None = None,  # noqa: ARG002 - for what counts
     ) -> tuple[Tensor, State]:
         """Nats of the targets (B, T), a scalar, and the state after the last: logits need not be kept."""
         engine = self.engine
-        x, after = self._outputs(engine, inputs, state, noise)
-        return engine.cost(x.flatten(0, 1), self.head, self.b_q, targets.t().reshape(-1)), after
+        x, after = self._outputs(engine, inputs, state, rng)
+        return engine.linear_cross_entropy(x.flatten(0, 1), self.head, self.b_q, targets.t().reshape(-1)), after
 
     def _outputs(
-        self, engine: type[Engine], inputs: Tensor, state: State, noise: Generator | None
+        self, engine: type[Engine], inputs: Tensor, state: State, rng: Generator | None
     ) -> tuple[Tensor, State]:
         """What the last layer says, time-major (T, B, H), and the state after the last step."""
         n = len(self.cell.states)
-        inputs = redrawn(inputs, self.token_noise, noise) if noise else inputs
+        inputs = unigram_noise(inputs, self.token_noise, rng) if rng else inputs
         x = inputs if self.embed is None else F.embedding(inputs.t(), self.embed)
         if self.embed is not None:
-            x = (silenced(x, self.input_dropout, noise, alike=0) if noise else x).transpose(0, 1)
+            x = (dropout(x, self.input_dropout, rng, alike=0) if rng else x).transpose(0, 1)
         after: State = ()
         for depth, layer in enumerate(self.stack):
             weights = layer.weights()
-            if noise:
-                weights = weights._replace(W_h=silenced(weights.W_h, self.recurrent_dropout, noise))
+            if rng:
+                weights = weights._replace(W_h=dropout(weights.W_h, self.recurrent_dropout, rng))
             h, ended = layer.run(engine, self.cell, x, state[depth * n : (depth + 1) * n], weights)
-            y = self.drop(layer.normed(h.transpose(0, 1)).transpose(0, 1), noise)
-            x, after = x + y if layer.adds else y, after + ended
+            y = self.drop(layer.normalize(h.transpose(0, 1)).transpose(0, 1), rng)
+            x, after = x + y if layer.has_residual else y, after + ended
         return x.transpose(0, 1), after
 
     def stepper(self) -> Step:
@@ -252,18 +252,18 @@ class Recurrent(Network):
                 old = state[depth * n : (depth + 1) * n]
                 read, h = (x, old[0]) if layer.mogrifier is None else layer.mogrifier(x, old[0])
                 new = cell_step(ask(read), past(h), *old)
-                y = layer.normed(new[0])
-                x, after = x + y if layer.adds else y, after + new
+                y = layer.normalize(new[0])
+                x, after = x + y if layer.has_residual else y, after + new
             return head(x), after
 
         return one_step
 
-    def writer(self, draw: Draw, streams: int) -> Write | None:
+    def sampler(self, draw: Sampling, streams: int) -> Sampler | None:
         """The engine's, of the weights as they are now; equal to the steps, but for rounding. It knows no parts."""
-        if self.layer_norm or self.mogrifier or any(layer.adds for layer in self.stack):
+        if self.layer_norm or self.mogrifier or any(layer.has_residual for layer in self.stack):
             return None
         stack = Stack(self.embed, [layer.weights() for layer in self.stack], self.head, self.b_q)
-        return self.engine.writer(self.cell, stack, draw, streams=streams, unknown=self.task.vocab.unknown)
+        return self.engine.sampler(self.cell, stack, draw, streams=streams, unknown=self.task.vocab.unknown)
 
     def settings(self) -> dict[str, Any]:
         """The arguments that build this model again; the weights follow."""

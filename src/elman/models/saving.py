@@ -30,11 +30,11 @@ from elman.models.base import Network, SequenceModel
 from elman.models.copying import LARGEST, Copying
 from elman.models.hybrid import Hybrid
 from elman.models.mlp import MLP
-from elman.models.ngram.counts import checked
+from elman.models.ngram.counts import validated_counts
 from elman.models.ngram.experts import HIGHEST
 from elman.models.ngram.model import NGram
 from elman.models.recurrent import Recurrent
-from elman.models.task import Text
+from elman.models.task import TextTask
 from elman.storage.checkpoints import Checkpoints
 from elman.storage.folder import MANIFEST, Saved, read_folder, write_folder
 
@@ -64,7 +64,7 @@ class RecurrentFacts:
     mogrifier: int = Field(default=0, ge=0)
     init: str
 
-    def restored(self, saved: Saved, task: Text, engine: str) -> SequenceModel:
+    def restored(self, saved: Saved, task: TextTask, engine: str) -> SequenceModel:
         """The network with its weights."""
         return _with_weights(lambda: Recurrent(task, **dataclasses.asdict(self), engine=engine, seed=None), saved)
 
@@ -76,7 +76,7 @@ class HybridFacts(RecurrentFacts):
     experts: int = Field(ge=2, le=HIGHEST)
     text: int = Field(ge=0, le=2**40)
 
-    def restored(self, saved: Saved, task: Text, engine: str) -> SequenceModel:
+    def restored(self, saved: Saved, task: TextTask, engine: str) -> SequenceModel:
         """The network with its weights, and the text that its experts are counted on."""
         model = _with_weights(lambda: Hybrid(task, **dataclasses.asdict(self), engine=engine, seed=None), saved)
         text = model.state_dict()["text"]
@@ -91,7 +91,7 @@ class CopyingFacts(RecurrentFacts):
 
     copy: int = Field(ge=1, le=LARGEST)
 
-    def restored(self, saved: Saved, task: Text, engine: str) -> SequenceModel:
+    def restored(self, saved: Saved, task: TextTask, engine: str) -> SequenceModel:
         """The network with its weights."""
         return _with_weights(lambda: Copying(task, **dataclasses.asdict(self), engine=engine, seed=None), saved)
 
@@ -106,7 +106,7 @@ class MLPFacts:
     bag: bool
     dropout: float = Field(ge=0, lt=1)
 
-    def restored(self, saved: Saved, task: Text, engine: str) -> SequenceModel:  # noqa: ARG002 - it has one engine
+    def restored(self, saved: Saved, task: TextTask, engine: str) -> SequenceModel:  # noqa: ARG002 - it has one engine
         """The network with its weights."""
         return _with_weights(lambda: MLP(task, **dataclasses.asdict(self), seed=None), saved)
 
@@ -119,7 +119,7 @@ class NGramFacts:
     smoothing: str
     eps: float = Field(ge=0)
 
-    def restored(self, saved: Saved, task: Text, engine: str) -> SequenceModel:  # noqa: ARG002 - it has none
+    def restored(self, saved: Saved, task: TextTask, engine: str) -> SequenceModel:  # noqa: ARG002 - it has none
         """The counts, checked, and smoothed anew."""
         tensors = saved.tensors("model.safetensors", None)
         names = [f"{what}.{n}" for n in range(1, self.order + 1) for what in ("keys", "times")]
@@ -127,7 +127,7 @@ class NGramFacts:
             raise ModelError(f"{saved.path}: model.safetensors does not hold the counts of a {self.order}-gram")
         arrays = [tensors[name].numpy() for name in names]
         try:
-            counts = checked(task.size, arrays[::2], arrays[1::2])
+            counts = validated_counts(task.size, arrays[::2], arrays[1::2])
         except ValueError as error:
             raise ModelError(f"{saved.path}: model.safetensors holds no counts of n-grams: {error}") from error
         return NGram(task, counts, smoothing=self.smoothing, eps=self.eps)
@@ -241,7 +241,7 @@ def build(saved: Saved, *, engine: str, device: str) -> SequenceModel:
         if type(reverse) is not bool:
             raise ConfigError(f"reverse is {reverse!r:.20}, neither true nor false")
         facts = KINDS[kind](**values)
-        task = Text(vocab, cleaning(clean).name, reverse=reverse)
+        task = TextTask(vocab, cleaning(clean).name, reverse=reverse)
         model = facts.restored(saved, task, engine)
     except (ValidationError, ConfigError, TypeError, KeyError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error

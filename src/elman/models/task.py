@@ -15,7 +15,7 @@ from elman.data.vocab import Vocab
 Number = TypeVar("Number", bound=np.generic)
 
 
-class Text:
+class TextTask:
     """Predict the next token of a text: V classes, cost in nats.
 
         nats = -log softmax(logits)[target]
@@ -32,7 +32,7 @@ class Text:
         """Whether a text is read from its end to its beginning (S19): the next token is the one before."""
 
     @classmethod
-    def of(cls, corpus: Corpus) -> "Text":
+    def of(cls, corpus: Corpus) -> "TextTask":
         """The task that a corpus was made for."""
         return cls(corpus.vocab, corpus.clean, reverse=corpus.reverse)
 

@@ -20,8 +20,8 @@ diverged: why it ended."""
 
 def curve(
     model: "Network",
-    text: elman.Part,
-    held_out: elman.Part | None,
+    text: elman.Split,
+    held_out: elman.Split | None,
     settings: elman.TrainSettings | None = None,
     **overrides: Any,
 ) -> Curve:

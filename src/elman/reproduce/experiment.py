@@ -121,15 +121,15 @@ class Result:
     """What models wrote: a heading and a text each."""
 
 
-class Lab(Protocol):
+class Runner(Protocol):
     """Where an experiment measures."""
 
     @property
     def quick(self) -> bool:
         """Whether figures are of no interest, but only that everything runs, in seconds."""
 
-    def few(self, whole: _T, quick: _T) -> _T:
-        """The first; or the second, in a quick run: `epochs = lab.few(500, 2)`."""
+    def choose(self, whole: _T, quick: _T) -> _T:
+        """The first; or the second, in a quick run: `epochs = lab.choose(500, 2)`."""
 
     def trial(self, measure: Callable[..., _T], /, **arguments: Any) -> _T:
         """`measure(**arguments)`, or what it gave when it was last called so in this folder.
@@ -155,5 +155,5 @@ class Experiment:
     """Who published what is compared with, and where."""
     minutes: float
     """CPU minutes on one core of the machine whose results are in benchmarks/results/reproduce.json."""
-    run: Callable[[Lab], Result]
+    run: Callable[[Runner], Result]
     """The measurement; a training that diverges is a figure, not an error."""

@@ -9,7 +9,7 @@ from elman.models.saving import to_json
 from elman.reproduce.charts import drawn
 from elman.reproduce.experiment import Experiment, Result
 from elman.reproduce.page import Entry, document, html, markdown, picture_file
-from elman.storage.atomic import make_folder, refusals, replace_file
+from elman.storage.atomic import make_folder, replace_file, translate_os_errors
 
 FILES = ("report.html", "report.md", "reproduce.json")
 
@@ -36,7 +36,7 @@ class Report:
             StorageError: the disk refuses.
         """
         self.entries.append((experiment, result, cpu_seconds))
-        with refusals("make", self.folder):
+        with translate_os_errors("make", self.folder):
             make_folder(self.folder)
         for name, data in _pictures(experiment, result).items():
             self.pictures[name] = data

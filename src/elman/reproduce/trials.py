@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
 from elman.errors import printable
-from elman.storage.atomic import make_folder, refusals, replace_file
+from elman.storage.atomic import make_folder, replace_file, translate_os_errors
 
 _T = TypeVar("_T")
 Measure = Callable[..., Any]
@@ -42,12 +42,12 @@ class Trial(NamedTuple):
         return f"{_name(self.measure)}({', '.join(f'{k}={v!r}' for k, v in self.arguments.items())})"
 
 
-class Bench:
-    """A `Lab` whose trials are files; several at once run in processes of their own.
+class TrialCache:
+    """A `Runner` whose trials are files; several at once run in processes of their own.
 
     Args:
         folder: where they are.
-        quick: see `Lab.quick`.
+        quick: see `Runner.quick`.
         fresh: measure again what is there.
         say: told what is being measured, a line at a time.
     """
@@ -73,7 +73,7 @@ class Bench:
         """Whether figures are of no interest."""
         return self._quick
 
-    def few(self, whole: _T, quick: _T) -> _T:
+    def choose(self, whole: _T, quick: _T) -> _T:
         """The first; or the second, in a quick run."""
         return quick if self._quick else whole
 
@@ -94,7 +94,7 @@ class Bench:
         asked = [Trial(measure, case, self.folder / _file(measure, case)) for case in cases]
         missing = {t.path: t for t in asked if self._is_stale(t.path) or self._read(t.path) is None}
         if missing:
-            with refusals("make", self.folder):
+            with translate_os_errors("make", self.folder):
                 make_folder(self.folder)
             self._measure(list(missing.values()))
         found = [self._read(trial.path) or {} for trial in asked]

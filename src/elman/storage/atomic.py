@@ -4,7 +4,7 @@
     sweep           removes what interrupted saves left
     RunLock         one process at a time in a run folder; the kernel releases it however the process ends
 
-The other functions are what `elman.storage.folder` builds its folders from; `refusals` goes around them.
+The other functions are what `elman.storage.folder` builds its folders from; `translate_os_errors` goes around them.
 """
 
 import contextlib
@@ -38,16 +38,16 @@ def replace_file(path: Path, data: bytes) -> None:
 
     `StorageError` if the disk refuses; the old file is then untouched.
     """
-    with refusals("write", path, len(data)):
+    with translate_os_errors("write", path, len(data)):
         with temporary(path) as fresh:
             write_file(fresh, data)
             fresh.replace(path)
         sync_folder(path.parent)
 
 
-def sweep(folder: Path) -> list[Path]:
+def remove_stale_temporaries(folder: Path) -> list[Path]:
     """Remove what interrupted saves left directly in `folder`, and return it; nobody may be saving there."""
-    with refusals("clean", folder):
+    with translate_os_errors("clean", folder):
         left = sorted(p for p in folder.iterdir() if _LEFT_OVER.search(p.name)) if folder.is_dir() else []
         for path in left:
             remove(path)
@@ -101,7 +101,7 @@ def remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def temporary(path: Path) -> Iterator[Path]:
-    """Give a fresh name beside `path`, which `sweep` recognises; remove what is there if the block fails."""
+    """Give a new name beside `path` that `remove_stale_temporaries` knows; remove what is there if the block fails."""
     # 40 characters are at most 160 bytes: the name stays below the 255 that file systems allow.
     fresh = path.with_name(f"{path.name[:40]}.tmp-{secrets.token_hex(8)}")
     try:
@@ -113,7 +113,7 @@ def temporary(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def refusals(action: str, path: Path, needed: int = 0) -> Iterator[None]:
+def translate_os_errors(action: str, path: Path, needed: int = 0) -> Iterator[None]:
     """Turn what the operating system refuses into one line that names `path` and the remedy."""
     try:
         yield
@@ -141,7 +141,7 @@ def quoted(path: Path) -> str:
 
 def remove_folder(path: Path) -> None:
     """Remove the folder `path`, which is renamed first: no half of it is ever found under its name."""
-    with refusals("remove", path), temporary(path) as fresh:
+    with translate_os_errors("remove", path), temporary(path) as fresh:
         path.rename(fresh)
         shutil.rmtree(fresh)
 
@@ -165,7 +165,7 @@ class RunLock:
         self._file = -1
 
     def __enter__(self) -> "RunLock":
-        with refusals("lock", self.folder):
+        with translate_os_errors("lock", self.folder):
             make_folder(self.folder)
             file = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
             try:

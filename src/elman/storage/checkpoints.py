@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from elman.errors import ConfigError, ModelError, StorageError
-from elman.storage.atomic import quoted, refusals, remove_folder, replace_file, sweep
+from elman.storage.atomic import quoted, remove_folder, remove_stale_temporaries, replace_file, translate_os_errors
 from elman.storage.folder import MANIFEST, Tensors, read_folder, write_folder
 from elman.storage.tensors import damaged
 
@@ -67,12 +67,12 @@ class Checkpoints:
         """The checkpoint that BEST names, or None without BEST; `ModelError` if either is damaged."""
         return self._follow(BEST) if os.path.lexists(self.root / BEST) else None
 
-    def sweep(self) -> list[Path]:
+    def remove_stale_temporaries(self) -> list[Path]:
         """Remove what interrupted saves left, and return it; call it while holding the run's lock."""
-        return sweep(self.root)
+        return remove_stale_temporaries(self.root)
 
     def _numbers(self) -> list[tuple[int, int]]:
-        with refusals("read", self.root):
+        with translate_os_errors("read", self.root):
             names = [path.name for path in self.root.iterdir()] if self.root.is_dir() else []
         return sorted(number for name in names if (number := _step_number(name)))
 
@@ -84,7 +84,7 @@ class Checkpoints:
 
     def _named(self, pointer: str) -> tuple[Path, str]:
         where = self.root / pointer
-        with refusals("read", where):
+        with translate_os_errors("read", where):
             if not where.is_file():
                 raise damaged(quoted(where), "it is missing")
             with where.open("rb") as file:

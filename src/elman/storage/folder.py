@@ -22,9 +22,9 @@ from elman.errors import ConfigError, ModelError
 from elman.storage.atomic import (
     make_folder,
     quoted,
-    refusals,
     sync_folder,
     temporary,
+    translate_os_errors,
     write_file,
 )
 from elman.storage.tensors import JSON_LIMIT, damaged, dump_tensors, load_tensors, strict_json
@@ -47,7 +47,7 @@ def write_folder(path: Path, files: "Mapping[str, bytes | Tensors]") -> str:
     Missing parent folders are made. Files get the mode 0666 less the umask. Returns the `digest` by which
     `read_folder` knows the contents. `ConfigError` if `path` exists; `StorageError` if the disk refuses:
     `path` is then absent (or whole, if only its last flush failed), and so is the temporary folder beside it,
-    which only a killed process leaves behind, for `sweep`.
+    which only a killed process leaves behind, for `remove_stale_temporaries`.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as runs:
@@ -58,7 +58,7 @@ def write_folder(path: Path, files: "Mapping[str, bytes | Tensors]") -> str:
     contents = {_writable(name): _encoded(name, value) for name, value in files.items()}
     manifest = _manifest({name: (len(data), _sha256(data)) for name, data in contents.items()})
     contents[MANIFEST] = manifest  # last: it exists only where all the others do
-    with refusals("save", path, sum(map(len, contents.values()))):
+    with translate_os_errors("save", path, sum(map(len, contents.values()))):
         if os.path.lexists(path):
             raise ConfigError(f"{quoted(path)} exists already; choose another name or remove it first")
         make_folder(path.parent)
@@ -136,7 +136,7 @@ def read_folder(path: Path, *, names: Collection[str] | None = None) -> Saved:
     there with the right size. `ModelError` if the folder is missing, damaged or foreign, `StorageError` if
     the operating system refuses to read it.
     """
-    with refusals("read", path):
+    with translate_os_errors("read", path):
         listed, digest = _read_manifest(path)
         _check_listing(path, listed)
         wanted = listed.keys() if names is None else names

@@ -5,7 +5,7 @@ from typing import Any
 
 from elman.config import AUTO, BUDGETS, Config
 from elman.data.corpus import Corpus
-from elman.models.ngram.experts import LARGEST, stretches
+from elman.models.ngram.experts import LARGEST, fold_count
 
 MINUTES = 5.0
 ORDER = 8
@@ -44,7 +44,7 @@ def _network(tokens: int, size: int, level: str) -> tuple[dict[str, Any], list[s
     made |= {"embedding": 64, "input_dropout": 0.1 if tokens < LONG else 0.0, "weight_decay": 0.05}
     if size > LARGEST or level == "word":
         return made, [f"gru {made['hidden']} alone (experts are for characters, up to {LARGEST:,} of them)", why]
-    if tokens > EXPERTS_MOST or stretches(tokens, ORDER) < 2:
+    if tokens > EXPERTS_MOST or fold_count(tokens, ORDER) < 2:
         return made, [f"gru {made['hidden']} alone (counting experts would take too much memory or time)", why]
     return made | {"experts": ORDER}, [
         f"gru {made['hidden']} that weighs an {ORDER}-gram, words and lines, since counts know a text soonest",

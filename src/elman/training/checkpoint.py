@@ -21,7 +21,7 @@ from elman.errors import ConfigError, ModelError
 from elman.models.base import Network
 from elman.models.saving import Files, check_finite, to_json
 from elman.storage.folder import Saved
-from elman.training.loop import Sum, Training
+from elman.training.loop import Sum, TrainState
 
 RECORDS = ("metrics.jsonl", "samples.jsonl")
 WHOLE = ("step", "epoch", "batch", "seen", "learnt", "reports", "stale", "normed")
@@ -42,7 +42,7 @@ class Facts:
     """Length in bytes of each file of records when the checkpoint was saved."""
 
 
-def training_files(training: Training, config: Mapping[str, Any], corpus: str, records: Mapping[str, int]) -> Files:
+def training_files(training: TrainState, config: Mapping[str, Any], corpus: str, records: Mapping[str, int]) -> Files:
     """The two files of a training at this moment."""
     tensors = {
         f"optimizer.{i}.{key}": value
@@ -83,13 +83,13 @@ def read_facts(saved: Saved) -> Facts:
         raise _foreign(saved.path, f"training.json says nothing useful of {error}") from error
 
 
-def restored(saved: Saved, model: Network, settings: TrainSettings, facts: Facts) -> Training:
+def restored(saved: Saved, model: Network, settings: TrainSettings, facts: Facts) -> TrainState:
     """The training state of a checkpoint, for a model that was loaded from it.
 
     Raises:
         ModelError: tensors that do not belong to this model, or hold NaN or infinity.
     """
-    training = Training.begin(model, settings)
+    training = TrainState.begin(model, settings)
     tensors = saved.tensors("training.safetensors", None)
     check_finite(tensors, saved.path)
     if wrong := [name for name in tensors if not _NAME.fullmatch(name)]:
@@ -110,7 +110,7 @@ def restored(saved: Saved, model: Network, settings: TrainSettings, facts: Facts
 
 
 def _restore_moment(
-    training: Training, parameters: list[Tensor], number: int, key: str, value: Tensor, where: Path
+    training: TrainState, parameters: list[Tensor], number: int, key: str, value: Tensor, where: Path
 ) -> None:
     """One tensor of the optimiser, in the memory layout of its parameter."""
     if number >= len(parameters):
@@ -121,7 +121,7 @@ def _restore_moment(
     training.optimizer.state[p][key] = value if key == "step" else torch.empty_like(p).copy_(value)
 
 
-def _restore_trained(training: Training, tensors: Mapping[str, Tensor], where: Path) -> None:
+def _restore_trained(training: TrainState, tensors: Mapping[str, Tensor], where: Path) -> None:
     """The weights that steps change, where the model holds their average; laid out in memory as their parameters."""
     found = {name: t for name, t in tensors.items() if name.startswith("trained.")}
     if found.keys() != {f"trained.{i}" for i in range(len(training.trained))}:
@@ -140,7 +140,9 @@ def _carried(tensors: Mapping[str, Tensor], model: Network, settings: TrainSetti
     rows = len(carried[0]) if carried and carried[0].dim() and settings.batching.endswith("random") else settings.batch
     if carried and [s.shape for s in carried] != [s.shape for s in model.initial(rows)]:
         raise _foreign(where, "the carried state does not fit the model")
-    if carried and ([s.dtype for s in carried] != [s.dtype for s in model.initial(1)] or not model.accepts(carried)):
+    if carried and (
+        [s.dtype for s in carried] != [s.dtype for s in model.initial(1)] or not model.is_valid_state(carried)
+    ):
         raise _foreign(where, "the carried state is not one that the model has")
     return carried
 

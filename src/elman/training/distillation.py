@@ -11,10 +11,10 @@ from elman.models.base import Network
 from elman.models.ngram.counts import BYTES, Counts, memory
 from elman.models.ngram.experts import FOLDS, LARGEST, SHARE
 from elman.models.ngram.model import NGram, best_order
-from elman.models.task import Text
+from elman.models.task import TextTask
 
 
-class Teacher:
+class DistillationTargets:
     """A Kneser-Ney n-gram that says of every training token what it would have expected.
 
         cost = sum_t -(1 - s) log P(x_t) - s sum_w Q_t(w) log P(w)        s the teacher's share
@@ -32,7 +32,7 @@ class Teacher:
             memory.
     """
 
-    def __init__(self, task: Text, ids: Ids, share: float) -> None:
+    def __init__(self, task: TextTask, ids: Ids, share: float) -> None:
         if task.size > LARGEST:
             raise ConfigError(
                 f"a teacher expects each of {task.size:,} tokens at every step, which is slow over {LARGEST}: "
@@ -53,7 +53,7 @@ class Teacher:
         rests = [np.concatenate((ids[:a], ids[b:])) for a, b in zip(self.edges[:-1], self.edges[1:], strict=True)]
         self.models = [NGram(task, Counts.of(rest, task.size, self.order)) for rest in rests]
 
-    def expects(self, rows: Rows, steps: int) -> Tensor:
+    def soft_targets(self, rows: Rows, steps: int) -> Tensor:
         """Q (B, T, V) of the targets of rows; zeros where there is none."""
         places = rows.starts[:, None] + np.arange(steps)
         real = places < rows.stops[:, None]
@@ -69,13 +69,13 @@ class Teacher:
         expected[real] = found
         return torch.from_numpy(expected)
 
-    def cost(
+    def loss(
         self, model: Network, inputs: Tensor, targets: Tensor, state: State, noise: Generator | None, rows: Rows
     ) -> tuple[Tensor, Tensor, State]:
         """What is to be lowered, what the targets alone cost, and the state after the last."""
-        logits, after = model.learning(inputs, state, noise, rows)
+        logits, after = model.training_logits(inputs, state, noise, rows)
         log_p = model.task.log_probabilities(logits)
         real = targets != IGNORE
         nats = -(log_p.gather(-1, targets.clamp(min=0)[..., None])[..., 0] * real).sum()
-        expected = self.expects(rows, inputs.shape[1]).to(log_p)
+        expected = self.soft_targets(rows, inputs.shape[1]).to(log_p)
         return (1 - self.share) * nats - self.share * (expected * log_p).sum(), nats, after

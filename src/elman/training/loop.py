@@ -14,12 +14,12 @@ from torch import Tensor
 from elman.cells import State
 from elman.config import BUDGETS, DEFAULT_BUDGET, TrainSettings
 from elman.data.batches import BATCHINGS, Ids, Rows, check_length, gather
-from elman.data.corpus import Part
+from elman.data.corpus import Split
 from elman.errors import DivergedError
 from elman.inference.evaluation import Score, beginning, evaluate, perplexity
 from elman.models.base import Network
 from elman.rng import numpy_generator, torch_generator
-from elman.training.distillation import Teacher
+from elman.training.distillation import DistillationTargets
 from elman.training.optim import clip_gradients, optimizer_for, rate
 
 HELD_OUT_TOKENS = 20_000  # scored at a report; the final figure is over the whole held-out part
@@ -40,7 +40,7 @@ class Sum:
 
 
 @dataclass
-class Training:
+class TrainState:
     """All that a step reads and changes beside the weights: what a checkpoint must hold to go on bit by bit.
 
     Random choices need no place here: they are functions of the seed, the epoch and the step.
@@ -76,13 +76,13 @@ class Training:
     """Gradient norms added up since the last record of a run."""
     normed: int = 0
     """Steps since then."""
-    teacher: Teacher | None = None
+    teacher: DistillationTargets | None = None
     """What it also learns from; counted anew when it goes on."""
     trained: list[Tensor] = field(default_factory=list)
     """With averaged weights, those that the steps change: between steps the model holds the average instead."""
 
     @classmethod
-    def begin(cls, model: Network, settings: TrainSettings) -> "Training":
+    def begin(cls, model: Network, settings: TrainSettings) -> "TrainState":
         """The state before the first step; without any budget in the settings the default one is theirs."""
         if all(getattr(settings, name) is None for name in BUDGETS):
             settings = replace(settings, **DEFAULT_BUDGET)
@@ -164,11 +164,11 @@ class Progress:
 
 def train(
     model: Network,
-    text: Part | Ids,
-    held_out: Part | Ids | None = None,
+    text: Split | Ids,
+    held_out: Split | Ids | None = None,
     settings: TrainSettings | None = None,
     *,
-    training: Training | None = None,
+    training: TrainState | None = None,
     **overrides: Any,
 ) -> Iterator[Progress]:
     """Train `model` on `text` in place, yielding after every step.
@@ -186,16 +186,16 @@ def train(
         DataError: the text is shorter than one batch.
         DivergedError: a loss or gradient is not finite; names the step.
     """
-    training = training or Training.begin(model, replace(settings or TrainSettings(), **overrides))
+    training = training or TrainState.begin(model, replace(settings or TrainSettings(), **overrides))
     s = training.settings
-    ids = text.ids if isinstance(text, Part) else text
+    ids = text.ids if isinstance(text, Split) else text
     check_length(s.batching, len(ids), s.batch, s.window)
-    training.model.study(ids)
-    training.teacher = Teacher(training.model.task, ids, s.teacher) if s.teacher else None
+    training.model.prepare(ids)
+    training.teacher = DistillationTargets(training.model.task, ids, s.teacher) if s.teacher else None
     return _run(training, ids, None if held_out is None else beginning(model, held_out, HELD_OUT_TOKENS))
 
 
-def _run(training: Training, ids: Ids, held_out: Part | None) -> Iterator[Progress]:
+def _run(training: TrainState, ids: Ids, held_out: Split | None) -> Iterator[Progress]:
     began = time.perf_counter() - training.seconds
     while True:
         for row, ends in _with_last(_epoch(training, len(ids))):
@@ -211,7 +211,7 @@ def _run(training: Training, ids: Ids, held_out: Part | None) -> Iterator[Progre
                 return
 
 
-def _epoch(training: Training, n: int) -> Iterator[Rows]:
+def _epoch(training: TrainState, n: int) -> Iterator[Rows]:
     """The batches of this epoch that are still to do."""
     s = training.settings
     rng = numpy_generator(s.seed, "order of an epoch", training.epoch)
@@ -234,7 +234,7 @@ class _Cost(NamedTuple):
     norm: float
 
 
-def _learn(training: Training, ids: Ids, row: Rows, started: float) -> _Cost:
+def _learn(training: TrainState, ids: Ids, row: Rows, started: float) -> _Cost:
     """One step: forward, backward through the window, clip, update; the state goes on without its graph.
 
     The learning rate is that of the middle of the step, so that neither the first nor the last is lost to a zero.
@@ -245,10 +245,10 @@ def _learn(training: Training, ids: Ids, row: Rows, started: float) -> _Cost:
     state = model.initial(len(inputs)) if row.fresh else training.carried
     noise = torch_generator(s.seed, "dropout", training.step, device=device) if model.noisy else None
     if training.teacher is None:
-        nats, state = model.cost(inputs, targets, state, noise, row)
+        nats, state = model.loss(inputs, targets, state, noise, row)
         loss = nats
     else:
-        loss, nats, state = training.teacher.cost(model, inputs, targets, state, noise, row)
+        loss, nats, state = training.teacher.loss(model, inputs, targets, state, noise, row)
     for p in training.parameters:
         p.grad = None
     (loss / row.targets).backward()
@@ -273,7 +273,7 @@ def _check(nats: float, tokens: int, step: int) -> None:
         )
 
 
-def _clipped(training: Training) -> float:
+def _clipped(training: TrainState) -> float:
     try:
         return clip_gradients(training.model.named_parameters(), training.settings.clip)
     except DivergedError as error:
@@ -282,7 +282,7 @@ def _clipped(training: Training) -> float:
         ) from error
 
 
-def _count(training: Training, row: Rows, nats: float, *, ends: bool) -> None:
+def _count(training: TrainState, row: Rows, nats: float, *, ends: bool) -> None:
     """Move every counter past this batch."""
     training.step += 1
     training.batch += 1
@@ -294,7 +294,7 @@ def _count(training: Training, row: Rows, nats: float, *, ends: bool) -> None:
         training.epoch, training.batch, training.seen = training.epoch + 1, 0, 0
 
 
-def _measure(training: Training, cost: _Cost, n: int, held_out: Part | None, *, epoch_ended: bool) -> Progress:
+def _measure(training: TrainState, cost: _Cost, n: int, held_out: Split | None, *, epoch_ended: bool) -> Progress:
     """What this step did; at a report also what the model is worth."""
     fraction, perplexity = training.fraction(n), training.tally.perplexity
     if epoch_ended:
@@ -329,7 +329,7 @@ def _measure(training: Training, cost: _Cost, n: int, held_out: Part | None, *, 
     )
 
 
-def _report_is_due(training: Training, fraction: float, *, epoch_ended: bool) -> bool:
+def _report_is_due(training: TrainState, fraction: float, *, epoch_ended: bool) -> bool:
     """Evenly spaced over the run; at the ends of epochs where a budget of epochs has enough of them."""
     s = training.settings
     due = int(fraction * s.reports + 1e-9)
@@ -342,7 +342,7 @@ def _report_is_due(training: Training, fraction: float, *, epoch_ended: bool) ->
     return True
 
 
-def _training_figure(training: Training) -> float:
+def _training_figure(training: TrainState) -> float:
     figure = training.last
     if figure is None:
         figure, training.tally = training.tally.perplexity, Sum()
@@ -350,11 +350,11 @@ def _training_figure(training: Training) -> float:
     return figure
 
 
-def _held_out_score(model: Network, part: Part | None) -> Score | None:
+def _held_out_score(model: Network, part: Split | None) -> Score | None:
     return None if part is None else evaluate(model, part, streams=min(REPORT_STREAMS, len(part.ids)))
 
 
-def _compare(training: Training, score: Score | None) -> tuple[bool, bool]:
+def _compare(training: TrainState, score: Score | None) -> tuple[bool, bool]:
     """Whether this score is the best, and whether patience has ended."""
     if score is None:
         return False, False
@@ -367,8 +367,8 @@ def _compare(training: Training, score: Score | None) -> tuple[bool, bool]:
 
 def fit(
     model: Network,
-    text: Part | Ids,
-    held_out: Part | Ids | None = None,
+    text: Split | Ids,
+    held_out: Split | Ids | None = None,
     settings: TrainSettings | None = None,
     **overrides: Any,
 ) -> Network:

@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from elman.config import Config
 from elman.data.batches import Ids
-from elman.data.corpus import Corpus, Part
+from elman.data.corpus import Corpus, Split
 from elman.environment import device_for
 from elman.errors import DivergedError, ModelError
-from elman.inference.baselines import FLOOR_LIMIT, information_floor, uniform_nats, unigram_nats
+from elman.inference.baselines import FLOOR_LIMIT, perplexity_lower_bound, uniform_nats, unigram_nats
 from elman.inference.compressors import sizes, written
 from elman.inference.evaluation import PROTOCOLS, Score, beginning, evaluate, perplexity
 from elman.models.base import Network
@@ -61,7 +61,7 @@ def counted(job: Job) -> NGram | None:
         return None
     path = job.path / NGRAM
     if not path.exists():
-        save(NGram.count(job.model.task, job.corpus.train.ids[-NGRAM_TOKENS:]), path, job.counts)
+        save(NGram.fit(job.model.task, job.corpus.train.ids[-NGRAM_TOKENS:]), path, job.counts)
     return saved_ngram(job.path)
 
 
@@ -129,7 +129,7 @@ def _seen(model: Network, train: float, curve: list[dict[str, Any]]) -> float:
     return max(train, curve[-1]["train"]) if model.kind == Hybrid.kind and curve else train
 
 
-def _xz(corpus: Corpus, name: str, part: Part) -> float:
+def _xz(corpus: Corpus, name: str, part: Split) -> float:
     """The perplexity of xz -9e: of the training text by itself, of another part after the training text."""
     before = None if name == corpus.train.name else written(corpus.vocab, corpus.train, COMPRESSED)
     found = sizes(written(corpus.vocab, part, COMPRESSED), before, ["xz"])
@@ -147,7 +147,7 @@ def _without_ngram(baselines: dict[str, float], ngram: NGram | None) -> dict[str
     return {name: bound for name, bound in baselines.items() if ngram is None or name != ngram.name}
 
 
-def _first(model: Network, part: Part) -> Part:
+def _first(model: Network, part: Split) -> Split:
     """As much of a part as is scored at the end of a run."""
     if part.name == "train":
         return beginning(model, part, SCORED_TRAINING_TOKENS)
@@ -190,12 +190,12 @@ def floor(config: Config, ids: Ids) -> float | None:
     if len(ids) > FLOOR_LIMIT:
         return None
     if config.batching.endswith(("random", "reset")):
-        return information_floor(ids, config.window)
+        return perplexity_lower_bound(ids, config.window)
     length = len(ids) // config.batch
     # Where the streams begin: always at the same places, or shifted by an offset of up to a window.
     shifts = np.arange(config.window) if config.batching.startswith("reference") else np.array([-1])
     places = (np.arange(config.batch)[:, None] * length + shifts).ravel()
-    return information_floor(ids, max(1, length - len(shifts)), places[places >= 0])
+    return perplexity_lower_bound(ids, max(1, length - len(shifts)), places[places >= 0])
 
 
 def pictures(path: Path) -> list[Path]:

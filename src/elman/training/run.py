@@ -32,14 +32,14 @@ from elman.models.base import Network
 from elman.models.build import network
 from elman.models.recurrent import Recurrent
 from elman.models.saving import build_network, find, finite, model_files, to_json
-from elman.models.task import Text
+from elman.models.task import TextTask
 from elman.rng import numpy_generator
-from elman.storage.atomic import RunLock, refusals, replace_file
+from elman.storage.atomic import RunLock, replace_file, translate_os_errors
 from elman.storage.checkpoints import Checkpoints
 from elman.storage.folder import read_folder
 from elman.training.auto import settled
 from elman.training.checkpoint import RECORDS, Facts, read_facts, restored, training_files
-from elman.training.loop import Progress, Training, train
+from elman.training.loop import Progress, TrainState, train
 
 SAVE_SECONDS = 60.0  # at most this much work is lost, plus a step
 PROMPT_TOKENS = 20
@@ -54,7 +54,7 @@ class Job:
     config: Config
     corpus: Corpus
     model: Network
-    training: Training
+    training: TrainState
     counts: npt.NDArray[np.int64]
     coverage: Coverage
     """What an epoch trains on."""
@@ -85,7 +85,7 @@ def read_data(config: Config) -> Corpus:
     )
 
 
-def facts_of(path: Path) -> Facts:
+def checkpoint_metadata(path: Path) -> Facts:
     """How the checkpoint that a run ends with came to be.
 
     Raises:
@@ -106,7 +106,7 @@ def corpus_of(path: Path) -> Corpus:
         DataError: the text has changed since, or is gone.
         ModelError: no run, or a damaged one.
     """
-    facts = facts_of(path)
+    facts = checkpoint_metadata(path)
     corpus = read_data(facts.config)
     if corpus.digest != facts.corpus:
         raise DataError(f"the text that {str(path)!r} learnt from has changed: restore it, or name a text to score")
@@ -125,7 +125,7 @@ def begin(path: Path, config: Config) -> Job:
         ConfigError: the folder exists, or settings that do not fit each other.
         DataError: the text cannot be used.
     """
-    with refusals("make", path):
+    with translate_os_errors("make", path):
         if os.path.lexists(path):
             raise ConfigError(f"{str(path)!r} exists already: choose another --run, or go on with --resume {path}")
     if odd := [s for s in config.sources if not _is_text(s)]:
@@ -136,9 +136,9 @@ def begin(path: Path, config: Config) -> Job:
     if not config.reverse:
         for prompt in config.prompts:
             encode_prompt(model.task, prompt)  # refused now, not at the first report
-    training = Training.begin(model, config.part(TrainSettings))
+    training = TrainState.begin(model, config.part(TrainSettings))
     covered, counts = coverage_of(config, corpus), token_counts(corpus.train.ids, len(corpus.vocab))
-    with refusals("make", path):
+    with translate_os_errors("make", path):
         path.mkdir(parents=True)
     return Job(path, config, corpus, model, training, counts, covered, reasons + _slower(config, model))
 
@@ -173,7 +173,7 @@ def coverage_of(config: Config, corpus: Corpus, epoch: int = 0) -> Coverage:
 
 
 def _new_model(config: Config, corpus: Corpus) -> Network:
-    model = network(Text.of(corpus), config.part(ModelSettings), seed=config.seed)
+    model = network(TextTask.of(corpus), config.part(ModelSettings), seed=config.seed)
     model.to(device_for(config.device))
     model.engine_name  # noqa: B018 - an engine that cannot run this is refused before a folder is made
     return model
@@ -275,7 +275,7 @@ def save(job: Job, *, best: bool = False) -> Path:
 
 def record(path: Path, value: Mapping[str, Any]) -> None:
     """Append one line of JSON; numbers that are not finite become null."""
-    with refusals("write", path), path.open("a", encoding="utf-8") as file:
+    with translate_os_errors("write", path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(finite(value), ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -304,7 +304,7 @@ def execute(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[Prog
         StorageError: a checkpoint could not be saved; the one before is whole.
     """
     with RunLock(job.path):
-        job.checkpoints.sweep()
+        job.checkpoints.remove_stale_temporaries()
         for name, length in job.recorded.items():
             _truncate(job.path / name, length)
         if finished(job):

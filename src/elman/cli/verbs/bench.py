@@ -11,7 +11,7 @@ from elman.cli.flags import number, numbers
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from elman.comparison.benchmark import Race, Shape
+    from elman.comparison.benchmark import Benchmark, Shape
 
 EXAMPLES = """Examples:
   elman bench                          # a GRU of 256 units, half a minute
@@ -45,22 +45,22 @@ def command(
     shapes = [Shape(c, h, vocab, batch, window) for c in cell or ["gru"] for h in hidden or [256]]
     facts = environment()
     races = []
-    for race in _races(shapes, threads, rounds, quiet=quiet):
-        races.append(race.document())
+    for benchmark in _races(shapes, threads, rounds, quiet=quiet):
+        races.append(benchmark.document())
         if not json:
-            _print(race)
+            _print(benchmark)
     if json:
         print(json_module.dumps({"schema_version": 1, "environment": facts, "races": races}, allow_nan=False))
     return 0
 
 
-def _races(shapes: "list[Shape]", threads: list[int] | None, rounds: int, *, quiet: bool) -> "Iterator[Race]":
+def _races(shapes: "list[Shape]", threads: list[int] | None, rounds: int, *, quiet: bool) -> "Iterator[Benchmark]":
     """Each shape's race when it is over; a bar on a terminal, else a line a shape, on standard error."""
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
     from elman.cli.console import Stream
-    from elman.comparison.training_steps import racing
+    from elman.comparison.training_steps import benchmark_steps
 
     console = Stream(stderr=True, quiet=quiet, highlight=False)
     for shape in shapes:
@@ -71,28 +71,28 @@ def _races(shapes: "list[Shape]", threads: list[int] | None, rounds: int, *, qui
         bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
         with bar:
             task = bar.add_task(f"{words}: warming up", total=rounds)
-            for found in racing(shape, threads=threads, rounds=rounds):
-                measured, race = len(next(iter(found.rates.values()))), found
+            for found in benchmark_steps(shape, threads=threads, rounds=rounds):
+                measured, benchmark = len(next(iter(found.rates.values()))), found
                 bar.update(task, completed=measured, description=f"{words}: round {measured} of {rounds}")
-        yield race
+        yield benchmark
 
 
-def _print(race: "Race") -> None:
+def _print(benchmark: "Benchmark") -> None:
     from elman.cli.console import Stream
     from elman.comparison.benchmark import verdict
 
     out = Stream(highlight=False)
-    shape = race.shape
+    shape = benchmark.shape
     out.print(
         f"{shape.cell}, {shape.hidden} units, {shape.vocab} symbols, {shape.batch} rows of {shape.window} steps\n",
         markup=False,
         soft_wrap=True,
     )
     out.width = max(out.width, 80)  # a figure that is cut is a wrong figure
-    out.print(_table(race))
+    out.print(_table(benchmark))
     out.print(
-        f"\nMedians and quartiles of {race.rounds} rounds. %: of the flops of large matrix products here.\n",
-        *verdict(race),
+        f"\nMedians and quartiles of {benchmark.rounds} rounds. %: of the flops of large matrix products here.\n",
+        *verdict(benchmark),
         "",
         sep="\n",
         markup=False,
@@ -100,19 +100,19 @@ def _print(race: "Race") -> None:
     )
 
 
-def _table(race: "Race") -> "Table":
+def _table(benchmark: "Benchmark") -> "Table":
     """A row a way, the fastest first."""
     from rich.table import Table
 
-    from elman.comparison.benchmark import PLAIN, Way
+    from elman.comparison.benchmark import PLAIN, Variant
 
     table = Table(box=None, pad_edge=False)
     table.add_column("engine")
     for name in ("threads", "tokens/s", "low", "high", "x plain PyTorch", "%"):
         table.add_column(name, justify="right")
-    for way in sorted(race.rates, key=lambda way: -race.rate(way).median):
-        plain = Way(PLAIN, way.threads)
-        times = race.ratio(way, plain).written() if plain in race.rates and way != plain else ""
-        rates = (f"{rate:,.0f}" for rate in race.rate(way))
-        table.add_row(way.name, str(way.threads), *rates, times, f"{100 * race.share(way).median:.0f}")
+    for way in sorted(benchmark.rates, key=lambda way: -benchmark.rate(way).median):
+        plain = Variant(PLAIN, way.threads)
+        times = benchmark.ratio(way, plain).written() if plain in benchmark.rates and way != plain else ""
+        rates = (f"{rate:,.0f}" for rate in benchmark.rate(way))
+        table.add_row(way.name, str(way.threads), *rates, times, f"{100 * benchmark.share(way).median:.0f}")
     return table

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from elman.comparison.result import Comparison
-    from elman.comparison.trained import Learning
+    from elman.comparison.trained import TrainingStep
 
 EXAMPLES = """Examples:
   elman compare book.txt                    # n-gram, mlp, elman, gru, lstm
@@ -123,18 +123,20 @@ def _refuse_for_runs(asked: dict[str, Any]) -> None:
         raise ConfigError(f"runs are compared as they are: leave out --{odd[0].replace('_', '-')}")
 
 
-def _of_models(settled: Any, models: Sequence[str], seeds: int) -> "Callable[[Stop], Iterator[Learning | Comparison]]":
+def _of_models(
+    settled: Any, models: Sequence[str], seeds: int
+) -> "Callable[[Stop], Iterator[TrainingStep | Comparison]]":
     """The events of trainings."""
-    from elman.comparison.trained import DEFAULT, comparing
+    from elman.comparison.trained import DEFAULT, compare_steps
     from elman.training.run import read_data
 
     chosen = models or DEFAULT
-    return lambda stop: comparing(read_data(settled), chosen, seeds=seeds, config=settled, stop=stop.asked)
+    return lambda stop: compare_steps(read_data(settled), chosen, seeds=seeds, config=settled, stop=stop.asked)
 
 
 def _of_runs(
     runs: Sequence[str], on: str | None, changes: dict[str, Any]
-) -> "Callable[[Stop], Iterator[Learning | Comparison]]":
+) -> "Callable[[Stop], Iterator[TrainingStep | Comparison]]":
     """The events of runs that are scored; a signal ends it between two of them."""
     from elman.comparison.saved import compare_runs
     from elman.environment import device_for
@@ -144,7 +146,9 @@ def _of_runs(
     return lambda stop: compare_runs(paths, sources=sources, device=device, stop=stop.asked)
 
 
-def _compare(events: "Callable[[Stop], Iterator[Learning | Comparison]]", out: Path, *, json: bool, quiet: bool) -> int:
+def _compare(
+    events: "Callable[[Stop], Iterator[TrainingStep | Comparison]]", out: Path, *, json: bool, quiet: bool
+) -> int:
     from elman.cli.comparison_table import Table
     from elman.comparison.result import Comparison
 

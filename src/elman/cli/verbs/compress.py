@@ -100,9 +100,9 @@ def contents(path: Path) -> bytes:
         StorageError: it cannot be read.
     """
     from elman.errors import printable
-    from elman.storage.atomic import refusals
+    from elman.storage.atomic import translate_os_errors
 
-    with refusals("read", path):
+    with translate_os_errors("read", path):
         if not path.exists():
             raise DataError(f"{printable(path)}: no such file")
         if not path.is_file():
@@ -116,9 +116,9 @@ def vacant(path: Path) -> Path:
     Raises:
         ConfigError: something is there already, or there is no folder for it.
     """
-    from elman.storage.atomic import quoted, refusals
+    from elman.storage.atomic import quoted, translate_os_errors
 
-    with refusals("write", path):
+    with translate_os_errors("write", path):
         if path.exists() or path.is_symlink():
             raise ConfigError(f"{quoted(path)} exists already: choose another --output, or remove it first")
         if not path.parent.is_dir():

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from elman.data.corpus import Part
+    from elman.data.corpus import Split
     from elman.models.base import SequenceModel
 
 EXAMPLES = """Examples:
@@ -94,7 +94,7 @@ def command(
 
 def _part(
     run: Path, model: "SequenceModel", sources: tuple[str, ...], *, limit: int | None, drop_unknown: bool
-) -> "tuple[Part, npt.NDArray[np.unsignedinteger] | None]":
+) -> "tuple[Split, npt.NDArray[np.unsignedinteger] | None]":
     """The text to score as ids, and what stands before it: the one given, or the run's own held-out part."""
     from elman.data.corpus import read_part
     from elman.inference.evaluation import WARM, part_of
@@ -119,7 +119,7 @@ def _part(
     return part_of(model, model.task.turned(model.task.turned(held_out.ids)[:limit])), before
 
 
-def _write_tokens(path: Path, model: "SequenceModel", part: "Part", nats: "npt.NDArray[np.float64]") -> None:
+def _write_tokens(path: Path, model: "SequenceModel", part: "Split", nats: "npt.NDArray[np.float64]") -> None:
     """The cost of each token as it was scored, in the order of the text: they add up to the nats of the score."""
     names = [json_module.dumps(token, ensure_ascii=False) for token in model.task.vocab.idx_to_token]
     try:

@@ -19,7 +19,7 @@ from elman.errors import ConfigError, DataError, DivergedError
 
 if TYPE_CHECKING:
     from elman.forecasting.series import Series
-    from elman.forecasting.study import Study
+    from elman.forecasting.study import ForecastResult
 
 LONGEST_NAME = 150  # bytes of a file's name that a series gives it
 WIDTH = 100  # columns of the tables, whatever the terminal: a figure that is cut is a wrong figure
@@ -87,7 +87,7 @@ def command(
 
     for note in notes:
         told(note)
-    studies: list[Study] = []
+    studies: list[ForecastResult] = []
     for one in found:
         told(f"{one.name}: {len(one):,} values, {int((~one.known).sum()):,} of them filled")
         try:
@@ -146,14 +146,14 @@ def _read(
     return read_series(source, columns=columns, time=time, date_format=date_format, ids=ids, missing=missing)
 
 
-def _write(folder: Path, report: dict[str, Any], studies: Sequence["Study"]) -> list[Path]:
+def _write(folder: Path, report: dict[str, Any], studies: Sequence["ForecastResult"]) -> list[Path]:
     """The files of the result; the pictures among them."""
     from elman.cli.display import drawn_if_possible
     from elman.forecasting.plots import draw
     from elman.models.saving import finite, to_json
-    from elman.storage.atomic import refusals, replace_file
+    from elman.storage.atomic import replace_file, translate_os_errors
 
-    with refusals("make", folder):
+    with translate_os_errors("make", folder):
         folder.mkdir(parents=True)
     replace_file(folder / "report.json", to_json(finite(report)))
     replace_file(folder / "report.md", _markdown(report).encode())
@@ -174,7 +174,7 @@ def _stems(names: Sequence[str]) -> list[str]:
     return list(given.values())
 
 
-def _csv(studies: Sequence["Study"]) -> str:
+def _csv(studies: Sequence["ForecastResult"]) -> str:
     """The forecasts as a long table: unique_id, ds, model, value, and the ends of the intervals, empty without."""
     from elman.forecasting.study import LEVELS
 

@@ -85,7 +85,7 @@ def _run(
 
     from elman.cli.console import Stream
     from elman.reproduce.report import FILES, Report
-    from elman.reproduce.trials import Bench
+    from elman.reproduce.trials import TrialCache
 
     torch.set_num_threads(1)  # as in the processes of several trials: whether there were any changes no figure
     console, out = Stream(stderr=True, quiet=quiet, highlight=False), Stream(highlight=False)
@@ -96,7 +96,7 @@ def _run(
     def say(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
 
-    with Bench(folder, quick=quick, fresh=fresh, say=say) as lab:
+    with TrialCache(folder, quick=quick, fresh=fresh, say=say) as lab:
         for experiment in experiments:
             lab.cpu_seconds = 0.0
             try:

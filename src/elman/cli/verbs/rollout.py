@@ -11,8 +11,8 @@ from elman.cli.flags import help_of, number
 from elman.errors import ConfigError
 
 if TYPE_CHECKING:
-    from elman.data.corpus import Corpus, Part
-    from elman.models.task import Text
+    from elman.data.corpus import Corpus, Split
+    from elman.models.task import TextTask
 
 EXAMPLES = """Examples:
   elman rollout runs/numbers                    # at places of its own held-out text
@@ -53,7 +53,7 @@ def command(
     return 0
 
 
-def _text(run: Path, task: "Text", corpus: "Corpus", sources: tuple[str, ...]) -> "Part":
+def _text(run: Path, task: "TextTask", corpus: "Corpus", sources: tuple[str, ...]) -> "Split":
     """The text that is given, or the run's own held-out part."""
     from elman.data.corpus import read_part
 

@@ -42,10 +42,10 @@ def command(
     if picture is not None:
         _check_picture(picture)
     from elman.data.corpus import read_corpus
-    from elman.models.ngram.frequencies import frequencies
+    from elman.models.ngram.frequencies import ngram_frequencies
 
     corpus = read_corpus(sources, level=level, clean=clean, limit=limit, held_out=0, min_count=1, unknown=False)
-    found = frequencies(corpus.train.ids, corpus.vocab, order=order, top=top)
+    found = ngram_frequencies(corpus.train.ids, corpus.vocab, order=order, top=top)
     if picture is not None:
         _draw(picture, corpus, found)
     if json:

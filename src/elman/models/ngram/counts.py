@@ -21,7 +21,7 @@ from elman.data.batches import START, Ids, blocks, token_counts
 from elman.data.tokens import unsigned
 from elman.errors import ConfigError, DataError
 
-Whole = npt.NDArray[np.int64]
+Int64Array = npt.NDArray[np.int64]
 BITS = 2**30  # possible keys up to which they are ranked by a bit each, at most a byte each for a moment; else sorted
 BLOCK = 2**17  # n-grams at a time: what is computed of them stays in the processor's cache
 UNREAD = -2  # a context of which not all tokens have been read
@@ -42,23 +42,23 @@ class Counts:
 
     size: int
     """V, the number of different tokens."""
-    keys: tuple[Whole, ...]
+    keys: tuple[Int64Array, ...]
     """keys[n-1]: the sorted keys of the n-grams of that length; single tokens are 0 to V-1, occurring or not."""
-    times: tuple[Whole, ...]
+    times: tuple[Int64Array, ...]
     """times[n-1]: how often each occurs."""
     suffixes: tuple[npt.NDArray[np.integer], ...]
     """suffixes[n-1]: the rank of each without its first token, an (n-1)-gram; 0 for single tokens."""
 
     @classmethod
-    def of(cls, ids: Ids, size: int, order: int, *, begun: bool = True) -> "Counts":
-        """Count the n-grams of 1 to `order` tokens; `begun` puts token 0 before the text, as a model reads it.
+    def of(cls, ids: Ids, size: int, order: int, *, bos: bool = True) -> "Counts":
+        """Count the n-grams of 1 to `order` tokens; `bos` puts token 0 before the text, as a model reads it.
 
         Raises:
             ConfigError: an order under 1, or one that needs more memory than this machine has.
             DataError: fewer tokens than `order`.
         """
         check_order(len(ids), size, order)
-        text = np.concatenate((np.array([START] * begun, ids.dtype), ids))
+        text = np.concatenate((np.array([START] * bos, ids.dtype), ids))
         keys, times, suffixes = [np.arange(size)], [token_counts(ids, size)], [np.zeros(size, np.int32)]
         rank: npt.NDArray[np.integer] = text
         for n in range(2, order + 1):
@@ -80,7 +80,7 @@ class Counts:
         """The same without the n-grams that are longer than `order`."""
         return Counts(self.size, self.keys[:order], self.times[:order], self.suffixes[:order])
 
-    def find(self, n: int, context: Whole, token: npt.NDArray[np.integer]) -> Whole:
+    def find(self, n: int, context: Int64Array, token: npt.NDArray[np.integer]) -> Int64Array:
         """The ranks of n-grams, each a context of n-1 tokens by its rank and one more; -1 where it never occurred."""
         if n == 1:
             return token.astype(np.int64)
@@ -90,7 +90,7 @@ class Counts:
         found = (context >= 0) & (token >= 0) & (keys[np.minimum(at, len(keys) - 1)] == wanted)
         return np.where(found, at, -1)
 
-    def contexts(self, tokens: npt.NDArray[np.integer]) -> list[Whole]:
+    def contexts(self, tokens: npt.NDArray[np.integer]) -> list[Int64Array]:
         """The contexts of 0 to order-1 tokens that end with each of `tokens` (..., T), by rank.
 
         -1 is a context that does not occur in the training text, `UNREAD` one that reaches back beyond the first
@@ -105,7 +105,7 @@ class Counts:
         return found
 
     @cached_property
-    def first_children(self) -> tuple[Whole, ...]:
+    def first_children(self) -> tuple[Int64Array, ...]:
         """For each length n of context from 0: where the n+1-grams that continue each of them begin, and the end."""
         beginnings = [np.array([0, self.size])]
         for contexts, keys in pairwise(self.keys):
@@ -118,7 +118,7 @@ class Counts:
         """tokens[n-1]: the last token of each n-gram of that length."""
         return tuple((keys % self.size).astype(unsigned(self.size - 1)) for keys in self.keys)
 
-    def grams(self, n: int, ranks: Whole | None = None) -> Whole:
+    def grams(self, n: int, ranks: Int64Array | None = None) -> Int64Array:
         """The n-grams of that length as tokens, (number, n): those of these ranks, or all in their order."""
         at = np.arange(len(self.keys[n - 1])) if ranks is None else ranks
         tokens = np.empty((len(at), n), np.int64)
@@ -129,10 +129,10 @@ class Counts:
 
 def _ranked(
     contexts: npt.NDArray[np.integer], tokens: Ids, size: int, different: int
-) -> tuple[Whole, Whole, npt.NDArray[np.int32]]:
+) -> tuple[Int64Array, Int64Array, npt.NDArray[np.int32]]:
     """The distinct keys context * V + token, how often each occurs, and the rank of every one, a block at a time."""
 
-    def codes(block: slice) -> Whole:
+    def codes(block: slice) -> Int64Array:
         return contexts[block].astype(np.int64) * size + tokens[block]
 
     if different * size > BITS:
@@ -186,13 +186,13 @@ def memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**33
 
 
-def sums(values: npt.NDArray[np.floating] | Whole, edges: Whole) -> npt.NDArray[np.float64]:
+def sums(values: npt.NDArray[np.floating] | Int64Array, edges: Int64Array) -> npt.NDArray[np.float64]:
     """The sums of stretches of `values` between neighbouring edges, (len(edges) - 1,); an empty one is 0."""
     running = np.concatenate(([0], np.cumsum(values)))
     return np.asarray(running[edges[1:]] - running[edges[:-1]], np.float64)
 
 
-def checked(size: int, keys: Sequence[Whole], times: Sequence[Whole]) -> Counts:
+def validated_counts(size: int, keys: Sequence[Int64Array], times: Sequence[Int64Array]) -> Counts:
     """Counts out of arrays that somebody else wrote.
 
     Raises:

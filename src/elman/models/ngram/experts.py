@@ -21,11 +21,11 @@ import numpy.typing as npt
 
 from elman.data.batches import START, Ids
 from elman.data.vocab import Vocab
-from elman.models.ngram.counts import BYTES, Counts, Whole, memory
-from elman.models.ngram.smoothing import Level, completed, discounted, kneser_ney
+from elman.models.ngram.counts import BYTES, Counts, Int64Array, memory
+from elman.models.ngram.smoothing import Level, discounted, interpolate_, kneser_ney
 
-Single = npt.NDArray[np.float32]
-Flags = npt.NDArray[np.bool_]
+Float32Array = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
 KINDS: Final = 5
 """Contexts that are no n-grams: four of words, one of lines."""
 MEMORY: Final = 5
@@ -44,7 +44,7 @@ ROW, WARM = 512, 256  # a text is read in rows of so many tokens, each after so 
 _MIX = np.int64(0x2545F4914F6CDD1D)  # odd, so that multiplying modulo 2^64 loses nothing
 
 
-class Surroundings:
+class ContextFeatures:
     """What stands around a token: the word that it belongs to, the words before, its place in the line.
 
     A word is a stretch of letters and digits (Unicode's), and apostrophes; of bytes those of ASCII and all above. At
@@ -65,11 +65,11 @@ class Surroundings:
         self.newline = symbols.index("\n") if "\n" in symbols else -1
 
     @staticmethod
-    def initial(rows: int) -> Whole:
+    def initial(rows: int) -> Int64Array:
         """Nothing read, (rows, MEMORY)."""
         return np.zeros((rows, MEMORY), np.int64)
 
-    def walk(self, inputs: npt.NDArray[np.integer], memory: Whole) -> tuple[Whole, Whole]:
+    def extract(self, inputs: npt.NDArray[np.integer], memory: Int64Array) -> tuple[Int64Array, Int64Array]:
         """The contexts (B, T, KINDS) after each of inputs (B, T), and what is remembered then; a token -1 is none."""
         memory = memory.copy()
         word, before, earlier, last, column = (memory[:, i] for i in range(MEMORY))
@@ -92,14 +92,14 @@ class Surroundings:
             keys[:, t, 4] = 2 * column + (word != 0)
         return keys, memory
 
-    def of(self, ids: Ids) -> Whole:
+    def of(self, ids: Ids) -> Int64Array:
         """The contexts (N, KINDS) before each token of a text; a row forgets words older than its WARM tokens."""
         n = len(ids)
         row, warm = (ROW, WARM) if n > ROW else (n, 0)
         rows = -(-n // row)
         read = np.concatenate((np.full(warm, -1), [START], ids[:-1].astype(np.int64), np.full(rows * row - n, -1)))
         windows = np.lib.stride_tricks.sliding_window_view(read, warm + row)[::row]
-        keys, _ = self.walk(windows, self.initial(rows))
+        keys, _ = self.extract(windows, self.initial(rows))
         return keys[:, warm:].reshape(-1, KINDS)[:n]
 
 
@@ -110,7 +110,7 @@ def _symbol(vocab: Vocab, i: int) -> str:
     return vocab.to_tokens(i)
 
 
-def _hash(a: Whole, b: Whole) -> Whole:
+def _hash(a: Int64Array, b: Int64Array) -> Int64Array:
     """Of two numbers in order; never 0 for a letter and any word, but for one in 2^64."""
     mixed = (a ^ (b + 0x632BE59BD9B4E019)) * _MIX
     return mixed ^ (mixed >> 29)
@@ -120,22 +120,22 @@ def _hash(a: Whole, b: Whole) -> Whole:
 class _Kind:
     """How often each token followed each context of one kind, discounted."""
 
-    contexts: Whole
+    contexts: Int64Array
     """Sorted hashes."""
-    edges: Whole
+    edges: Int64Array
     """Where the continuations of each begin, and the end."""
-    tokens: Whole
+    tokens: Int64Array
     """Of all continuations."""
     level: Level
 
     @classmethod
-    def of(cls, contexts: Whole, tokens: Ids, size: int) -> "_Kind":
+    def of(cls, contexts: Int64Array, tokens: Ids, size: int) -> "_Kind":
         known, rank = np.unique(contexts, return_inverse=True)
         keys, times = np.unique(rank * size + tokens, return_counts=True)
         edges = np.searchsorted(keys, np.arange(len(known) + 1) * size)
         return cls(known, edges, keys % size, discounted(times, edges))
 
-    def find(self, contexts: Whole) -> Whole:
+    def find(self, contexts: Int64Array) -> Int64Array:
         """Their ranks, -1 where one never occurred."""
         at = np.minimum(np.searchsorted(self.contexts, contexts), len(self.contexts) - 1)
         return np.where(self.contexts[at] == contexts, at, -1)
@@ -161,12 +161,12 @@ class Experts:
 
     def __init__(self, vocab: Vocab, parts: Sequence[Ids], order: int) -> None:
         self.size, self.order = len(vocab), order
-        around = Surroundings(vocab)
+        features = ContextFeatures(vocab)
         ids = np.concatenate([part for part in parts if len(part)] or [np.zeros(0, np.int64)])
         self.counts = Counts.of(ids, self.size, min(order, len(ids))) if len(ids) else None
         if self.counts is not None:
             self.levels = kneser_ney(self.counts)
-            contexts = np.concatenate([around.of(part) for part in parts if len(part)])
+            contexts = np.concatenate([features.of(part) for part in parts if len(part)])
             self.kinds = [_Kind.of(contexts[:, k], ids, self.size) for k in range(KINDS)]
 
     @staticmethod
@@ -174,7 +174,7 @@ class Experts:
         """K: how many experts there are, n-grams first."""
         return order - 1 + KINDS
 
-    def after(self, read: Whole, keys: Whole) -> tuple[Single, Single]:
+    def after(self, read: Int64Array, keys: Int64Array) -> tuple[Float32Array, Float32Array]:
         """What the experts say, log-probabilities (B, T, K, V), and what each leaves to a more general one, (B, T, K).
 
         `read` is n-1 tokens before, and the T inputs, (B, n-1+T), -1 where nothing was read; `keys` (B, T, KINDS).
@@ -190,18 +190,18 @@ class Experts:
             for n in range(1, self.order):
                 if n < self.counts.order:
                     edges = self.counts.first_children[n]
-                    rest[:, n - 1] = completed(running, contexts[n], edges, self.counts.tokens[n], self.levels[n])
+                    rest[:, n - 1] = interpolate_(running, contexts[n], edges, self.counts.tokens[n], self.levels[n])
                 p[:, n - 1] = running
             for k, kind in enumerate(self.kinds):
                 own = p[:, self.order - 1 + k]
                 own[:] = unigram if k == KINDS - 1 else running
                 at = kind.find(keys[..., k].ravel())
-                rest[:, self.order - 1 + k] = completed(own, at, kind.edges, kind.tokens, kind.level)
+                rest[:, self.order - 1 + k] = interpolate_(own, at, kind.edges, kind.tokens, kind.level)
         np.log(np.maximum(p, FLOOR, out=p), out=p)
         return p.reshape(rows, steps, number, self.size), rest.reshape(rows, steps, number)
 
 
-def stretches(tokens: int, order: int) -> int:
+def fold_count(tokens: int, order: int) -> int:
     """Into how many a text of so many tokens is cut for training: eight, fewer where memory is short; 1: none fit."""
     each = 2 * BYTES * Experts.number(order) * max(1, tokens)
     return min(FOLDS, memory() // SHARE // each + 1)
@@ -224,7 +224,7 @@ class Folds:
         pairs = zip(self.edges[:-1], self.edges[1:], strict=True)
         self.experts = [Experts(vocab, [ids[:a], ids[b:]], order) for a, b in pairs]
 
-    def after(self, read: Whole, keys: Whole, places: Whole) -> tuple[Single, Single]:
+    def after(self, read: Int64Array, keys: Int64Array, places: Int64Array) -> tuple[Float32Array, Float32Array]:
         """As `Experts.after`, for targets that stand at `places` (B, T) of the text."""
         fold = np.clip(np.searchsorted(self.edges, places, "right") - 1, 0, len(self.experts) - 1)
         first = self.experts[0]

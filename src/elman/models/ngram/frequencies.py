@@ -12,7 +12,7 @@ import numpy as np
 
 from elman.data.batches import Ids
 from elman.data.vocab import Vocab
-from elman.models.ngram.counts import Counts, Whole, sums
+from elman.models.ngram.counts import Counts, Int64Array, sums
 from elman.models.ngram.smoothing import laplace
 
 FIRST, LAST = 10, 1000  # ranks that the exponent is fitted on; before them the curve is bent
@@ -20,12 +20,12 @@ FEWEST = 10  # ranks that a fit takes at least
 
 
 @dataclass(frozen=True)
-class Line:
+class PowerLaw:
     """A power law, fitted by least squares to log n_i over log i."""
 
     alpha: float
     """The exponent: 1 is Zipf's law."""
-    height: float
+    scale: float
     """exp(c): the times that the law gives the first rank."""
     first: int
     """The ranks that it was fitted on."""
@@ -33,7 +33,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Tail:
+class SingletonStats:
     """What became of n-grams that the first half of a text holds once, in its second half (`tail`)."""
 
     number: int
@@ -59,15 +59,15 @@ class Frequencies:
     """How many different ones could be made of the tokens that occur."""
     top: tuple[tuple[tuple[str, ...], int], ...]
     """The most frequent, as tokens, and how often each occurs; ties in the order of the vocabulary."""
-    times: Whole
+    times: Int64Array
     """(types,) how often each occurs, falling."""
-    line: Line | None
+    line: PowerLaw | None
     """The law; None where there are under 19 types to fit it on."""
-    tail: Tail | None
+    tail: SingletonStats | None
     """None where the first half holds no n-gram once, or a half is shorter than one."""
 
 
-def frequencies(ids: Ids, vocab: Vocab, *, order: int = 3, top: int = 10) -> tuple[Frequencies, ...]:
+def ngram_frequencies(ids: Ids, vocab: Vocab, *, order: int = 3, top: int = 10) -> tuple[Frequencies, ...]:
     """The frequencies of the n-grams of 1 to `order` tokens of a text.
 
     Raises:
@@ -80,13 +80,15 @@ def frequencies(ids: Ids, vocab: Vocab, *, order: int = 3, top: int = 10) -> tup
         >>> pairs.top[:2], pairs.types, pairs.possible
         (((('the', 'time'), 2), (('time', 'machine'), 1)), 5, 25)
     """
-    counts = Counts.of(ids, len(vocab), order, begun=False)
+    counts = Counts.of(ids, len(vocab), order, bos=False)
     tails = _tails(ids, len(vocab), order)
     types = int((counts.times[0] > 0).sum())
     return tuple(_described(counts, n, types**n, vocab, top, tails[n - 1]) for n in range(1, order + 1))
 
 
-def _described(counts: Counts, n: int, possible: int, vocab: Vocab, top: int, tail: Tail | None) -> Frequencies:
+def _described(
+    counts: Counts, n: int, possible: int, vocab: Vocab, top: int, tail: SingletonStats | None
+) -> Frequencies:
     times = counts.times[n - 1]
     order = np.argsort(-times, kind="stable")
     falling = times[order]
@@ -107,7 +109,7 @@ def _described(counts: Counts, n: int, possible: int, vocab: Vocab, top: int, ta
     )
 
 
-def fit(times: Whole) -> Line | None:
+def fit(times: Int64Array) -> PowerLaw | None:
     """The power law of falling counts over the ranks 10 to 1000, as far as they go; None for under ten ranks.
 
     alpha = - cov(log i, log n_i) / var(log i)        c = mean(log n_i) + alpha mean(log i)
@@ -117,20 +119,20 @@ def fit(times: Whole) -> Line | None:
         return None
     x, y = np.log(np.arange(FIRST, last + 1)), np.log(times[FIRST - 1 : last])
     alpha = -float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
-    return Line(alpha + 0.0, math.exp(float(y.mean()) + alpha * float(x.mean())), FIRST, last)
+    return PowerLaw(alpha + 0.0, math.exp(float(y.mean()) + alpha * float(x.mean())), FIRST, last)
 
 
-def _tails(ids: Ids, size: int, order: int) -> list[Tail | None]:
+def _tails(ids: Ids, size: int, order: int) -> list[SingletonStats | None]:
     """Of each length; a half may be too short for the longer ones."""
     cut = len(ids) // 2
     most = min(order, cut)
     if not most:
         return [None] * order
-    first, second = (Counts.of(half, size, most, begun=False) for half in (ids[:cut], ids[cut:]))
+    first, second = (Counts.of(half, size, most, bos=False) for half in (ids[:cut], ids[cut:]))
     return [tail(first, second, n) for n in range(1, most + 1)] + [None] * (order - most)
 
 
-def tail(first: Counts, second: Counts, n: int) -> Tail | None:
+def tail(first: Counts, second: Counts, n: int) -> SingletonStats | None:
     """How n-grams that one text holds once do in another, and how Laplace says they would (S12).
 
         observed = mean of n'(c w)              over all c w with n(c w) = 1; n of the one text, n' of the other
@@ -153,4 +155,4 @@ def tail(first: Counts, second: Counts, n: int) -> Tail | None:
     unigram, *_ = levels = laplace(first, 1.0).levels
     shorter = (unigram.share + unigram.rest[0] / size)[grams[:, -1]] if n > 1 else 1 / size
     p = levels[n - 1].share[once] + levels[n - 1].rest[first.keys[n - 1][once] // size] * shorter
-    return Tail(len(once), float(observed.mean()), float((met * p).mean()))
+    return SingletonStats(len(once), float(observed.mean()), float((met * p).mean()))

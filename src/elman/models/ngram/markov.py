@@ -12,14 +12,14 @@ import numpy as np
 
 from elman.data.batches import START, Ids
 from elman.errors import ConfigError, DataError
-from elman.models.ngram.counts import Whole, memory
+from elman.models.ngram.counts import Int64Array, memory
 from elman.models.ngram.model import NGram
-from elman.models.ngram.smoothing import Real
+from elman.models.ngram.smoothing import Float64Array
 
 TABLES = 4  # as large as the transitions, that are in memory together
 
 
-def ahead(model: NGram, tokens: Ids, steps: int) -> Real:
+def predict_ahead(model: NGram, tokens: Ids, steps: int) -> Float64Array:
     """The distributions of the tokens 1 to `steps` after `tokens`, (steps, V): row k-1 is P(x_{t+k} | x_1 .. x_t).
 
     Args:
@@ -34,7 +34,7 @@ def ahead(model: NGram, tokens: Ids, steps: int) -> Real:
     Example:
         >>> import elman
         >>> vocab = elman.Vocab.chars("abracadabra")
-        >>> model = NGram.count(elman.Text(vocab), vocab.encode("abracadabra"), order=2, smoothing="laplace", eps=0)
+        >>> model = NGram.fit(elman.TextTask(vocab), vocab.encode("abracadabra"), order=2, smoothing="laplace", eps=0)
         >>> for p in ahead(model, vocab.encode("b"), 3):
         ...     print({letter: round(float(p[vocab[letter]]), 3) for letter in "abcdr"})
         {'a': 0.0, 'b': 0.0, 'c': 0.0, 'd': 0.0, 'r': 1.0}
@@ -55,7 +55,7 @@ def ahead(model: NGram, tokens: Ids, steps: int) -> Real:
     return found
 
 
-def _contexts(known: Whole, size: int, free: int) -> Whole:
+def _contexts(known: Int64Array, size: int, free: int) -> Int64Array:
     """Every context that begins with `known` and goes on with `free` tokens, (V^free, tau), in order."""
     varied = np.arange(size**free)[:, None] // size ** np.arange(free - 1, -1, -1) % size
     return np.concatenate((np.broadcast_to(known, (len(varied), len(known))), varied), 1)

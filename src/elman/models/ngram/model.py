@@ -10,13 +10,13 @@ from torch import Generator, Tensor
 
 from elman.cells import State
 from elman.data.batches import START, Ids
-from elman.engines import Write
-from elman.engines.sampling import Draw
+from elman.engines import Sampler
+from elman.engines.sampling import Sampling
 from elman.errors import ConfigError, no_such
-from elman.models.base import Step, one_by_one
-from elman.models.ngram.counts import UNREAD, Counts, Whole, estimate, memory
-from elman.models.ngram.smoothing import SMOOTHINGS, Real, Smoothed, completed
-from elman.models.task import Text
+from elman.models.base import Step, step_by_reading
+from elman.models.ngram.counts import UNREAD, Counts, Int64Array, estimate, memory
+from elman.models.ngram.smoothing import SMOOTHINGS, Float64Array, Smoothed, interpolate_
+from elman.models.task import TextTask
 
 HIGHEST = 8  # the longest n-grams that are tried where no order is given
 LARGE, HIGHEST_LARGE = 10_000_000, 5  # tokens from which on fewer are tried, and how many
@@ -40,7 +40,7 @@ class NGram:
     Example:
         >>> import elman
         >>> vocab = elman.Vocab.chars("abracadabra")
-        >>> model = NGram.count(elman.Text(vocab), vocab.encode("abracadabra"), order=2)
+        >>> model = NGram.fit(elman.TextTask(vocab), vocab.encode("abracadabra"), order=2)
         >>> logits, _ = model(torch.tensor([[vocab["b"]]]), model.initial(1))
         >>> vocab.to_tokens(int(logits[0, 0].argmax()))
         'r'
@@ -48,15 +48,15 @@ class NGram:
 
     kind: ClassVar[str] = "ngram"
 
-    def __init__(self, task: Text, counts: Counts, *, smoothing: str = "kneser-ney", eps: float = 1.0) -> None:
+    def __init__(self, task: TextTask, counts: Counts, *, smoothing: str = "kneser-ney", eps: float = 1.0) -> None:
         if smoothing not in SMOOTHINGS:
             raise ConfigError(no_such("smoothing", smoothing, SMOOTHINGS))
         self.task, self.counts, self.smoothing, self.eps = task, counts, smoothing, eps
         self.smoothed: Smoothed = SMOOTHINGS[smoothing](counts, eps)
 
     @classmethod
-    def count(
-        cls, task: Text, ids: Ids, *, order: int | None = None, smoothing: str = "kneser-ney", eps: float = 1.0
+    def fit(
+        cls, task: TextTask, ids: Ids, *, order: int | None = None, smoothing: str = "kneser-ney", eps: float = 1.0
     ) -> "NGram":
         """The model of a training text; without an order the one that predicts the end of that text best.
 
@@ -76,7 +76,7 @@ class NGram:
         """Nothing read: (batch, n-1) of -1."""
         return (torch.full((batch, self.order - 1), -1, dtype=torch.int64),)
 
-    def __call__(self, inputs: Tensor, state: State, noise: Generator | None = None) -> tuple[Tensor, State]:  # noqa: ARG002 - the protocol's
+    def __call__(self, inputs: Tensor, state: State, rng: Generator | None = None) -> tuple[Tensor, State]:  # noqa: ARG002 - the protocol's
         """Log-probabilities (B, T, V) of the token after each of inputs (B, T), and the tokens remembered then."""
         read = torch.cat((state[0], inputs), 1).numpy(force=True)
         contexts = [c[:, self.order - 1 :].ravel() for c in self.counts.contexts(read)]
@@ -84,27 +84,27 @@ class NGram:
         with np.errstate(divide="ignore"):
             return torch.from_numpy(np.log(p)), (torch.from_numpy(read[:, inputs.shape[1] :]),)
 
-    def after(self, tokens: Whole) -> Real:
+    def after(self, tokens: Int64Array) -> Float64Array:
         """Every token's probability, (N, V), after each of N contexts of n-1 tokens, (N, n-1); -1 was not read."""
         padded = np.concatenate((np.full((len(tokens), 1), -1), tokens), 1)
         return self._probabilities([c[:, -1] for c in self.counts.contexts(padded)])
 
-    def _probabilities(self, contexts: list[Whole]) -> Real:
+    def _probabilities(self, contexts: list[Int64Array]) -> Float64Array:
         """Every token's probability, (N, V), in N places where `contexts` of 0 to n-1 tokens end."""
         p = np.broadcast_to(self._unigram, (len(contexts[0]), self.task.size)).copy()
         for n, (context, level) in enumerate(zip(contexts[1:], self.smoothed.levels[1:], strict=True), 1):
             if self.smoothed.to_unigram:
                 p[context != UNREAD] = self._unigram
-            completed(p, context, self.counts.first_children[n], self.counts.tokens[n], level)
+            interpolate_(p, context, self.counts.first_children[n], self.counts.tokens[n], level)
         return p
 
     @cached_property
-    def _unigram(self) -> Real:
+    def _unigram(self) -> Float64Array:
         level = self.smoothed.levels[0]
-        p: Real = level.share + level.rest[0] / self.task.size
+        p: Float64Array = level.share + level.rest[0] / self.task.size
         return p
 
-    def costs(self, ids: Ids) -> Real:
+    def costs(self, ids: Ids) -> Float64Array:
         """The nats of each token of a text, (N,), read as one stream: what the protocol gives, but for one token each.
 
         Infinite where a probability is 0.
@@ -122,9 +122,9 @@ class NGram:
 
     def stepper(self) -> Step:
         """The same one token at a time."""
-        return one_by_one(self)
+        return step_by_reading(self)
 
-    def writer(self, draw: Draw, streams: int) -> Write | None:  # noqa: ARG002 - the protocol's
+    def sampler(self, draw: Sampling, streams: int) -> Sampler | None:  # noqa: ARG002 - the protocol's
         """Nothing but the steps."""
         return None
 
@@ -155,7 +155,7 @@ class NGram:
         return self.order
 
 
-def best_order(task: Text, ids: Ids, *, smoothing: str = "kneser-ney", eps: float = 1.0) -> int:
+def best_order(task: TextTask, ids: Ids, *, smoothing: str = "kneser-ney", eps: float = 1.0) -> int:
     """The order that predicts the last tenth of a training text best after the rest of it."""
     cut = len(ids) - len(ids) // 10
     highest = min(HIGHEST_LARGE if len(ids) >= LARGE else HIGHEST, cut)

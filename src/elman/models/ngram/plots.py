@@ -24,7 +24,7 @@ def rank_frequency(axes: "Axes", found: "Sequence[Frequencies]") -> None:
         axes.plot(ranks, f.times[ranks - 1], color=colour, linewidth=1.8, label=f"{f.n}-grams{law}")
         if f.line:
             ends = np.array([f.line.first, f.line.last])
-            axes.plot(ends, f.line.height / ends**f.line.alpha, color="black", linestyle="--", linewidth=1)
+            axes.plot(ends, f.line.scale / ends**f.line.alpha, color="black", linestyle="--", linewidth=1)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.7)

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from elman.errors import ConfigError
-from elman.models.ngram.counts import Counts, Whole, sums
+from elman.models.ngram.counts import Counts, Int64Array, sums
 
-Real = npt.NDArray[np.float64]
+Float64Array = npt.NDArray[np.float64]
 FEW = 4  # contexts up to which they are completed one by one: a single one takes half of the time so
 FALLBACK = (0.5, 1.0, 1.5)  # discounts where counts of counts cannot tell them, as KenLM's --discount_fallback
 
@@ -24,9 +24,9 @@ FALLBACK = (0.5, 1.0, 1.5)  # discounts where counts of counts cannot tell them,
 class Level:
     """The n-grams of one length."""
 
-    share: Real
+    share: Float64Array
     """Of each n-gram, (number of n-grams,)."""
-    rest: Real
+    rest: Float64Array
     """Of each context of n-1 tokens, (number of contexts,); 1 where it was never continued."""
 
 
@@ -99,7 +99,7 @@ def kneser_ney(counts: Counts) -> tuple[Level, ...]:
     return tuple(levels)
 
 
-def discounted(times: Whole, edges: Whole) -> Level:
+def discounted(times: Int64Array, edges: Int64Array) -> Level:
     """The share of each continuation that occurs so often, less a discount, and the rest, all that was taken.
 
     The continuations of context i stand between edges[i] and edges[i + 1].
@@ -111,8 +111,8 @@ def discounted(times: Whole, edges: Whole) -> Level:
     return Level((times - taken) / np.repeat(whole, np.diff(edges)), np.where(seen, sums(taken, edges) / whole, 1.0))
 
 
-def completed(
-    p: npt.NDArray[np.floating], contexts: Whole, edges: Whole, tokens: npt.NDArray[np.integer], level: Level
+def interpolate_(
+    p: npt.NDArray[np.floating], contexts: Int64Array, edges: Int64Array, tokens: npt.NDArray[np.integer], level: Level
 ) -> npt.NDArray[np.float64]:
     """Turn what a shorter context says, `p` (N, V), into what `contexts` (N,) say, in place; the rest of each, (N,).
 
@@ -137,14 +137,14 @@ def completed(
     return rest
 
 
-def _predecessors(counts: Counts, n: int) -> Whole:
+def _predecessors(counts: Counts, n: int) -> Int64Array:
     """How many different tokens stand before each n-gram; the beginning of the text counts as one of them."""
     before = np.bincount(counts.suffixes[n], minlength=len(counts.keys[n - 1]))
     # Nothing stands before the n-gram with which the text begins, and if it occurs nowhere else this finds 0.
     return np.where((before == 0) & (counts.times[n - 1] > 0), 1, before)
 
 
-def _discounts(times: Whole) -> tuple[float, float, float]:
+def _discounts(times: Int64Array) -> tuple[float, float, float]:
     """D_i = i - (i + 1) Y n_{i+1} / n_i with Y = n_1 / (n_1 + 2 n_2), n_i n-grams that occur i times.
 
     Small texts and alphabets have no n-grams that occur once, twice or thrice; then D is 0.5, 1, 1.5.

@@ -15,7 +15,7 @@ import torch
 import elman
 from elman.data.batches import Ids, Rows, gather
 from elman.reproduce.curves import Curve, curve, one_bias, training
-from elman.reproduce.experiment import Chart, Experiment, Figure, Lab, Line, Result
+from elman.reproduce.experiment import Chart, Experiment, Figure, Line, Result, Runner
 from elman.reproduce.experiments.lecture import book
 
 SETTINGS: tuple[tuple[float, float], ...] = ((100, 0), (100, 1), (100, 0.01), (1, 0), (1, 1), (1, 0.01))
@@ -28,7 +28,9 @@ Runs = dict[tuple[float, float], list[Curve]]
 def train(lr: float, clip: float, epochs: int, seed: int, hidden: int = 256) -> Curve:
     """One training on the lecture's text, and how far the gradients of its network reach."""
     corpus = book()
-    model = one_bias(elman.Recurrent(elman.Text.of(corpus), cell="elman", hidden=hidden, init="reference", seed=seed))
+    model = one_bias(
+        elman.Recurrent(elman.TextTask.of(corpus), cell="elman", hidden=hidden, init="reference", seed=seed)
+    )
     settings = elman.TrainSettings(
         batching="reference-sequential", batch=32, window=35, optimizer="sgd", lr=lr, clip=clip,
         schedule="constant", epochs=epochs, seed=seed,
@@ -40,7 +42,9 @@ def train(lr: float, clip: float, epochs: int, seed: int, hidden: int = 256) -> 
 def longest_step(lr: float, clip: float, steps: int, seed: int, hidden: int = 256) -> float:
     """How far the weights move in the longest of some steps, |w' - w|."""
     corpus = book()
-    model = one_bias(elman.Recurrent(elman.Text.of(corpus), cell="elman", hidden=hidden, init="reference", seed=seed))
+    model = one_bias(
+        elman.Recurrent(elman.TextTask.of(corpus), cell="elman", hidden=hidden, init="reference", seed=seed)
+    )
     progress = elman.train(
         model, corpus.train, batching="reference-sequential", window=35, optimizer="sgd", lr=lr, clip=clip,
         schedule="constant", steps=steps, seed=seed,
@@ -68,17 +72,17 @@ def reach(model: elman.Recurrent, ids: Ids) -> list[float]:
     return [value / (found[0] or 1.0) for value in found]  # a network that is saturated has none at all
 
 
-def run(lab: Lab) -> Result:
+def run(lab: Runner) -> Result:
     """Two seeds of each rate and limit."""
-    size: dict[str, Any] = lab.few({}, {"hidden": 16})
-    cases = [{"lr": lr, "clip": clip, "seed": s} | size for lr, clip in SETTINGS for s in range(lab.few(2, 1))]
-    found = lab.trials(train, [case | {"epochs": lab.few(100, 2)} for case in cases])
+    size: dict[str, Any] = lab.choose({}, {"hidden": 16})
+    cases = [{"lr": lr, "clip": clip, "seed": s} | size for lr, clip in SETTINGS for s in range(lab.choose(2, 1))]
+    found = lab.trials(train, [case | {"epochs": lab.choose(100, 2)} for case in cases])
     runs = {
         setting: [f for case, f in zip(cases, found, strict=True) if (case["lr"], case["clip"]) == setting]
         for setting in SETTINGS
     }
-    lecture = [{"lr": 100, "clip": 0.01, "seed": s} | size for s in range(lab.few(2, 1))]
-    steps = lab.trials(longest_step, [case | {"steps": lab.few(100, 4)} for case in lecture])
+    lecture = [{"lr": 100, "clip": 0.01, "seed": s} | size for s in range(lab.choose(2, 1))]
+    steps = lab.trials(longest_step, [case | {"steps": lab.choose(100, 4)} for case in lecture])
     return Result(
         figures=(*_rows(runs), _step(steps), *_norms(runs), *_reach(runs)),
         charts=_charts(runs),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import elman
-from elman.reproduce.experiment import Chart, Experiment, Figure, Lab, Line, Result
+from elman.reproduce.experiment import Chart, Experiment, Figure, Line, Result, Runner
 
 PRINTED = {
     1: "the 2261, i 1267, and 1245, of 1155, a 816, to 695, was 552, in 541, that 443, my 440",
@@ -32,7 +32,7 @@ def read(level: str, limit: int | None, clean: str = "letters") -> elman.Corpus:
 def count(level: str, limit: int | None = None) -> Counted:
     """Single tokens, pairs and triples: how many, how rare, by which law."""
     corpus = read(level, limit)
-    return [_told(found) for found in elman.frequencies(corpus.train.ids, corpus.vocab, order=3, top=MOST)]
+    return [_told(found) for found in elman.ngram_frequencies(corpus.train.ids, corpus.vocab, order=3, top=MOST)]
 
 
 def _told(found: Any) -> dict[str, Any]:
@@ -49,9 +49,9 @@ def _told(found: Any) -> dict[str, Any]:
     }
 
 
-def run(lab: Lab) -> Result:
+def run(lab: Runner) -> Result:
     """The book as words, and as characters."""
-    limit = lab.few(None, 2000)
+    limit = lab.choose(None, 2000)
     words, characters = (lab.trial(count, level=level, limit=limit) for level in ("word", "char"))
     return Result(
         figures=(*_tokens(limit), *(row for n in PRINTED for row in _rows(n, words)), *_tails(words, characters)),

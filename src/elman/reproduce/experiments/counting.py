@@ -14,7 +14,7 @@ import elman
 from elman.config import ModelSettings
 from elman.inference.rollout import LENGTHS, rollouts
 from elman.models.build import network
-from elman.reproduce.experiment import Chart, Experiment, Figure, Lab, Line, Result
+from elman.reproduce.experiment import Chart, Experiment, Figure, Line, Result, Runner
 from elman.reproduce.experiments.course import Normed, scored
 
 Settings = dict[str, Any]
@@ -83,7 +83,7 @@ def train(
 ) -> Found:
     """One training; what it is worth as its source scores it, as one carried stream, and rolled out."""
     corpus = elman.read_corpus(["human-numbers"])
-    task, parts = elman.Text.of(corpus), {part.name: part.ids[:tokens] for part in corpus.parts}
+    task, parts = elman.TextTask.of(corpus), {part.name: part.ids[:tokens] for part in corpus.parts}
     if more.get("plain"):
         counter = network(task, ModelSettings(**model), seed=seed)
     else:
@@ -107,12 +107,12 @@ def train(
     return {**found, "text": "".join(written)}
 
 
-def run(lab: Lab) -> Result:
+def run(lab: Runner) -> Result:
     """Every stage, two seeds or three."""
     cases = [
-        (name, stage | {"seed": seed} | lab.few({}, tiny(stage)))
+        (name, stage | {"seed": seed} | lab.choose({}, tiny(stage)))
         for name, stage in STAGES.items()
-        for seed in range(lab.few(3 if name in (ALONE, COPYING) else 2, 1))
+        for seed in range(lab.choose(3 if name in (ALONE, COPYING) else 2, 1))
     ]
     found = lab.trials(train, [case for _, case in cases])
     runs = {name: [f for (of, _), f in zip(cases, found, strict=True) if of == name] for name in STAGES}

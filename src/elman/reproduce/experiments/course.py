@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 import elman
 from elman.cells import State
 from elman.data.batches import IGNORE, Ids, Rows, gather
-from elman.models.base import Network, Step, one_by_one
+from elman.models.base import Network, Step, step_by_reading
 
 
 class Normed(elman.Recurrent):
@@ -19,13 +19,13 @@ class Normed(elman.Recurrent):
     `last`: only the last token of every window is learnt.
     """
 
-    def __init__(self, task: elman.Text, *, last: bool = False, **settings: Any) -> None:
+    def __init__(self, task: elman.TextTask, *, last: bool = False, **settings: Any) -> None:
         super().__init__(task, **settings)
         self.last, self.norm = last, nn.BatchNorm1d(self.widths[-1])
 
-    def forward(self, inputs: Tensor, state: State, noise: Generator | None = None) -> tuple[Tensor, State]:
+    def forward(self, inputs: Tensor, state: State, rng: Generator | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V), and the state after the last."""
-        x, after = self._outputs(self.engine, inputs, state, noise)
+        x, after = self._outputs(self.engine, inputs, state, rng)
         return self._said(x).transpose(0, 1), after
 
     def _said(self, x: Tensor) -> Tensor:
@@ -36,24 +36,24 @@ class Normed(elman.Recurrent):
         logits: Tensor = F.linear(normed, self.head, self.b_q).unflatten(0, x.shape[:2])
         return logits
 
-    def cost(
+    def loss(
         self,
         inputs: Tensor,
         targets: Tensor,
         state: State,
-        noise: Generator | None = None,
+        rng: Generator | None = None,
         rows: Rows | None = None,  # noqa: ARG002 - for what counts
     ) -> tuple[Tensor, State]:
         """Nats of the targets that are learnt, and the state after the last."""
-        x, after = self._outputs(self.engine, inputs, state, noise)
+        x, after = self._outputs(self.engine, inputs, state, rng)
         learnt = slice(-1, None) if self.last else slice(None)
         return self.task.nats(self._said(x[learnt]).transpose(0, 1), targets[:, learnt]), after
 
     def stepper(self) -> Step:
         """The same one token at a time."""
-        return one_by_one(self)
+        return step_by_reading(self)
 
-    writer = Network.writer  # no engine normalises a batch
+    sampler = Network.sampler  # no engine normalises a batch
 
 
 def scored(model: Network, ids: Ids, protocol: str, steps: int) -> tuple[float, float]:

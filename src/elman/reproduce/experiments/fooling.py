@@ -8,7 +8,7 @@ from typing import Any
 
 import elman
 from elman.inference.rollout import report
-from elman.reproduce.experiment import Chart, Experiment, Figure, Lab, Line, Result
+from elman.reproduce.experiment import Chart, Experiment, Figure, Line, Result, Runner
 from elman.reproduce.experiments import counting, lecture
 
 BOOK = {"cell": "gru", "hidden": 256, "dropout": 0.2}
@@ -25,7 +25,7 @@ def train(
 ) -> Found:
     """A network of the book, or of its first 10,000 characters, rolled out on what it learnt and on what it did not."""
     corpus = elman.read_corpus(["time-machine"], clean="letters") if whole else lecture.book()
-    network = elman.Recurrent(elman.Text.of(corpus), seed=seed, **model)
+    network = elman.Recurrent(elman.TextTask.of(corpus), seed=seed, **model)
     elman.fit(network, corpus.train, epochs=epochs, lr=lr, seed=seed)
     found: Found = {}
     for part in corpus.parts:
@@ -48,19 +48,22 @@ def train(
     return found
 
 
-def run(lab: Lab) -> Result:
+def run(lab: Runner) -> Result:
     """Two seeds of each network, and the model that counts as the experiment `counting` has it."""
-    seeds, few = range(lab.few(2, 1)), lab.few({}, {"places": 3, "length": 20, "epochs": 1, "whole": False})
-    small = lab.few({}, {"hidden": 8})
+    seeds, choose = (
+        range(lab.choose(2, 1)),
+        lab.choose({}, {"places": 3, "length": 20, "epochs": 1, "whole": False}),
+    )
+    small = lab.choose({}, {"hidden": 8})
     cases = [
-        {"model": model | small, "epochs": epochs, "lr": lr, "seed": seed, "whole": whole} | few
+        {"model": model | small, "epochs": epochs, "lr": lr, "seed": seed, "whole": whole} | choose
         for model, epochs, lr, whole in ((BOOK, 8, 6e-3, True), (HEART, 100, 1e-2, False))
         for seed in seeds
     ]
     found = lab.trials(train, cases)
     book, heart = found[: len(seeds)], found[len(seeds) :]
     stage = counting.STAGES[counting.COPYING]
-    counter = lab.trial(counting.train, **stage | {"seed": 0} | lab.few({}, counting.tiny(stage)))
+    counter = lab.trial(counting.train, **stage | {"seed": 0} | lab.choose({}, counting.tiny(stage)))
     return Result(
         figures=(*_passing(book), *_right(book, heart, counter)),
         lessons=_lessons(book, heart, counter),

@@ -7,9 +7,9 @@ perplexity printed = that of each epoch's batches, while the weights change
 from typing import Any, Literal
 
 import elman
-from elman.inference.baselines import information_floor
+from elman.inference.baselines import perplexity_lower_bound
 from elman.reproduce.curves import at, curve, held_out, one_bias, steepness, training
-from elman.reproduce.experiment import Chart, Experiment, Figure, Lab, Result
+from elman.reproduce.experiment import Chart, Experiment, Figure, Result, Runner
 
 NOTEBOOK = {
     "random": {100: 7.555, 200: 3.716, 250: 2.435, 300: 1.830, 350: 1.563, 400: 1.423, 450: 1.374, 500: 1.348},
@@ -33,7 +33,9 @@ def train(
 ) -> dict[str, Any]:
     """One training, and what its network is worth by one protocol, on what it learnt and on what it never saw."""
     corpus = book()
-    model = one_bias(elman.Recurrent(elman.Text.of(corpus), cell="elman", hidden=hidden, init="reference", seed=seed))
+    model = one_bias(
+        elman.Recurrent(elman.TextTask.of(corpus), cell="elman", hidden=hidden, init="reference", seed=seed)
+    )
     settings = elman.TrainSettings(
         batching=f"reference-{batching}", batch=32, window=64, optimizer="sgd", lr=100, clip=0.01,
         schedule=schedule, epochs=epochs, reports=min(epochs, 25), seed=seed,
@@ -44,13 +46,13 @@ def train(
     return found | {"scores": scores, "text": text}
 
 
-def run(lab: Lab) -> Result:
+def run(lab: Runner) -> Result:
     """Two seeds of each batching."""
-    size = {"epochs": lab.few(500, 2)} | lab.few({}, {"hidden": 16})
-    cases = [(batching, seed) for batching in NOTEBOOK for seed in range(lab.few(2, 1))]
+    size = {"epochs": lab.choose(500, 2)} | lab.choose({}, {"hidden": 16})
+    cases = [(batching, seed) for batching in NOTEBOOK for seed in range(lab.choose(2, 1))]
     found = lab.trials(train, [{"batching": b, "seed": s} | size for b, s in cases])
     runs = {b: [f for (of, _), f in zip(cases, found, strict=True) if of == b] for b in NOTEBOOK}
-    floor = information_floor(book().train.ids, 64)
+    floor = perplexity_lower_bound(book().train.ids, 64)
     figures = [row for batching in NOTEBOOK for row in _curve(batching, runs[batching])]
     figures += [_order(runs, *row) for row in ORDERS]
     figures += [row for batching in NOTEBOOK for row in _held_out(batching, runs[batching])]

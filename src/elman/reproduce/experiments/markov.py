@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import elman
-from elman.reproduce.experiment import Chart, Experiment, Figure, Lab, Line, Result
+from elman.reproduce.experiment import Chart, Experiment, Figure, Line, Result, Runner
 
 ORDERS = (2, 3)
 FARTHEST = 12
@@ -24,8 +24,8 @@ def book(limit: int | None) -> elman.Corpus:
 def powers(limit: int | None = None) -> float:
     """The largest distance between what a bigram expects k steps ahead and the k-th power of its matrix."""
     corpus = book(limit)
-    model, m = elman.NGram.count(elman.Text.of(corpus), corpus.train.ids, order=2), len(corpus.vocab)
-    each = np.array([elman.ahead(model, np.array([c]), FARTHEST) for c in range(m)])  # (V, K, V)
+    model, m = elman.NGram.fit(elman.TextTask.of(corpus), corpus.train.ids, order=2), len(corpus.vocab)
+    each = np.array([elman.predict_ahead(model, np.array([c]), FARTHEST) for c in range(m)])  # (V, K, V)
     return float(max(abs(each[:, k] - np.linalg.matrix_power(each[:, 0], k + 1)).max() for k in range(FARTHEST)))
 
 
@@ -33,20 +33,20 @@ def sight(order: int, limit: int | None = None) -> dict[str, Any]:
     """Bits that the last n-1 tokens hold about the token k steps ahead, for each k, as an n-gram sees it."""
     corpus = book(limit)
     ids = corpus.train.ids
-    model = elman.NGram.count(elman.Text.of(corpus), ids, order=order)
+    model = elman.NGram.fit(elman.TextTask.of(corpus), ids, order=order)
     every = np.lib.stride_tricks.sliding_window_view(ids, order - 1)
     contexts, times = np.unique(every, axis=0, return_counts=True)
     weight = times / times.sum()
-    each = np.array([elman.ahead(model, context, FARTHEST) for context in contexts])  # (contexts, K, V)
+    each = np.array([elman.predict_ahead(model, context, FARTHEST) for context in contexts])  # (contexts, K, V)
     mean = np.einsum("c,ckv->kv", weight, each)
     bits = np.einsum("c,ckv->k", weight, each * np.log2(each / mean))
-    after = elman.ahead(model, corpus.vocab.encode(BEGUN), FARTHEST)[:, corpus.vocab["e"]]
+    after = elman.predict_ahead(model, corpus.vocab.encode(BEGUN), FARTHEST)[:, corpus.vocab["e"]]
     return {"bits": bits.tolist(), "e after t": after.tolist(), "e": float((ids == corpus.vocab["e"]).mean())}
 
 
-def run(lab: Lab) -> Result:
+def run(lab: Runner) -> Result:
     """No seed changes a count."""
-    limit = lab.few(None, 500)
+    limit = lab.choose(None, 500)
     apart = lab.trial(powers, limit=limit)
     found = {order: lab.trial(sight, order=order, limit=limit) for order in ORDERS}
     return Result(

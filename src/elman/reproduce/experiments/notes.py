@@ -7,9 +7,9 @@
 from typing import Any
 
 import elman
-from elman.inference.baselines import information_floor
+from elman.inference.baselines import perplexity_lower_bound
 from elman.reproduce.curves import curve, one_bias, training
-from elman.reproduce.experiment import Chart, Experiment, Figure, Lab, Result
+from elman.reproduce.experiment import Chart, Experiment, Figure, Result, Runner
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "RNN from scratch": {"cell": "elman", "hidden": 512, "init": "reference", "batching": "sequential"},
@@ -45,7 +45,7 @@ def letters() -> elman.Corpus:
 def train(cell: str, hidden: int, init: str, batching: str, epochs: int, seed: int) -> dict[str, Any]:
     """One training, and what its network is worth with one state carried through the text."""
     corpus = letters()
-    model = elman.Recurrent(elman.Text.of(corpus), cell=cell, hidden=hidden, init=init, seed=seed)
+    model = elman.Recurrent(elman.TextTask.of(corpus), cell=cell, hidden=hidden, init=init, seed=seed)
     if init == "reference":
         one_bias(model)
     settings = elman.TrainSettings(
@@ -58,13 +58,13 @@ def train(cell: str, hidden: int, init: str, batching: str, epochs: int, seed: i
     return found | {"scores": scores, "text": text}
 
 
-def run(lab: Lab) -> Result:
+def run(lab: Runner) -> Result:
     """Two seeds of each network, one of either random run."""
-    size = {"epochs": lab.few(500, 2)} | lab.few({}, {"hidden": 16})
-    cases = [(name, seed) for name in NETWORKS for seed in range(lab.few(1 if "random" in name else 2, 1))]
+    size = {"epochs": lab.choose(500, 2)} | lab.choose({}, {"hidden": 16})
+    cases = [(name, seed) for name in NETWORKS for seed in range(lab.choose(1 if "random" in name else 2, 1))]
     found = lab.trials(train, [NETWORKS[name] | {"seed": seed} | size for name, seed in cases])
     runs = {name: [f for (of, _), f in zip(cases, found, strict=True) if of == name] for name in NETWORKS}
-    floor = information_floor(letters().train.ids, 35)
+    floor = perplexity_lower_bound(letters().train.ids, 35)
     return Result(
         figures=tuple(row for name in NETWORKS for row in _rows(name, runs[name])),
         charts=(

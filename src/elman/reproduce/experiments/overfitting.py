@@ -9,7 +9,7 @@ from typing import Any
 
 import elman
 from elman.reproduce.curves import Curve, held_out, training
-from elman.reproduce.experiment import Chart, Experiment, Figure, Lab, Result
+from elman.reproduce.experiment import Chart, Experiment, Figure, Result, Runner
 
 REMEDIES: dict[str, dict[str, float]] = {
     "nothing": {},
@@ -37,7 +37,7 @@ def train(
     """One training; the test text is scored with the last weights and with those that were best on held-out text."""
     corpus = parts()
     model = elman.Recurrent(
-        elman.Text.of(corpus),
+        elman.TextTask.of(corpus),
         cell="gru",
         hidden=hidden,
         dropout=dropout,
@@ -68,14 +68,14 @@ def train(
 def count() -> dict[str, Any]:
     """The n-gram that predicts the end of the learnt text best, on the same test text."""
     corpus = parts()
-    ngram = elman.NGram.count(elman.Text.of(corpus), corpus.train.ids)
+    ngram = elman.NGram.fit(elman.TextTask.of(corpus), corpus.train.ids)
     return {"name": ngram.name, "test": elman.evaluate(ngram, corpus.parts[-1]).perplexity}
 
 
-def run(lab: Lab) -> Result:
+def run(lab: Runner) -> Result:
     """Three seeds of each remedy."""
-    size: dict[str, int] = {"epochs": lab.few(80, 2)} | lab.few({}, {"hidden": 16})
-    cases = [(name, s) for name in REMEDIES for s in range(lab.few(3, 1))]
+    size: dict[str, int] = {"epochs": lab.choose(80, 2)} | lab.choose({}, {"hidden": 16})
+    cases = [(name, s) for name in REMEDIES for s in range(lab.choose(3, 1))]
     found = lab.trials(train, [{"seed": s} | REMEDIES[name] | size for name, s in cases])
     runs: Runs = {name: [f for (of, _), f in zip(cases, found, strict=True) if of == name] for name in REMEDIES}
     ngram = lab.trial(count)

@@ -10,7 +10,7 @@ from typing import Any
 
 import elman
 from elman.reproduce.curves import Curve, curve, until
-from elman.reproduce.experiment import Chart, Experiment, Figure, Lab, Line, Result
+from elman.reproduce.experiment import Chart, Experiment, Figure, Line, Result, Runner
 from elman.reproduce.experiments.notes import letters
 
 LEVELS = {1.5: 25, 1.2: 40, 1.05: 100}
@@ -30,25 +30,25 @@ def train(recipe: str, epochs: int, seed: int, hidden: int = 256) -> Curve:
     """One training on the notes' text and batches."""
     corpus = letters()
     init = {"theirs": "torch", "ours": "elman"}[recipe]
-    model = elman.Recurrent(elman.Text.of(corpus), cell="elman", hidden=hidden, init=init, seed=seed)
+    model = elman.Recurrent(elman.TextTask.of(corpus), cell="elman", hidden=hidden, init=init, seed=seed)
     return curve(
         model, corpus.train, None, **RECIPES[recipe],
         batching="reference-sequential", batch=32, window=35, clip=1, epochs=epochs, seed=seed,
     )  # fmt: skip
 
 
-def run(lab: Lab) -> Result:
+def run(lab: Runner) -> Result:
     """Three seeds of ours for each level, two of theirs."""
-    size = lab.few({}, {"hidden": 16})
-    longest = lab.few(THEIRS, 3)
+    size = lab.choose({}, {"hidden": 16})
+    longest = lab.choose(THEIRS, 3)
     theirs = lab.trials(
-        train, [{"recipe": "theirs", "epochs": longest, "seed": s} | size for s in range(lab.few(2, 1))]
+        train, [{"recipe": "theirs", "epochs": longest, "seed": s} | size for s in range(lab.choose(2, 1))]
     )
-    seeds = range(lab.few(3, 1))
+    seeds = range(lab.choose(3, 1))
     cases = [(level, s) for level in LEVELS for s in seeds]
     found = lab.trials(
         train,
-        [{"recipe": "ours", "epochs": lab.few(LEVELS[v], 1 + LEVELS[v] // 20), "seed": s} | size for v, s in cases],
+        [{"recipe": "ours", "epochs": lab.choose(LEVELS[v], 1 + LEVELS[v] // 20), "seed": s} | size for v, s in cases],
     )
     ours = {level: [f for (of, _), f in zip(cases, found, strict=True) if of == level] for level in LEVELS}
     return Result(

@@ -8,7 +8,7 @@ from string import ascii_letters
 import numpy as np
 
 import elman
-from elman.reproduce.experiment import Experiment, Figure, Lab, Result
+from elman.reproduce.experiment import Experiment, Figure, Result, Runner
 
 ORDERS = (5, 7)
 EPOCHS = 10
@@ -24,14 +24,14 @@ def read(reverse: bool, limit: int | None) -> elman.Corpus:
 def counted(order: int, reverse: bool, limit: int | None = None) -> float:
     """Held-out bits a character of an n-gram."""
     corpus = read(reverse, limit)
-    model = elman.NGram.count(elman.Text.of(corpus), corpus.train.ids, order=order)
+    model = elman.NGram.fit(elman.TextTask.of(corpus), corpus.train.ids, order=order)
     return elman.evaluate(model, corpus.parts[-1], streams=1).bits_per_character
 
 
 def trained(seed: int, reverse: bool, epochs: int, hidden: int = 128, limit: int | None = None) -> float:
     """Held-out bits a character of a GRU."""
     corpus = read(reverse, limit)
-    model = elman.Recurrent(elman.Text.of(corpus), cell="gru", hidden=hidden, seed=seed)
+    model = elman.Recurrent(elman.TextTask.of(corpus), cell="gru", hidden=hidden, seed=seed)
     elman.fit(model, corpus.train, epochs=epochs, seed=seed)
     return elman.evaluate(model, corpus.parts[-1]).bits_per_character
 
@@ -42,24 +42,24 @@ def caused(seed: int, smoothing: str) -> list[float]:
     f, x = rng.integers(0, SYMBOLS, SYMBOLS), [0]
     for _ in range(TOKENS):
         x.append(int(f[x[-1]] if rng.random() > 0.2 else rng.integers(SYMBOLS)))
-    task = elman.Text(elman.Vocab.chars(ascii_letters[:SYMBOLS], unknown=False))
+    task = elman.TextTask(elman.Vocab.chars(ascii_letters[:SYMBOLS], unknown=False))
     ids = np.array(x, np.uint8)
     halves = [[half[::way].copy() for half in (ids[: TOKENS // 2], ids[TOKENS // 2 :])] for way in (1, -1)]
     return [
-        float(elman.NGram.count(task, learnt, order=2, smoothing=smoothing).costs(scored).mean())
+        float(elman.NGram.fit(task, learnt, order=2, smoothing=smoothing).costs(scored).mean())
         for learnt, scored in halves
     ]
 
 
-def run(lab: Lab) -> Result:
+def run(lab: Runner) -> Result:
     """Both ways of each."""
-    less = lab.few({}, {"limit": 2000})
-    size = lab.few({"epochs": EPOCHS}, {"epochs": 1, "hidden": 8}) | less
+    less = lab.choose({}, {"limit": 2000})
+    size = lab.choose({"epochs": EPOCHS}, {"epochs": 1, "hidden": 8}) | less
     ways = (False, True)
     found: dict[str, list[list[float]]] = {
         f"{n}-gram, bits a character": [[lab.trial(counted, order=n, reverse=r, **less) for r in ways]] for n in ORDERS
     }
-    seeds = range(lab.few(3, 1))
+    seeds = range(lab.choose(3, 1))
     each = lab.trials(trained, [{"seed": s, "reverse": r} | size for s in seeds for r in ways])
     found["GRU 128, bits a character"] = [each[i : i + 2] for i in range(0, len(each), 2)]
     for smoothing in ("kneser-ney", "laplace"):

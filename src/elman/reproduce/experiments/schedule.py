@@ -10,7 +10,7 @@ from typing import Any
 
 import elman
 from elman.reproduce.curves import Curve, curve, training
-from elman.reproduce.experiment import Chart, Experiment, Figure, Lab, Result
+from elman.reproduce.experiment import Chart, Experiment, Figure, Result, Runner
 from elman.reproduce.experiments import lecture
 from elman.reproduce.experiments.notes import letters
 
@@ -22,24 +22,24 @@ WINDOW = 35
 def start(learnt: bool, epochs: int, seed: int, hidden: int = 256) -> dict[str, Any]:
     """Random windows, each from a zero or from a learnt state."""
     corpus = letters()
-    model = elman.Recurrent(elman.Text.of(corpus), cell="elman", hidden=hidden, learn_initial=learnt, seed=seed)
+    model = elman.Recurrent(elman.TextTask.of(corpus), cell="elman", hidden=hidden, learn_initial=learnt, seed=seed)
     found = curve(model, corpus.train, None, batching="random", window=WINDOW, lr=0.01, epochs=epochs, seed=seed)
     scores = {p.name: elman.evaluate(model, p, protocol="reset", window=WINDOW).perplexity for p in corpus.parts}
     return found | {"scores": scores}
 
 
-def run(lab: Lab) -> Result:
+def run(lab: Runner) -> Result:
     """The lecture's sequential network with both schedules, two seeds; three of either initial state."""
-    size: dict[str, Any] = {"epochs": lab.few(500, 4)} | lab.few({}, {"hidden": 16})
-    seeds = range(lab.few(2, 1))
+    size: dict[str, Any] = {"epochs": lab.choose(500, 4)} | lab.choose({}, {"hidden": 16})
+    seeds = range(lab.choose(2, 1))
     # The constant rate is the lecture's own run, and shared with it.
     cases = [{"batching": "sequential", "seed": s} | size for s in seeds]
     cases += [case | {"schedule": "cosine"} for case in cases]
     found = lab.trials(lecture.train, cases)
     runs = {"constant": found[: len(seeds)], "cosine": found[len(seeds) :]}
-    few: dict[str, Any] = {"epochs": lab.few(40, 2)} | lab.few({}, {"hidden": 16})
+    start_size: dict[str, Any] = {"epochs": lab.choose(40, 2)} | lab.choose({}, {"hidden": 16})
     starts = {
-        learnt: lab.trials(start, [{"learnt": learnt, "seed": s} | few for s in range(lab.few(3, 1))])
+        learnt: lab.trials(start, [{"learnt": learnt, "seed": s} | start_size for s in range(lab.choose(3, 1))])
         for learnt in (False, True)
     }
     return Result(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import elman
-from elman.reproduce.experiment import Chart, Experiment, Figure, Lab, Line, Result
+from elman.reproduce.experiment import Chart, Experiment, Figure, Line, Result, Runner
 
 FLOOR, CUT = 0.04, 604
 STEPS = (1, 4, 16, 64)
@@ -46,12 +46,12 @@ def fed(errors: Any) -> float:
     return float(first @ added / (first @ first))
 
 
-def run(lab: Lab) -> Result:
+def run(lab: Runner) -> Result:
     """Five series; the pictures are of the first."""
-    seeds = range(lab.few(5, 1))
-    theirs = [f"mlp-reference-{tau}" for tau in lab.few(tuple(REFERENCE), (4,))]
-    models = lab.few([*theirs, *BETTER], [*theirs, "ridge-16"])
-    steps = lab.few(STEPS[-1], 4)
+    seeds = range(lab.choose(5, 1))
+    theirs = [f"mlp-reference-{tau}" for tau in lab.choose(tuple(REFERENCE), (4,))]
+    models = lab.choose([*theirs, *BETTER], [*theirs, "ridge-16"])
+    steps = lab.choose(STEPS[-1], 4)
     each = lab.trials(forecast, [{"seed": s, "models": models, "steps": steps} for s in seeds])
     names = [m for m in models if m in each[0]]
     return Result(

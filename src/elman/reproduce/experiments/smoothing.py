@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 import elman
-from elman.reproduce.experiment import Chart, Experiment, Figure, Lab, Line, Result
+from elman.reproduce.experiment import Chart, Experiment, Figure, Line, Result, Runner
 
 LEARNT, SCORED = 10_000, 5_000
 ORDERS = (1, 2, 3, 4, 5, 6)
@@ -34,10 +34,10 @@ def split(limit: int | None) -> elman.Corpus:
 def perplexities(smoothing: str, eps: float, limit: int | None = None) -> list[float]:
     """Of the held-out text, by n-grams of each order."""
     corpus = split(limit)
-    task, scored = elman.Text.of(corpus), corpus.parts[-1]
+    task, scored = elman.TextTask.of(corpus), corpus.parts[-1]
     return [
         elman.evaluate(
-            elman.NGram.count(task, corpus.train.ids, order=n, smoothing=smoothing, eps=eps), scored, streams=1
+            elman.NGram.fit(task, corpus.train.ids, order=n, smoothing=smoothing, eps=eps), scored, streams=1
         ).perplexity
         for n in ORDERS
     ]
@@ -46,9 +46,9 @@ def perplexities(smoothing: str, eps: float, limit: int | None = None) -> list[f
 def limits(limit: int | None = None) -> dict[str, float]:
     """How far bigrams without smoothing are from n(c w) / n(c), and bigrams with nothing else from 1/m."""
     corpus = split(limit)
-    task, ids, m = elman.Text.of(corpus), corpus.train.ids, len(corpus.vocab)
+    task, ids, m = elman.TextTask.of(corpus), corpus.train.ids, len(corpus.vocab)
     pairs, contexts = Counter(zip(ids[:-1].tolist(), ids[1:].tolist(), strict=True)), Counter(ids[:-1].tolist())
-    none, much = (elman.NGram.count(task, ids, order=2, smoothing="laplace", eps=e) for e in (0.0, 1e12))
+    none, much = (elman.NGram.fit(task, ids, order=2, smoothing="laplace", eps=e) for e in (0.0, 1e12))
     apart = {"none": 0.0, "much": 0.0}
     for c, times in contexts.items():
         counted = np.array([pairs[c, w] / times for w in range(m)])
@@ -59,7 +59,7 @@ def limits(limit: int | None = None) -> dict[str, float]:
 
 def _next(model: elman.NGram, token: int) -> npt.NDArray[np.float64]:
     """What a bigram expects after a token, (V,)."""
-    expected: npt.NDArray[np.float64] = elman.ahead(model, np.array([token]), 1)[0]
+    expected: npt.NDArray[np.float64] = elman.predict_ahead(model, np.array([token]), 1)[0]
     return expected
 
 
@@ -76,9 +76,9 @@ def _missing(learnt: list[int], scored: list[int], n: int) -> float:
     return sum(gram not in known for gram in asked) / len(asked)
 
 
-def run(lab: Lab) -> Result:
+def run(lab: Runner) -> Result:
     """No seed changes a count."""
-    limit = lab.few(None, 1000)
+    limit = lab.choose(None, 1000)
     found = {name: lab.trial(perplexities, smoothing=s, eps=e, limit=limit) for name, (s, e) in WAYS.items()}
     apart = lab.trial(limits, limit=limit)
     new = {level: lab.trial(unseen, level=level, limit=limit) for level in ("char", "word")}

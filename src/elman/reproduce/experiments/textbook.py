@@ -16,7 +16,7 @@ from elman.config import ModelSettings
 from elman.data.batches import Ids, Integers, Rows, gather
 from elman.models.build import network
 from elman.reproduce.curves import one_bias
-from elman.reproduce.experiment import Chart, Experiment, Figure, Lab, Line, Result
+from elman.reproduce.experiment import Chart, Experiment, Figure, Line, Result, Runner
 from elman.training.auto import settled
 from elman.training.optim import clip_gradients
 
@@ -47,7 +47,7 @@ def train(cell: str, init: str, epochs: int, lr: float, seed: int, layers: int =
     """The textbook's loop and its two figures; then the one evaluator's."""
     corpus = split(SCORED)
     ids = np.concatenate([part.ids for part in split(SCORED + STEPS).parts])  # the last windows reach beyond the 5,000
-    model = elman.Recurrent(elman.Text.of(corpus), cell=cell, hidden=hidden, layers=layers, init=init, seed=seed)
+    model = elman.Recurrent(elman.TextTask.of(corpus), cell=cell, hidden=hidden, layers=layers, init=init, seed=seed)
     if init == "reference":
         one_bias(model)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=lr)
@@ -74,7 +74,7 @@ def train(cell: str, init: str, epochs: int, lr: float, seed: int, layers: int =
 def batch_cost(model: elman.Recurrent, ids: Ids, places: Integers) -> torch.Tensor:
     """Nats a token of the windows at those places, each from a zero state."""
     inputs, targets = map(torch.from_numpy, gather(ids, Rows(places + 1, places + 1 + STEPS, fresh=True)))
-    nats, _ = model.cost(inputs, targets, model.initial(len(places)))
+    nats, _ = model.loss(inputs, targets, model.initial(len(places)))
     return nats / targets.numel()
 
 
@@ -86,7 +86,7 @@ def mean_exp(costs: list[float]) -> float:
 def count(order: int | None) -> dict[str, Any]:
     """An n-gram of the same 10,000 characters; no order: the one that predicts the end of them best."""
     corpus = split(SCORED)
-    ngram = elman.NGram.count(elman.Text.of(corpus), corpus.train.ids, order=order)
+    ngram = elman.NGram.fit(elman.TextTask.of(corpus), corpus.train.ids, order=order)
     return {"name": ngram.name, "held-out": elman.evaluate(ngram, corpus.parts[-1], streams=1).perplexity}
 
 
@@ -94,20 +94,23 @@ def default(seed: int, learnt: int = LEARNT, **budget: int) -> dict[str, Any]:
     """What `elman train` chooses for this text: a network that weighs an n-gram; its last weights, not its best."""
     corpus = split(SCORED, learnt)
     config, _ = settled(elman.Config.resolve(("default", budget)), corpus)
-    model = network(elman.Text.of(corpus), config.part(ModelSettings), seed=seed)
+    model = network(elman.TextTask.of(corpus), config.part(ModelSettings), seed=seed)
     elman.fit(model, corpus.train, settings=config.part(elman.TrainSettings), seed=seed)
     return {"name": model.name, "held-out": elman.evaluate(model, corpus.parts[-1], streams=1).perplexity}
 
 
-def run(lab: Lab) -> Result:
+def run(lab: Runner) -> Result:
     """One or two seeds of each network."""
-    names = lab.few(list(NETWORKS), ["RNN concise"])
-    cases = [(name, s) for name in names for s in range(lab.few(NETWORKS[name][3], 1))]
-    less: Network = lab.few({}, {"epochs": 1, "hidden": 4})
+    names = lab.choose(list(NETWORKS), ["RNN concise"])
+    cases = [(name, s) for name in names for s in range(lab.choose(NETWORKS[name][3], 1))]
+    less: Network = lab.choose({}, {"epochs": 1, "hidden": 4})
     found = lab.trials(train, [NETWORKS[name][0] | {"seed": s} | less for name, s in cases])
     runs = {name: [f for (of, _), f in zip(cases, found, strict=True) if of == name] for name in names}
     counted = [lab.trial(count, order=order) for order in (4, None)]
-    ours = lab.trials(default, [{"seed": s} | lab.few({}, {"learnt": 600, "steps": 1}) for s in range(lab.few(3, 1))])
+    ours = lab.trials(
+        default,
+        [{"seed": s} | lab.choose({}, {"learnt": 600, "steps": 1}) for s in range(lab.choose(3, 1))],
+    )
     return Result(
         figures=(
             *(row for name in names for row in _rows(name, runs[name])),
