@@ -23,11 +23,24 @@ def tiny(**settings: Any) -> elman.Recurrent:
     return shaken(elman.Recurrent(task(), **{"hidden": 5, **settings}))
 
 
+def hybrid(task: elman.TextTask, ngram_experts: int = 8, **settings: Any) -> elman.Hybrid:
+    """A hybrid of a recurrent network with these settings, initialised with one seed."""
+    seed = settings.get("seed", 0)
+    return elman.Hybrid(elman.Recurrent(task, **settings), ngram_experts=ngram_experts, seed=seed)
+
+
+def copying(task: elman.TextTask, copy_window: int = 24, **settings: Any) -> elman.Copying:
+    """A recurrent network with these settings and a copy head, initialised with one seed."""
+    seed = settings.get("seed", 0)
+    return elman.Copying(elman.Recurrent(task, **settings), copy_window=copy_window, seed=seed)
+
+
 def shaken(model: Any) -> Any:
     """The model with random numbers for all of its parameters."""
     rng = torch.Generator().manual_seed(7)
+    named = [(name.count("network."), name.replace("network.", ""), p) for name, p in model.named_parameters()]
     with torch.no_grad():
-        for p in model.parameters():
+        for _, _, p in sorted(named, key=lambda each: ("." in each[1], -each[0])):  # as checkpoints count them
             p.normal_(0, 0.7, generator=rng)
     return model
 

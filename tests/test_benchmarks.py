@@ -321,8 +321,8 @@ def test_small_texts_are_measured_in_rows_and_without_each_lever(script, tmp_pat
     network = ModelSettings(hidden=6, embedding=4, dropout=0.3, input_dropout=0.1, recurrent_dropout=0.1)
     training = TrainSettings(window=16, batch=4, epochs=2, weight_decay=0.1)
     monkeypatch.setattr(small, "parts", tiny_parts)
-    monkeypatch.setattr(small, "ALONE", (network, replace(training, teacher=0.5)))
-    monkeypatch.setattr(small, "HYBRID", (replace(network, experts=3), training))
+    monkeypatch.setattr(small, "ALONE", (network, replace(training, distill_weight=0.5)))
+    monkeypatch.setattr(small, "HYBRID", (replace(network, ngram_experts=3), training))
     small.main()
     rows = written(tmp_path, "small_text")["result"]
     assert [row["model"] for row in rows[-3:]] == ["network alone", "network with n-gram", "mixture of the two"]
@@ -337,7 +337,7 @@ def test_a_small_text_is_measured_without_each_lever(script, tmp_path, monkeypat
     small = script("small_text", "--texts", "none", "--ablate", kind, "--end-of-training")
     network, training = small.ALONE if kind == "alone" else small.HYBRID
     monkeypatch.setattr(small, "parts", tiny_parts)
-    small_one = replace(network, hidden=6, embedding=4, experts=min(network.experts, 3))
+    small_one = replace(network, hidden=6, embedding=4, ngram_experts=min(network.experts, 3))
     monkeypatch.setattr(small, kind.upper(), (small_one, replace(training, window=20, batch=4, epochs=2)))
     small.main()
     rows = written(tmp_path, f"small_text_{kind}")["result"][3:]

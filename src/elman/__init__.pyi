@@ -5,7 +5,6 @@ from .comparison.benchmark import Benchmark as Benchmark
 from .comparison.result import Comparison as Comparison
 from .comparison.trained import compare as compare
 from .comparison.training_steps import benchmark as benchmark
-from .config import Config as Config
 from .config import TrainSettings as TrainSettings
 from .data.corpus import Corpus as Corpus
 from .data.corpus import Split as Split
@@ -32,7 +31,12 @@ from .inference.evaluation import surprisals as surprisals
 from .inference.generation import generate as generate
 from .inference.generation import generate_samples as generate_samples
 from .inference.mixture import Mixture as Mixture
+from .models.base import FeatureNetwork as FeatureNetwork
+from .models.base import ModelSettings as ModelSettings
+from .models.base import Network as Network
 from .models.base import SequenceModel as SequenceModel
+from .models.base import Wrapper as Wrapper
+from .models.build import build as build
 from .models.copying import Copying as Copying
 from .models.hybrid import Hybrid as Hybrid
 from .models.mlp import MLP as MLP
@@ -43,6 +47,7 @@ from .models.recurrent import Recurrent as Recurrent
 from .models.saving import load as load
 from .models.saving import save as save
 from .models.task import TextTask as TextTask
+from .training.config import Config as Config
 from .training.loop import Progress as Progress
 from .training.loop import TrainState as TrainState
 from .training.loop import fit as fit

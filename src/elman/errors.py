@@ -55,9 +55,13 @@ def no_such(kind: str, name: str, existing: Iterable[str]) -> str:
         "there is no cleaning 'leters' (did you mean letters?): choose none, letters"
     """
     existing = list(existing)
-    near = difflib.get_close_matches(name, existing, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
-    return f"there is no {kind} {name!r}{hint}: choose {', '.join(existing)}"
+    return f"there is no {kind} {name!r}{nearest(name, existing)}: choose {', '.join(existing)}"
+
+
+def nearest(name: str, existing: Iterable[str]) -> str:
+    """The nearest spelling among those that exist, as a hint to put behind a message; "" where none is near."""
+    near = difflib.get_close_matches(name, list(existing), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def printable(path: str | Path) -> str:

@@ -16,11 +16,11 @@ from command import ENGLISH, SCRIPTS
 import elman
 from elman.comparison.result import Comparison, ComparisonRow, Measured, Spread
 from elman.comparison.trained import EXAMPLES, NetworkSpec, NGramSpec, TrainingStep, compare_steps, model_spec
-from elman.config import Config, ModelSettings
 from elman.errors import ConfigError, DataError
 from elman.inference.compressors import CONTAINER, sizes, written
-from elman.models.build import network
+from elman.models.build import build
 from elman.models.saving import finite
+from elman.training.config import Config
 
 SMALL = {"hidden": 8, "batch": 4, "window": 16, "steps": 12, "lr": 0.02}
 MODELS = ("ngram", "2-gram", "laplace-3", "witten-bell-3", "mlp", "bag", "elman", "elman-relu", "gru", "lstm")
@@ -74,9 +74,9 @@ def test_compressors_read_a_reversed_corpus_forward(corpus):
 @pytest.mark.parametrize("name", ["mlp", "bag", "elman", "gru", "lstm"])
 def test_a_network_scores_what_it_scores_when_trained_by_itself(name, compared, corpus):
     found = entry(compared, name)
-    settings = {"cell": name} if name not in {"mlp", "bag"} else {"cell": "mlp", "bag": name == "bag"}
+    settings = {"cell": name} if name not in {"mlp", "bag"} else {"model": "mlp", "bag": name == "bag"}
     for seed, measured in enumerate(found.measured):
-        model = network(elman.TextTask(corpus.vocab), ModelSettings(hidden=8, **settings), seed=seed)
+        model = build(elman.TextTask(corpus.vocab), {"hidden": 8, **settings}, seed=seed)
         elman.fit(model, corpus.train, batch=4, window=16, steps=12, lr=0.02, seed=seed)
         score = elman.evaluate(model, corpus.held_out)
         assert (measured.seed, measured.nats, measured.tokens) == (seed, score.nats, score.tokens)

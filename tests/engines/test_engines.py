@@ -11,9 +11,9 @@ from torch import Tensor
 
 import elman.training.run
 from elman.cells import CELLS, Cell
-from elman.config import Config
 from elman.engines import ENGINES, Weights, choose, native
 from elman.errors import ConfigError
+from elman.training.config import Config
 
 CPU = torch.device("cpu")
 DEVICES = [torch.device(name) for name in ("cpu", "cuda", "mps")]

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import task, tiny, tokens
+from helpers import hybrid, task, tiny, tokens
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,8 +17,8 @@ from elman.inference.dynamic import CHUNK, DECAY, EPS, LIMIT, RECOUNT, TRUST, dy
 TEXT = tokens(3 * CHUNK + 5)
 
 
-def hybrid(text=None) -> elman.Hybrid:
-    model = elman.Hybrid(task(), hidden=4, experts=3)
+def tiny_hybrid(text=None) -> elman.Hybrid:
+    model = hybrid(task(), hidden=4, ngram_experts=3)
     model.prepare(tokens(300, seed=5) if text is None else text)
     return model.double()
 
@@ -60,7 +60,9 @@ def test_steps_are_those_of_rmsprop_written_out():
     np.testing.assert_allclose(dynamic(model, TEXT, lr=lr), expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("make", [lambda: tiny().double(), hybrid, lambda: elman.Mixture([tiny().double(), hybrid()])])
+@pytest.mark.parametrize(
+    "make", [lambda: tiny().double(), tiny_hybrid, lambda: elman.Mixture([tiny().double(), tiny_hybrid()])]
+)
 def test_no_token_is_scored_after_it_was_learnt_from_and_the_model_stays(make):
     model, text = make(), tokens(2 * RECOUNT + 40)
     before = {name: t.clone() for name, t in model.tensors().items()}
@@ -78,11 +80,11 @@ def test_a_network_learns_a_text_that_it_was_not_trained_on():
 
 
 def test_experts_count_what_was_read():
-    model, text = hybrid(), tokens(2 * RECOUNT + 40, seed=3)
+    model, text = tiny_hybrid(), tokens(2 * RECOUNT + 40, seed=3)
     found = dynamic(model, text)
     edges = [0, RECOUNT + CHUNK, len(text)]
     read = np.concatenate((tokens(300, seed=5), text[: edges[1]]))
-    at_rest, more = elman.surprisals(model, text), hybrid(read)
+    at_rest, more = elman.surprisals(model, text), tiny_hybrid(read)
     np.testing.assert_allclose(found[: edges[1]], at_rest[: edges[1]], rtol=1e-6)
     np.testing.assert_allclose(
         found[edges[1] : edges[1] + RECOUNT], elman.surprisals(more, text)[edges[1] :][:RECOUNT], rtol=1e-6

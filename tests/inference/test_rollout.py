@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from command import ENGLISH, TINY, elman, good
-from helpers import V, shaken, task, tiny, tokens
+from helpers import V, copying, shaken, task, tiny, tokens
 
 import elman as package
 from elman.engines.sampling import Sampling
@@ -27,7 +27,7 @@ def ngram():
 
 
 def copier():
-    return shaken(package.Copying(task(), hidden=5, copy=9))
+    return shaken(copying(task(), hidden=5, copy_window=9))
 
 
 # --- what is written

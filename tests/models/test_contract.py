@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import V, shaken, supported, task, tiny
+from helpers import V, copying, hybrid, shaken, supported, task, tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -33,14 +33,19 @@ def tiny_ngram(smoothing: str) -> elman.NGram:
 
 def tiny_hybrid(**settings: Any) -> elman.Hybrid:
     """Of experts that know a text."""
-    model = elman.Hybrid(task(), hidden=5, experts=3, **settings)
+    model = hybrid(task(), hidden=5, ngram_experts=3, **settings)
     model.prepare(np.random.default_rng(0).choice(V, 2000, p=np.arange(1, V + 1) ** 2 / 140).astype(np.uint8))
     return shaken(model)
 
 
 def tiny_copying(**settings: Any) -> elman.Copying:
     """It looks less far back than a test reads."""
-    return shaken(elman.Copying(task(), **{"hidden": 5, "copy": 4, **settings}))
+    return shaken(copying(task(), **{"hidden": 5, "copy_window": 4, **settings}))
+
+
+def tiny_copying_hybrid() -> elman.Copying:
+    """Counted experts and a copy head together."""
+    return shaken(elman.Copying(tiny_hybrid(cell="lstm", layers=2), copy_window=4))
 
 
 def tiny_mixture(**settings: Any) -> elman.Mixture:
@@ -67,8 +72,9 @@ MODELS: dict[str, Callable[[], SequenceModel]] = {
     "hybrid": tiny_hybrid,
     "hybrid-lstm-2-embedding": partial(tiny_hybrid, cell="lstm", layers=2, embedding=3),
     **{f"copying-{c}": partial(tiny_copying, cell=c) for c in sorted(CELLS)},
-    "copying-one-lstm-2-tied": partial(tiny_copying, copy=1, cell="lstm", layers=2, embedding=5, tied=True),
-    "copying-far": partial(tiny_copying, copy=20, cell="gru", learn_initial=True),
+    "copying-one-lstm-2-tied": partial(tiny_copying, copy_window=1, cell="lstm", layers=2, embedding=5, tied=True),
+    "copying-far": partial(tiny_copying, copy_window=20, cell="gru", learn_initial=True),
+    "copying-hybrid": tiny_copying_hybrid,
     "mlp": partial(tiny_mlp, context=3),
     "mlp-of-one": partial(tiny_mlp, context=1),
     "mlp-bag": partial(tiny_mlp, context=3, bag=True),

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import V, shaken, task, tokens
+from helpers import V, hybrid, shaken, task, tokens
 
 import elman
-from elman.config import ModelSettings
 from elman.data.batches import BATCHINGS, Rows, gather
 from elman.errors import ConfigError, ModelError
 from elman.inference.evaluation import surprisals
@@ -25,7 +24,7 @@ KNOWN = tokens(400, seed=11)
 
 
 def studied(ids=KNOWN, of=None, **settings):
-    model = elman.Hybrid(of or task(), **{"hidden": 5, "experts": 3, **settings})
+    model = hybrid(of or task(), **{"hidden": 5, "ngram_experts": 3, **settings})
     model.prepare(ids)
     return model
 
@@ -49,7 +48,7 @@ def evidence(model, experts, read):
 
 def definition(model, read, experts_at):
     """Logits after each token of `read`: sums and products of single numbers; `experts_at(t)` are those of place t."""
-    w = {name: p.detach().double().tolist() for name, p in model.named_parameters()}
+    w = {name: p.double().tolist() for name, p in model.tensors().items()}
     units, number = range(model.widths[0]), range(len(w["b_a"]))
     h, found = w["layers.0.start"][0], []
     for t, token in enumerate(read):
@@ -71,7 +70,7 @@ def definition(model, read, experts_at):
 
 @pytest.mark.parametrize("order", [2, 5])
 def test_logits_are_the_equations(order):
-    model = shaken(studied(cell="elman", experts=order).double())
+    model = shaken(studied(cell="elman", ngram_experts=order).double())
     whole = Experts(task().vocab, [KNOWN], order)
     read = [[0, *KNOWN[:11].tolist()], [0, *tokens(11, seed=3, size=V).tolist()]]
     logits, _ = model(torch.tensor(read), model.initial(2))
@@ -121,20 +120,20 @@ def test_a_stretch_changes_nothing_that_it_costs_but_by_being_read(batching):
 
 def test_it_starts_as_its_n_gram():
     for cell in ("gru", "lstm"):
-        model = studied(cell=cell, experts=4, layers=2)
+        model = studied(cell=cell, ngram_experts=4, layers=2)
         for name in ("A", "C", "W_q", "b_q"):
-            assert not getattr(model, name).any(), name
+            assert not model.tensors()[name].any(), name
         assert model.b_a.tolist() == [0, 0, 1, *[0] * KINDS]
-        assert all(layer.W_h.any() for layer in model.stack)
+        assert all(layer.W_h.any() for layer in model.network.stack)
         ngram, ids = elman.NGram.fit(task(), KNOWN, order=4), tokens(300, seed=2, size=V)
         assert elman.evaluate(model, ids).nats == pytest.approx(elman.evaluate(ngram, ids).nats, rel=1e-5)
-    unseeded = elman.Hybrid(task(), experts=3, hidden=4, seed=None)
+    unseeded = hybrid(task(), ngram_experts=3, hidden=4, seed=None)
     assert not any(p.any() for p in unseeded.parameters())
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 5, 9])
 def test_texts_shorter_than_its_n_grams_and_stretches(n):
-    model = shaken(studied(tokens(n), experts=6))
+    model = shaken(studied(tokens(n), ngram_experts=6))
     ids = tokens(9, seed=n)
     row, inputs, targets = inputs_of(ids, (0, min(5, max(n, 1))))
     cost, _ = model.loss(inputs, targets, model.initial(1), None, row)
@@ -177,7 +176,7 @@ def runs_of_six(n, seed):
 def test_it_learns_what_its_experts_cannot_know():
     text, new = runs_of_six(1500, 0), runs_of_six(600, 1)
     ngram = elman.evaluate(elman.NGram.fit(task(), text, order=3), new).nats / 600
-    model = elman.Hybrid(task(), experts=3, hidden=16)
+    model = hybrid(task(), ngram_experts=3, hidden=16)
     elman.fit(model, text, steps=40, batch=8, window=24, lr=0.02)
     assert elman.evaluate(model, new).nats / 600 < ngram - 0.1
 
@@ -185,8 +184,8 @@ def test_it_learns_what_its_experts_cannot_know():
 def test_it_does_not_learn_to_trust_a_text_that_it_knows_by_heart():
     """Of noise there is nothing to know: experts that have seen it are right, and those of the rest are not."""
     text, new = tokens(600, seed=21), tokens(600, seed=22)
-    model = elman.Hybrid(task(), experts=6, hidden=4)
-    before = elman.evaluate(studied(text, experts=6), new).nats / 600
+    model = hybrid(task(), ngram_experts=6, hidden=4)
+    before = elman.evaluate(studied(text, ngram_experts=6), new).nats / 600
     elman.fit(model, text, steps=40, batch=8, window=24, lr=0.03)
     assert elman.evaluate(model, new).nats / 600 < min(before, math.log(6) + 0.15)
 
@@ -197,11 +196,11 @@ def test_a_text_of_another_training_takes_the_place_of_the_first():
     assert elman.evaluate(model, ids) != elman.evaluate(fresh, ids)
     model.prepare(tokens(90, seed=8))
     assert elman.evaluate(model, ids) == elman.evaluate(fresh, ids)
-    assert (model.settings()["text"], model.settings()["experts"]) == (90, 3)
+    assert (model.settings()["text"], model.settings()["ngram_experts"]) == (90, 3)
 
 
 def test_the_best_weights_come_back_with_their_text():
-    model = elman.Hybrid(task(), experts=3, hidden=4)
+    model = hybrid(task(), ngram_experts=3, hidden=4)
     elman.fit(model, KNOWN, tokens(80), steps=12, batch=4, window=10, reports=3, keep="best")
     assert np.array_equal(model.text.numpy(), KNOWN)
 
@@ -222,7 +221,7 @@ TEXT = "The cat sat on the mat.\nThe dog's bone \u6771\u4eac is on THE mat, too:
 def test_every_vocabulary_is_studied_saved_and_written(tmp_path, level):
     vocab = LEVELS[level](TEXT)
     ids = vocab.encode(TEXT)
-    model = shaken(studied(ids, of=elman.TextTask(vocab), experts=4))
+    model = shaken(studied(ids, of=elman.TextTask(vocab), ngram_experts=4))
     assert model.text.dtype == (torch.int16 if len(vocab) > 256 else torch.uint8)
     assert np.array_equal(model._ids, ids)
     elman.save(model, tmp_path / "m")
@@ -230,7 +229,7 @@ def test_every_vocabulary_is_studied_saved_and_written(tmp_path, level):
     for read in (model, again):
         assert elman.evaluate(read, ids[:60]) == elman.evaluate(model, ids[:60])
     with torch.no_grad():
-        for p in (model.A, model.C, model.W_q, model.b_q):
+        for p in (model.A, model.C, model.output_weight, model.output_bias):
             p.zero_()
         model.b_a.copy_(torch.tensor([0.0, 0, 1, 0, 0, 0, 0, 0]))
     ngram = elman.NGram.fit(model.task, ids, order=4)
@@ -296,9 +295,9 @@ def test_a_mixture_averages_it():
 def test_a_file_is_compressed_and_comes_back():
     pytest.importorskip("constriction")
     vocab = elman.Vocab.chars(TEXT)
-    model = shaken(studied(vocab.encode(TEXT), of=elman.TextTask(vocab), experts=4))
+    model = shaken(studied(vocab.encode(TEXT), of=elman.TextTask(vocab), ngram_experts=4))
     with torch.no_grad():
-        for p in (model.A, model.C, model.W_q, model.b_q):
+        for p in (model.A, model.C, model.output_weight, model.output_bias):
             p.mul_(0.05)
     data = (TEXT[:700] + "what it never saw: \u00e9\u00e9").encode()
     packed = elman.compress(model, data)
@@ -314,7 +313,7 @@ def test_a_comparison_has_it_beside_what_has_no_experts(tmp_path):
     path.write_text(TEXT, encoding="utf-8")
     corpus = elman.read_corpus([str(path)], min_count=1)
     found = elman.compare(
-        corpus, ["gru", "mlp", "3-gram", "gru-reversed"], experts=3, hidden=4, steps=2, batch=4, window=10
+        corpus, ["gru", "mlp", "3-gram", "gru-reversed"], ngram_experts=3, hidden=4, steps=2, batch=4, window=10
     )
     assert {"gru", "mlp", "3-gram", "gru-reversed"} <= {entry.name for entry in found.entries}
     plain = elman.compare(corpus, ["gru"], hidden=4, steps=2, batch=4, window=10)
@@ -351,10 +350,10 @@ def forged(path: Path, **changes):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"experts": 1},
-        {"experts": 17},
-        {"experts": 4},
-        {"experts": "3"},
+        {"ngram_experts": 1},
+        {"ngram_experts": 17},
+        {"ngram_experts": 4},
+        {"ngram_experts": "3"},
         {"text": 399},
         {"text": -1},
         {"text": 10**12},
@@ -391,15 +390,22 @@ def test_a_text_of_other_tokens_is_refused(tmp_path, size):
 
 def test_what_cannot_be_is_refused(monkeypatch):
     large = elman.TextTask(elman.Vocab.chars("".join(chr(0x4E00 + i) for i in range(4096))))
-    with pytest.raises(ConfigError, match=r"4,097 tokens.*slow over 4096: use --experts 0, or --level byte"):
-        elman.Hybrid(large, hidden=2)
-    for wrong in ({"experts": 1}, {"experts": 17}, {"experts": 3, "tied": True, "embedding": 2}):
+    with pytest.raises(
+        ConfigError,
+        match=r"4,097 probabilities.*slow for vocabularies over 4096: use --ngram-experts 0, or --tokens byte",
+    ):
+        hybrid(large, hidden=2)
+    for wrong in ({"ngram_experts": 1}, {"ngram_experts": 3, "tied": True, "embedding": 2}):
         with pytest.raises(ConfigError, match="give 2 to 16, and do not tie"):
-            elman.Hybrid(task(), hidden=2, **wrong)
-    with pytest.raises(ConfigError, match=r"mlp.*has no experts"):
-        elman.models.build.network(task(), ModelSettings(cell="mlp", experts=3), seed=0)
+            hybrid(task(), hidden=2, **wrong)
+    with pytest.raises(ConfigError, match="ngram_experts = 17: it must be less than or equal to 16"):
+        hybrid(task(), hidden=2, ngram_experts=17)
+    with pytest.raises(ConfigError, match="'mlp' has no setting 'ngram_experts'"):
+        elman.build(task(), {"model": "mlp", "ngram_experts": 3})
     monkeypatch.setattr(module, "memory", lambda: SHARE * 2 * 40 * 7 * 400 * 2)
-    model = elman.Hybrid(task(), experts=3, hidden=2)
+    model = hybrid(task(), ngram_experts=3, hidden=2)
     assert [model.folds(n) for n in (1, 100, 400, 800)] == [8, 8, 3, 2]
-    with pytest.raises(ConfigError, match=r"counting 801 tokens for experts.*--limit the text, or use --experts 0"):
+    with pytest.raises(
+        ConfigError, match=r"counting 801 tokens for experts.*--limit the text, or use --ngram-experts 0"
+    ):
         model.prepare(tokens(801))

@@ -11,11 +11,11 @@ from elman.errors import ConfigError
 
 def by_hand(model, read, t):
     """Logits after read[t], by vectors; before the text stands the symbol V."""
-    window = [read[t - j] if t >= j else V for j in range(model.context)]
+    window = [read[t - j] if t >= j else V for j in range(model.config.context)]
     E = np.eye(V + 1) if model.embed is None else model.embed.detach().numpy()
     x = [E[token] for token in window]
     W = model.W.detach().numpy()
-    asked = sum(x) @ W[0] if model.bag else sum(x[j] @ W[j] for j in range(model.context))
+    asked = sum(x) @ W[0] if model.config.bag else sum(x[j] @ W[j] for j in range(model.config.context))
     h = np.maximum(asked + model.b.detach().numpy(), 0)
     return model.W_q.detach().numpy() @ h + model.b_q.detach().numpy()
 
@@ -76,8 +76,8 @@ def test_parameters_and_operations():
 
 @pytest.mark.parametrize(
     ("settings", "told"),
-    [({"hidden": 0}, "one unit"), ({"context": 0}, "one unit"), ({"dropout": 1.0}, "dropout"),
-     ({"hidden": 2**20, "context": 2**10}, "more than elman trains")],
+    [({"hidden": 0}, "hidden = 0: it must be"), ({"context": 0}, "context = 0: it must be"), ({"dropout": 1.0}, "dropout"),
+     ({"hidden": 2**16, "context": 2**16}, "more than elman trains")],
 )  # fmt: skip
 def test_sizes_that_cannot_be(settings, told):
     with pytest.raises(ConfigError, match=told):

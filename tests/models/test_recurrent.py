@@ -53,7 +53,7 @@ def test_a_one_hot_input_is_an_embedding_of_the_identity(cell):
 
 def test_tied_the_output_map_is_the_embedding():
     model = tiny(cell="gru", embedding=5, tied=True)
-    assert model.head is model.embed
+    assert model.output_weight is model.embed
     assert not any(name == "W_q" for name, _ in model.named_parameters())
     logits, _ = model(torch.tensor([[1, 2]]), model.initial(1))
     logits.sum().backward()
@@ -85,7 +85,7 @@ def test_the_token_columns_lie_together_in_memory():
         {"cell": "lstm", "hidden": [3, 5], "dropout": 0.2, "learn_initial": True},
         {"cell": "gru", "hidden": [3], "embedding": 2, "input_dropout": 0.2, "recurrent_dropout": 0.4},
         {"cell": "gru", "hidden": 4, "layers": 2, "embedding": 4, "tied": True, "init": "torch"},
-        {"hidden": [4, 4], "embedding": 4, "layer_norm": True, "residual": True, "mogrifier": 3, "token_noise": 0.2},
+        {"hidden": [4, 4], "embedding": 4, "layer_norm": True, "residual": True, "mogrifier": 3},
     ],
 )
 def test_the_settings_build_the_same_model_again(settings):
@@ -100,9 +100,8 @@ def test_the_settings_build_the_same_model_again(settings):
 
 
 def test_dropout_silences_its_share_and_keeps_the_mean():
-    model = tiny(dropout=0.3)
     x = torch.ones(50, 40, 5)
-    dropped = model.drop(x, torch.Generator().manual_seed(0))
+    dropped = dropout(x, 0.3, torch.Generator().manual_seed(0))
     assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.7])
     share = (dropped == 0).float().mean().item()
     assert abs(share - 0.3) < 5 * math.sqrt(0.3 * 0.7 / x.numel())
@@ -110,7 +109,7 @@ def test_dropout_silences_its_share_and_keeps_the_mean():
 
 def test_dropout_that_is_alike_along_a_dimension():
     x = torch.ones(7, 4, 30)
-    dropped = dropout(x, 0.4, torch.Generator().manual_seed(0), alike=0)
+    dropped = dropout(x, 0.4, torch.Generator().manual_seed(0), shared_dim=0)
     assert (dropped == dropped[:1]).all()
     assert len(set(map(tuple, dropped[0].tolist()))) == 4  # rows of a batch differ
     assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.6])
@@ -132,10 +131,10 @@ def test_dropout_of_inputs_and_of_recurrent_weights_by_hand(layers):
     for layer, start in zip(model.stack, model.initial(3), strict=True):
         weights = layer.weights()._replace(W_h=layer.W_h * mask(*layer.W_h.shape, share=0.3))
         x, _ = ENGINES["loop"].run(model.cell, x, (start,), weights)
-    torch.testing.assert_close(found, x @ model.head.t() + model.b_q)
+    torch.testing.assert_close(found, x @ model.output_weight.t() + model.b_q)
     assert not torch.allclose(found, model(tokens, model.initial(3))[0])
-    assert tiny(recurrent_dropout=0.1).noisy
-    assert not tiny().noisy
+    assert tiny(recurrent_dropout=0.1).has_dropout
+    assert not tiny().has_dropout
 
 
 # --- how the weights start
@@ -222,19 +221,21 @@ def test_affine_equals_the_product(batch):
     [
         ({"cell": "gpt"}, "no cell 'gpt': choose elman, elman-relu, gru, lstm"),
         ({"init": "xavier"}, "no init 'xavier': choose elman, reference, torch"),
-        ({"hidden": 0}, "at least one unit"),
-        ({"hidden": []}, "at least one unit"),
-        ({"hidden": 4, "layers": 0}, "at least one unit"),
-        ({"embedding": -1}, "at least one unit"),
-        ({"dropout": 1.0}, r"dropout 1.0 is not in \[0, 1\)"),
-        ({"recurrent_dropout": -0.1}, r"recurrent_dropout -0.1 is not in \[0, 1\)"),
-        ({"input_dropout": 1.0, "embedding": 3}, r"input_dropout 1.0 is not in \[0, 1\)"),
-        ({"input_dropout": 0.5}, "input_dropout silences numbers of an embedding"),
-        ({"dropout": -0.1}, "dropout -0.1"),
+        ({"hidden": 0}, "hidden = 0: it must be greater than 0"),
+        ({"hidden": []}, "0 layers"),
+        ({"hidden": 4, "layers": 0}, "layers = 0: it must be greater than 0"),
+        ({"hidden": [4, 4, 4], "layers": 2}, "has 3 layers, and layers is 2"),
+        ({"embedding": -1}, "embedding = -1: it must be greater than or equal to 0"),
+        ({"dropout": 1.0}, "dropout = 1.0: it must be less than 1"),
+        ({"recurrent_dropout": -0.1}, "recurrent_dropout = -0.1: it must be greater than or equal to 0"),
+        ({"input_dropout": 1.0, "embedding": 3}, "input_dropout = 1.0: it must be less than 1"),
+        ({"input_dropout": 0.5}, "input_dropout drops numbers of the embedding"),
+        ({"dropout": -0.1}, "dropout = -0.1: it must be greater than or equal to 0"),
         ({"hidden": 8, "tied": True}, "0 is not 8"),
         ({"hidden": 8, "embedding": 4, "tied": True}, "4 is not 8"),
-        ({"hidden": 10**9}, "parameters are more than elman trains"),
-        ({"embedding": 10**9}, "parameters are more than elman trains"),
+        ({"hidden": 65536}, "parameters are more than elman trains"),
+        ({"hidden": 10**9}, "hidden = 1000000000: it must be less than or equal to 65536"),
+        ({"embedding": 10**9}, "embedding = 1000000000: it must be less than or equal to 65536"),
     ],
 )
 def test_what_cannot_be_built_is_refused_in_one_line(settings, told):

@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from elman.config import CHOSEN, Config
 from elman.models.ngram.experts import LARGEST
 from elman.training import run
-from elman.training.auto import MINUTES, settled
+from elman.training.auto import MINUTES, auto_configure
+from elman.training.config import CHOSEN, Config
 from elman.training.run import read_data
 
 
@@ -23,19 +23,19 @@ def letters(n: int, alphabet: str = "abcdefgh \n", seed: int = 0) -> str:
 
 def chosen(tmp_path, text: str, **settings):
     asked = config(tmp_path, text, **settings)
-    return settled(asked, read_data(asked))
+    return auto_configure(asked, read_data(asked))
 
 
 def test_a_setting_of_ones_own_leaves_all_as_it_is(tmp_path):
     asked = config(tmp_path, letters(500), hidden=7)
-    assert settled(asked, read_data(asked)) == (asked, [])
+    assert auto_configure(asked, read_data(asked)) == (asked, [])
 
 
 @pytest.mark.parametrize("size", [40, 300, 3_000, 20_000])
 def test_a_text_of_any_length_can_be_trained_on_with_what_was_chosen(tmp_path, size):
     found, reasons = chosen(tmp_path, letters(size), steps=1)
     assert found.batch * found.window <= 0.9 * size
-    assert found.experts == 8
+    assert found.ngram_experts == 8
     assert reasons[0].startswith(f"chosen for {round(size * 0.9):,} tokens of ")
     job = run.begin(tmp_path / "run", config(tmp_path, letters(size), steps=1))
     assert job.config == found
@@ -53,13 +53,13 @@ def test_the_shorter_the_text_the_stronger_the_hand_on_it(tmp_path):
 def test_an_alphabet_too_large_for_experts_gets_a_network_alone_and_is_told_why(tmp_path):
     text = "".join(chr(0x4E00 + i % (LARGEST + 100)) * 2 for i in range(3 * LARGEST))
     found, reasons = chosen(tmp_path, text, held_out=0)
-    assert found.experts == 0
+    assert found.ngram_experts == 0
     assert f"alone (experts are for characters, up to {LARGEST:,} of them)" in reasons[0]
 
 
 def test_words_get_a_network_alone(tmp_path):
     found, reasons = chosen(tmp_path, "one two three " * 400, level="word")
-    assert found.experts == 0
+    assert found.ngram_experts == 0
     assert "alone" in reasons[0]
 
 

@@ -7,20 +7,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from elman.config import (
-    CHOSEN,
-    RECIPES,
-    Config,
-    DataSettings,
-    ModelSettings,
-    TrainSettings,
-    from_toml,
-    to_toml,
-)
+from elman.config import RENAMED, DataSettings, RunSettings, TrainSettings, from_toml, to_toml
 from elman.data.batches import BATCHINGS
 from elman.data.cleaning import CLEANINGS
 from elman.data.sources import SOURCES
 from elman.errors import ConfigError
+from elman.models.build import settings_classes
+from elman.training.config import CHOSEN, RECIPES, Config
 
 
 def refusal(*layers) -> str:
@@ -90,7 +83,7 @@ def test_every_recipe_is_a_configuration(recipe):
     config = Config.resolve(("flags", {"recipe": recipe}))
     assert config.recipe == recipe
     assert config.batching in BATCHINGS
-    assert config.clean in CLEANINGS
+    assert config.normalize in CLEANINGS
     assert set(config.sources) <= set(SOURCES)
     for key, value in RECIPES[recipe].items():
         assert getattr(config, key) == value
@@ -118,7 +111,7 @@ def test_an_unknown_recipe_lists_those_there_are():
 
 def test_an_unknown_setting_names_its_layer_and_the_nearest():
     assert refusal(("flags", {}), ("elman.toml", {"hiden": 3})) == (
-        "elman.toml: there is no setting 'hiden'; did you mean 'hidden'?"
+        "elman.toml: there is no setting 'hiden' (did you mean hidden?)"
     )
     assert refusal(("flags", {"qqqq": 3})) == "flags: there is no setting 'qqqq'"
 
@@ -152,7 +145,7 @@ def test_an_unknown_setting_names_its_layer_and_the_nearest():
         ("held_out", -0.1),
         ("limit", 0),
         ("min_count", 0),
-        ("level", "letter"),
+        ("tokens", "letter"),
         ("optimizer", "adam"),
         ("schedule", "linear"),
         ("keep", "all"),
@@ -177,13 +170,13 @@ def test_settings_cannot_be_changed_afterwards():
 
 def test_the_parts_together_are_the_whole():
     config = Config.resolve(("flags", {"hidden": 7, "lr": 0.5, "limit": 99}))
-    assert config.part(ModelSettings) == ModelSettings(hidden=7)
+    assert (config.network["hidden"], config.network["model"], config.network["cell"]) == (7, "recurrent", "gru")
     assert config.part(TrainSettings) == TrainSettings(lr=0.5, epochs=10, minutes=3.0)
     assert config.part(DataSettings) == DataSettings(limit=99)
 
 
 def test_every_setting_has_its_help():
-    for kind in (DataSettings, ModelSettings, TrainSettings, Config):
+    for kind in (DataSettings, *settings_classes(), TrainSettings, RunSettings, Config):
         for name in kind.__annotations__:  # what the class itself declares
             assert kind.__pydantic_fields__[name].description, name
 
@@ -244,3 +237,24 @@ def test_a_file_is_read_or_refused(tmp_path):
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="is not TOML"):
         from_toml(path)
+
+
+# --- the names of 0.1
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_an_old_name_means_the_new_setting_and_both_are_refused(old):
+    new = RENAMED[old]
+    value = {"level": "word", "clean": "lower", "teacher": 0.5}.get(old, 3)
+    assert getattr(Config.resolve(("file", {old: value})), new) == value
+    assert f"{old} is the old name of {new}: give one of them" in refusal(("file", {old: value, new: value}))
+
+
+@pytest.mark.parametrize("name", ["average", "token_noise"])
+def test_a_setting_that_was_removed_may_stand_there_if_it_was_off(name):
+    assert Config.resolve(("file", {name: 0.0, "hidden": 7})).hidden == 7
+    assert f"the setting {name} was removed" in refusal(("file", {name: 0.5}))
+
+
+def test_the_windowed_network_was_a_cell_once():
+    assert Config.resolve(("flags", {"cell": "mlp", "context": 3})).network_name == "mlp"

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import V, shaken, task, tiny, tokens
+from helpers import V, hybrid, shaken, task, tiny, tokens
 
 import elman
 from elman.data.batches import BATCHINGS, START, Rows, gather
@@ -135,7 +135,7 @@ def test_hardly_any_share_is_no_teacher():
 def test_a_network_that_counts_forgets_the_stretch_while_it_is_taught():
     """Or else it would learn to trust experts that know the text by heart."""
     ids = structured(300)
-    model = elman.Hybrid(task(), hidden=4, experts=4)
+    model = hybrid(task(), hidden=4, ngram_experts=4)
     model.prepare(ids)
     row = rows((30, 60), (100, 130))
     inputs, targets = (torch.from_numpy(a) for a in gather(ids, row))
@@ -162,7 +162,7 @@ def test_dropout_is_that_of_the_network():
 def held_out_nats(teacher, seed):
     text = structured(700, seed=1)
     model = elman.Recurrent(task(), cell="gru", hidden=24, seed=seed)
-    elman.fit(model, text[:400], steps=200, batch=4, window=25, lr=0.02, teacher=teacher, seed=seed)
+    elman.fit(model, text[:400], steps=200, batch=4, window=25, lr=0.02, distill_weight=teacher, seed=seed)
     return elman.evaluate(model, text[400:]).nats / 300
 
 
@@ -178,19 +178,23 @@ def test_training_reports_the_cost_of_the_text_alone():
     row = next(BATCHINGS["sequential"](len(ids), 2, 10, elman.rng.numpy_generator(3, "order of an epoch", 0)))
     inputs, targets = (torch.from_numpy(a) for a in gather(ids, row))
     expected = float(model.loss(inputs, targets, model.initial(2))[0].detach())
-    training = TrainState.begin(model, elman.TrainSettings(steps=1, batch=2, window=10, teacher=0.7, seed=3))
+    training = TrainState.begin(model, elman.TrainSettings(steps=1, batch=2, window=10, distill_weight=0.7, seed=3))
     (progress,) = train(model, ids, training=training)
     assert progress.nats == pytest.approx(expected, rel=1e-6)
 
 
 def test_what_cannot_be_taught_is_refused(monkeypatch):
     large = elman.TextTask(elman.Vocab.chars("".join(chr(0x4E00 + i) for i in range(4096))))
-    with pytest.raises(ConfigError, match=r"4,097 tokens at every step.*leave teacher out, or use --level byte"):
+    with pytest.raises(
+        ConfigError, match=r"4,097 probabilities at every step.*leave distill_weight out, or use --tokens byte"
+    ):
         DistillationTargets(large, np.zeros(2000, np.uint16), 0.5)
     for n in (1, 7):
-        with pytest.raises(ConfigError, match=rf"{n} tokens.*at least 8.*leave teacher out"):
+        with pytest.raises(ConfigError, match=rf"{n} tokens.*at least 8.*leave distill_weight out"):
             DistillationTargets(task(), tokens(n), 0.5)
     assert DistillationTargets(task(), tokens(8), 0.5).soft_targets(rows((0, 8)), 8).sum() == pytest.approx(8)
     monkeypatch.setattr(teaching, "memory", lambda: 10_000)
-    with pytest.raises(ConfigError, match=r"counting 500 tokens for a teacher.*--limit the text, or leave teacher out"):
+    with pytest.raises(
+        ConfigError, match=r"counting 500 tokens for distillation.*--limit the text, or leave distill_weight out"
+    ):
         DistillationTargets(task(), tokens(500), 0.5)

@@ -119,46 +119,6 @@ def test_sequential_carries_the_state_and_random_does_not():
         assert not any(s.requires_grad for state in given for s in state)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_averaged_weights_follow_those_that_the_steps_change(optimizer):
-    settings = replace(FAST, steps=30, optimizer=optimizer, lr=0.02)
-    plain, averaged = (tiny(hidden=5, learn_initial=True) for _ in range(2))
-    steps = train(averaged, TEXT, settings=replace(settings, average=0.8))
-    expected = weights(plain)
-    for n, (one, other) in enumerate(zip(train(plain, TEXT, settings=settings), steps, strict=True)):
-        keep = min(0.8, (1 + n) / (10 + n))
-        for name, w in weights(plain).items():
-            expected[name] = keep * expected[name] + (1 - keep) * w
-        assert one.nats == other.nats
-        torch.testing.assert_close(weights(averaged), expected)
-    moved = weights(plain)
-    assert all((expected[name] - moved[name]).abs().max() > 1e-4 for name in expected)
-
-
-def test_averaged_weights_are_what_is_measured_and_kept():
-    model, held_out = tiny(), tokens(90, seed=1)
-    best = math.inf
-    for p in train(model, TEXT, held_out, settings=replace(FAST, average=0.9)):
-        if p.report:
-            assert p.held_out.nats == elman.evaluate(model, held_out, streams=64).nats
-            best = min(best, p.held_out.perplexity)
-    kept = elman.fit(tiny(), TEXT, held_out, replace(FAST, average=0.9))
-    assert elman.evaluate(kept, held_out, streams=64).perplexity == best
-
-
-def test_a_step_that_diverges_leaves_the_average_as_it_was():
-    model = tiny()
-    steps = train(model, TEXT, settings=replace(FAST, average=0.9, optimizer="sgd", clip=0))
-    for _ in range(3):
-        next(steps)
-    before = weights(model)
-    model.loss = lambda inputs, targets, state, noise=None, rows=None: (model.b_q.sum() * math.nan, state)
-    with pytest.raises(DivergedError, match="step 4"):
-        next(steps)
-    assert weights(model).keys() == before.keys()
-    assert all(torch.equal(w, before[name]) for name, w in weights(model).items())
-
-
 @pytest.mark.parametrize("batching", ["sequential", "random", "reference-sequential"])
 def test_windows_grow_from_epoch_to_epoch(batching):
     model, seen = tiny(), []
@@ -170,7 +130,7 @@ def test_windows_grow_from_epoch_to_epoch(batching):
 
     model.loss = spy
     longest = []
-    settings = replace(FAST, steps=None, epochs=5, window=20, first_window=4, batching=batching)
+    settings = replace(FAST, steps=None, epochs=5, window=20, initial_window=4, batching=batching)
     for p in train(model, TEXT, settings=settings):
         if p.epoch_ended:
             longest.append(sorted(seen)[len(seen) // 2])

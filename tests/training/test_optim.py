@@ -153,7 +153,7 @@ def test_warming_up_not_at_all_or_all_the_time():
 def one_step(settings: TrainSettings):
     """The weights before and after a step, and the gradients, of a model whose every gradient is known."""
     model = tiny(hidden=3)
-    optimizer = optimizer_for(model, settings)
+    optimizer = optimizer_for((p for _, p in model.trained_parameters()), settings)
     for i, p in enumerate(q for q in model.parameters() if q.requires_grad):
         p.grad = torch.empty_like(p).copy_(torch.linspace(-1, 1.5, p.numel()).reshape(p.shape) * (i + 1))
     before, given = weights(model), {n: p.grad for n, p in model.named_parameters()}
@@ -183,7 +183,9 @@ def test_a_first_step_of_adamw_decays_matrices_and_not_biases():
 
 def test_only_what_learns_is_given_to_the_optimiser():
     model = tiny(learn_initial=False)
-    given = {id(p) for g in optimizer_for(model, S).param_groups for p in g["params"]}
+    given = {
+        id(p) for g in optimizer_for((p for _, p in model.trained_parameters()), S).param_groups for p in g["params"]
+    }
     assert given == {id(p) for p in model.parameters() if p.requires_grad}
     assert id(model.stack[0].start) not in given
     assert id(tiny(learn_initial=True).stack[0].start) not in given

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from elman.config import Config
 from elman.errors import ConfigError, DataError, DivergedError, ModelError
 from elman.storage.checkpoints import Checkpoints
 from elman.storage.folder import read_folder
 from elman.training import run
+from elman.training.config import Config
 from elman.training.loop import Progress
 
 LETTERS = "abcd ef"
@@ -71,9 +71,9 @@ def outcome(job: run.Job) -> dict[str, object]:
         "weights": {n: p.detach().numpy().tobytes() for n, p in job.model.named_parameters()},
         "optimizer": moments,
         "carried": [s.numpy().tobytes() for s in t.carried],
-        "trained": [w.numpy().tobytes() for w in t.trained],
-        "counters": [t.step, t.epoch, t.batch, t.seen, t.reports, t.best, t.stale, t.last],
-        "tally": (t.tally.nats, t.tally.tokens),
+        "counters": [t.step, t.epoch, t.batch, t.epoch_tokens, t.reports, t.best_perplexity, t.reports_since_best],
+        "last": t.last_epoch_perplexity,
+        "running loss": (t.running_loss.nats, t.running_loss.tokens),
         "metrics": metrics,
         "samples": (job.path / "samples.jsonl").read_text(encoding="utf-8"),
         "best": best(job),
@@ -128,16 +128,15 @@ def test_stop_and_resume_changes_no_bit(tmp_path, source, cell, batching, optimi
         {"learn_initial": True},
         {"embedding": 6, "tied": True},
         {"dropout": 0},
-        {"experts": 3},
-        {"experts": 3, "batching": "random", "cell": "lstm"},
-        {"teacher": 0.5},
-        {"experts": 2, "teacher": 0.5},
-        {"copy": 5},
-        {"copy": 40, "batching": "random", "cell": "lstm"},
+        {"ngram_experts": 3},
+        {"ngram_experts": 3, "batching": "random", "cell": "lstm"},
+        {"distill_weight": 0.5},
+        {"ngram_experts": 2, "distill_weight": 0.5},
+        {"copy_window": 5},
+        {"copy_window": 40, "batching": "random", "cell": "lstm"},
+        {"ngram_experts": 3, "copy_window": 5},
         {"layer_norm": True, "residual": True, "mogrifier": 3, "layers": 2, "embedding": 6},
-        {"token_noise": 0.2},
-        {"average": 0.8},
-        {"average": 0.8, "optimizer": "sgd", "keep": "last", "learn_initial": True},
+        {"optimizer": "sgd", "keep": "last", "learn_initial": True},
     ],
 )
 def test_every_kind_of_model_resumes(tmp_path, source, settings):
@@ -152,7 +151,7 @@ def test_every_kind_of_model_resumes(tmp_path, source, settings):
 @pytest.mark.parametrize("stop", [29, 44, 45, 50])
 def test_windows_that_grow_go_on_growing(tmp_path, source, stop):
     """340 tokens in 4 rows: 29 steps of 3, about 15 of 6, 8 of 12, ...; cut at ends of epochs and within."""
-    settings = {"first_window": 3, "window": 40, "steps": None, "epochs": 5, "reports": 2}
+    settings = {"initial_window": 3, "window": 40, "steps": None, "epochs": 5, "reports": 2}
     straight = run.begin(tmp_path / "straight", config(source, **settings))
     ends = [p.step for p in go(straight) if p.epoch_ended]
     assert 28 <= ends[0] <= 30
@@ -166,9 +165,9 @@ def test_windows_that_grow_go_on_growing(tmp_path, source, stop):
 
 def test_windows_that_do_not_fit_are_refused_before_there_is_a_folder(tmp_path, source):
     with pytest.raises(DataError, match=r"340 tokens, fewer than the 400 of one batch of 4 rows x 100 steps"):
-        run.begin(tmp_path / "run", config(source, first_window=3, window=100))
-    with pytest.raises(ConfigError, match="first_window 20 is longer than window 10"):
-        run.begin(tmp_path / "run", config(source, first_window=20))
+        run.begin(tmp_path / "run", config(source, initial_window=3, window=100))
+    with pytest.raises(ConfigError, match="initial_window 20 is longer than window 10"):
+        run.begin(tmp_path / "run", config(source, initial_window=20))
     assert not (tmp_path / "run").exists()
 
 
@@ -204,7 +203,7 @@ def test_patience_goes_on_from_where_it_was(tmp_path, source):
     assert straight.training.step < 400
     go(run.begin(tmp_path / "broken", config(source, **settings)), straight.training.step - 15)
     resumed = run.resume(tmp_path / "broken", {})
-    assert resumed.training.stale > 0
+    assert resumed.training.reports_since_best > 0
     go(resumed)
     assert_same(outcome(resumed), outcome(straight))
 

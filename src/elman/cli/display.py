@@ -229,7 +229,7 @@ def _facts(job: Job) -> dict[str, Any]:
         "parameters": model.parameter_count(),
         "engine": model.engine_name,
         "device": str(model.device),
-        "coverage": f"{'the first' if job.config.first_window else 'an'} epoch covers {job.coverage}",
+        "coverage": f"{'the first' if job.config.initial_window else 'an'} epoch covers {job.coverage}",
     }
 
 

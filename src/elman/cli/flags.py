@@ -5,12 +5,16 @@ import os
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 
-from elman.config import Config, DataSettings, ModelSettings, TrainSettings, from_toml
+from elman.config import RENAMED, DataSettings, RunSettings, TrainSettings, from_toml
+from elman.config import help_of as _help_of
+
+if TYPE_CHECKING:
+    from elman.training.config import Config
 
 PREFIX = "ELMAN_"
 OTHERS = {"ELMAN_DATA_HOME", "ELMAN_OFFLINE", "ELMAN_DEBUG", "ELMAN_INSTRUCTIONS"}  # variables that are no settings
@@ -35,9 +39,20 @@ def _wholes(_kind: type, tokens: Sequence[Token]) -> list[int]:
 
 
 def flags(name: str, fields: Sequence[str]) -> type:
-    """A dataclass with those fields of `Config`, all None until they are given."""
+    """A dataclass with those fields of `Config`, all None until they are given.
+
+    Args:
+        name: of the dataclass.
+        fields: the settings; the name that one had in 0.1 is a flag too, which the help does not show.
+
+    Returns:
+        The type of an argument of a command; PyTorch is imported to make it.
+    """
+    old = {new: name for name, new in RENAMED.items()}
     made = dataclasses.make_dataclass(
-        name, [(field, Annotated[_plain(field) | None, _parameter(field)], None) for field in fields]
+        name,
+        [(field, Annotated[_plain(field) | None, _parameter(field)], None) for field in fields]
+        + [(old[f], Annotated[_plain(f) | None, _parameter(f, show=False)], None) for f in fields if f in old],
     )
     made.__module__ = __name__  # otherwise "types", whose classes cyclopts takes for built in
     return made
@@ -50,7 +65,7 @@ def given(flags: Any) -> dict[str, Any]:
 
 def from_environment() -> dict[str, Any]:
     """Settings out of variables such as ELMAN_HIDDEN; where a setting is a list, one item a line."""
-    lists = {f.name for f in dataclasses.fields(Config) if get_origin(_strip(f.type)) is tuple}
+    lists = {f.name for f in dataclasses.fields(RunSettings) if get_origin(_strip(f.type)) is tuple}
     values = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in os.environ.items()
@@ -59,8 +74,18 @@ def from_environment() -> dict[str, Any]:
     return {field: value.split("\n") if field in lists else value for field, value in values.items()}
 
 
-def resolve(given: Mapping[str, Any], config: Path | None) -> Config:
-    """The configuration: flags, then ELMAN_* variables, then the file, then ./elman.toml, then the recipe."""
+def resolve(given: Mapping[str, Any], config: Path | None) -> "Config":
+    """The configuration of all layers.
+
+    Args:
+        given: the flags, the strongest layer; then ELMAN_* variables, the file, ./elman.toml, and the recipe.
+        config: the file, if one is given.
+
+    Raises:
+        ConfigError: an unknown setting, or a value out of range; it names the layer.
+    """
+    from elman.training.config import Config
+
     layers: list[tuple[str, Mapping[str, Any]]] = [
         ("command line", given),
         ("environment", from_environment()),
@@ -73,18 +98,24 @@ def resolve(given: Mapping[str, Any], config: Path | None) -> Config:
     return Config.resolve(*layers)
 
 
-def _parameter(field: str) -> Parameter:
-    default = {f.name: f.default for f in dataclasses.fields(Config)}[field]
-    said = default in (None, (), False) or field == "recipe"  # its help tells when which one is the default
-    shown = "" if said else f" [default: {default}]"
+def _config() -> "type[Config]":
+    from elman.training.config import Config
+
+    return Config
+
+
+def _parameter(field: str, *, show: bool = True) -> Parameter:
+    default = {f.name: f.default for f in dataclasses.fields(_config())}[field]
+    in_the_help = default in (None, (), False, 0) or field == "recipe"  # which tells when which one is the default
+    shown = "" if in_the_help else f" [default: {default}]"
     text = f"{help_of(field)}{shown}"
     made = number(text) if _plain(field) is int else Parameter(help=text, negative="")
-    return Parameter.combine(made, Parameter(show_default=False))
+    return Parameter.combine(made, Parameter(show_default=False, show=show))
 
 
 def _plain(field: str) -> Any:
     """The type of a field without its constraints, which pydantic checks, and without None."""
-    return _strip({f.name: f.type for f in dataclasses.fields(Config)}[field])
+    return _strip({f.name: f.type for f in dataclasses.fields(_config())}[field])
 
 
 def _strip(kind: Any) -> Any:
@@ -96,9 +127,10 @@ def _strip(kind: Any) -> Any:
 
 
 def help_of(field: str) -> str:
-    """The docstring of a setting."""
-    for kind in (DataSettings, ModelSettings, TrainSettings, Config):
-        info = kind.__pydantic_fields__.get(field)  # type: ignore[union-attr]  # made by pydantic
-        if info is not None and info.description:
-            return str(info.description)
-    raise AssertionError(f"the setting {field} has no docstring")
+    """The docstring of a setting, on one line; PyTorch is imported for one of a model family."""
+    try:
+        return _help_of(field, (DataSettings, TrainSettings, RunSettings))
+    except KeyError:
+        from elman.models.build import settings_classes
+
+        return _help_of(field, (*settings_classes(), _config()))

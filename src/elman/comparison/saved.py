@@ -17,7 +17,7 @@ from elman.inference.compressors import sizes
 from elman.inference.evaluation import part_of
 from elman.models.base import SequenceModel
 from elman.models.saving import find, load
-from elman.training.checkpoint import Facts
+from elman.training.checkpoint import CheckpointMetadata
 from elman.training.report import saved_ngram
 from elman.training.run import checkpoint_metadata, corpus_of
 
@@ -28,7 +28,7 @@ KEPT = (
 )
 GROUPED = "Runs that differ in the seed alone share a row: median (lowest..highest)."
 ALIKE = {f.name for f in dataclasses.fields(DataSettings)} | {
-    "sources", "seed", "device", "engine", "recipe", "prompts", "sample_length", "ngram",
+    "sources", "seed", "device", "engine", "recipe", "prompts", "sample_length", "sample_temperature", "ngram",
 }  # fmt: skip
 """Settings in which runs on one corpus may differ and still be the same model with another seed."""
 
@@ -39,7 +39,7 @@ class SavedRival:
 
     path: Path
     model: SequenceModel
-    facts: Facts | None
+    facts: CheckpointMetadata | None
     """How it came to be; None for a model that was saved without a run."""
 
     @classmethod
@@ -66,7 +66,7 @@ class SavedRival:
         if self.facts is None:
             return found
         counters = self.facts.counters
-        rate = counters["learnt"] / counters["busy"] if counters["busy"] else None
+        rate = counters["total_tokens"] / counters["step_seconds"] if counters["step_seconds"] else None
         return replace(found, seed=self.facts.config.seed, seconds=counters["seconds"], tokens_per_second=rate)
 
 

@@ -11,7 +11,7 @@ The held-out part is looked at once, when a model is done: nothing is chosen by 
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 
 from elman.cells import CELLS
 from elman.comparison.result import Comparison, ComparisonRow, Kind, Measured
-from elman.config import Config, ModelSettings, TrainSettings
+from elman.config import TrainSettings, names_of
 from elman.data.batches import check_length, token_counts
 from elman.data.corpus import Corpus, Split
 from elman.environment import device_for
@@ -28,11 +28,12 @@ from elman.errors import ConfigError, DivergedError, no_such
 from elman.inference import baselines
 from elman.inference.compressors import CONTAINER, LARGEST, sizes, written
 from elman.inference.evaluation import beginning, evaluate
-from elman.models.base import Network, SequenceModel
-from elman.models.build import OF_MLP, network
+from elman.models.base import Network, SequenceModel, networks
+from elman.models.build import build
 from elman.models.ngram.counts import check_order
 from elman.models.ngram.model import NGram
 from elman.models.task import TextTask
+from elman.training.config import Config
 from elman.training.loop import Progress, train
 from elman.training.report import NGRAM_TOKENS, SCORED_LOGITS, SCORED_TOKENS, SCORED_TRAINING_TOKENS
 
@@ -80,7 +81,8 @@ class NetworkSpec:
     """A network that is trained once a seed."""
 
     name: str
-    model: ModelSettings
+    network: Mapping[str, Any]
+    """Its settings, for `elman.models.build.build`."""
     config: Config
     reverse: bool = False
 
@@ -91,7 +93,7 @@ class NetworkSpec:
 
     def begin(self, corpus: Corpus, seed: int) -> Network:
         """The network at its initial weights."""
-        model = network(TextTask.of(corpus), self.model, seed=seed)
+        model = build(TextTask.of(corpus), self.network, engine=self.config.engine, seed=seed)
         model.to(device_for(self.config.device))
         model.engine_name  # noqa: B018 - an engine that cannot run this is refused now
         return model
@@ -117,12 +119,16 @@ def model_spec(name: str, config: Config) -> NGramSpec | NetworkSpec:
         return NGramSpec(name)
     if found := COUNTED.match(name):
         return NGramSpec(name, int(found["kneser"] or found["order"]), found["smoothing"] or "kneser-ney")
-    settings = config.part(ModelSettings)
     if name in WINDOWED:
-        kept = {field: getattr(settings, field) for field in OF_MLP}
-        return NetworkSpec(name, ModelSettings(**kept | {"cell": "mlp"} | WINDOWED[name]), config)
+        kept = names_of(networks()["mlp"].Settings)
+        values = {field: value for field, value in config.network.items() if field in kept}
+        return NetworkSpec(name, values | {"model": "mlp"} | WINDOWED[name], config)
     if name in CELLS:
-        return NetworkSpec(name, replace(settings, cell=name), config)
+        return NetworkSpec(name, config.network | {"model": "recurrent", "cell": name}, config)
+    if name in networks():
+        kept = names_of(networks()[name].Settings)
+        values = {field: value for field, value in config.network.items() if field in kept}
+        return NetworkSpec(name, values | {"model": name}, config)
     raise ConfigError(no_such("model", name, EXAMPLES))
 
 

@@ -28,6 +28,7 @@ from elman.errors import ConfigError, ModelError
 from elman.inference.container import MOST_STREAMS, Container, digest
 from elman.inference.lossless import SURROGATE, LosslessTokens, missing, token_bytes
 from elman.models.base import SequenceModel
+from elman.models.saving import identity
 
 A_STREAM: Final = 5_000
 """Tokens of a stream: each begins without a past, which cost 7 to 15 bits on a book, 0.1 % of what 5,000 take."""
@@ -319,8 +320,7 @@ def single_threaded() -> Iterator[None]:
 
 def digest_of(model: SequenceModel) -> bytes:
     """8 bytes that stand for a model: kind, settings, vocabulary, cleaning, direction and every number of it."""
-    task = model.task
-    parts = [repr((model.kind, sorted(model.settings().items()), task.clean, task.reverse)), task.vocab.to_json()]
+    parts = [identity(model), model.task.vocab.to_json()]
     whole = b"\n".join(digest(part.encode()) for part in parts)
     for name, tensor in sorted(model.tensors().items()):
         flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()

@@ -110,7 +110,7 @@ def _of_network(model: Network, ids: Ids, before: Ids | None, lr: float) -> Nats
         if lr:
             _learn(trained, running, torch.autograd.grad(each.mean(), trained, allow_unused=True), lr, steps)
         if isinstance(model, Hybrid) and at - counted >= max(RECOUNT, len(model.text) // GROWN):
-            model.read_on(ids[counted : at + CHUNK])
+            model.update_counts(ids[counted : at + CHUNK])
             counted = at + CHUNK
     return costs
 

@@ -1,129 +1,200 @@
-"""The one protocol of every model, from an n-gram to a stack of LSTMs."""
+"""The one interface of every model, from an n-gram to a stack of LSTMs, and the registry of model families.
 
+A family is a class with a `kind`: a network brings its `Settings` too, and is then built by `elman train`, saved,
+loaded, compared and sampled from without being named anywhere else (`examples/extend.py`).
+"""
+
+import dataclasses
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
+from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor, nn
 
 from elman.cells import State
+from elman.config import STRICT, current_names, names_of, validated
 from elman.data.batches import Ids, Rows
 from elman.engines import Sampler
 from elman.engines.sampling import Sampling
+from elman.errors import ConfigError, ModelError, no_such
 from elman.models.task import TextTask
+from elman.storage.folder import Saved
 
 Step = Callable[[Tensor, State], tuple[Tensor, State]]
+Evidence = tuple[Tensor, ...]
+"""What a network has computed for each token beside its features: tensors (B, T, ...)."""
+
+BASE = "recurrent"
+"""The family of a network where none is named."""
+FAMILIES: dict[str, type["SequenceModel"]] = {}
+"""Every model family by its `kind`."""
 
 
-@runtime_checkable
-class SequenceModel(Protocol):
-    """`(inputs, state) -> (prediction, state)`; the state is passed in and returned, never kept."""
+class SequenceModel(ABC):
+    """`(inputs, state) -> (prediction, state)`; the state is passed in and returned, never kept.
+
+    A subclass with a `kind` joins `FAMILIES`.
+    """
 
     kind: ClassVar[str]
-    """What a saved model says it is."""
+    """The family's name: in saved models, and on the command line."""
     task: TextTask
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "kind" in cls.__dict__:
+            FAMILIES[cls.kind] = cls
+
     @property
+    @abstractmethod
     def name(self) -> str:
         """What tables call it: gru, mlp, 7-gram."""
 
+    @abstractmethod
     def initial(self, batch: int) -> State:
-        """The state before anything was read: tensors whose first dimension is `batch`."""
+        """The state before any token: tensors whose first dimension is `batch`."""
 
+    @abstractmethod
     def __call__(self, inputs: Tensor, state: State, rng: Generator | None = None) -> tuple[Tensor, State]:
-        """Logits (B, T, V) for the token after each of inputs (B, T), and the state after the last.
+        """Logits for the token after each input, and the state after the last.
 
-        `rng` is the source of dropout; without it nothing is dropped.
+        Args:
+            inputs: token ids, (B, T).
+            state: the state before the first of them.
+            rng: random numbers of dropout; without it nothing is dropped.
+
+        Returns:
+            Logits (B, T, V) and the next state.
         """
 
     def stepper(self) -> Step:
-        """The same one token at a time, (B,) to logits (B, V): what generating does, as lean as can be."""
+        """A function from one token a row, (B,), and a state to logits (B, V) and the next state."""
 
-    def sampler(self, draw: Sampling, streams: int) -> Sampler | None:
-        """What reads and draws many tokens of so many streams in one call, `<unk>` never; None: only the steps can."""
+        def step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
+            logits, state = self(tokens[:, None], state)
+            return logits[:, 0], state
 
-    def settings(self) -> dict[str, Any]:
-        """The arguments that build this model again, as JSON values."""
+        return step
 
-    def tensors(self) -> dict[str, Tensor]:
-        """All numbers that the model consists of, to be saved."""
+    def sampler(self, sampling: Sampling, streams: int) -> Sampler | None:  # noqa: ARG002 - for models that have one
+        """Compiled code that samples many tokens in one call, never `<unk>`; None: sample step by step.
 
-    def parameter_count(self) -> int:
-        """How many numbers were learnt from the training text."""
-
-    def operations(self) -> int:
-        """Multiplications, each with its addition, that the prediction of one token takes."""
-
-
-def step_by_reading(model: SequenceModel) -> Step:
-    """The step of a model that has no leaner one: reading a window of a single token."""
-
-    def one_step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        logits, state = model(tokens[:, None], state)
-        return logits[:, 0], state
-
-    return one_step
-
-
-class Network(nn.Module, ABC):
-    """A `SequenceModel` whose weights training changes."""
-
-    kind: ClassVar[str]
-    task: TextTask
-    widths: list[int]
-    """Hidden units of each layer."""
-    dropout: float
-    b_q: nn.Parameter
-    """The bias of the output, (V,)."""
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """What tables call it."""
-
-    @property
-    @abstractmethod
-    def engine_name(self) -> str:
-        """What runs it where the weights are now.
-
-        Raises:
-            ConfigError: nothing that was asked for can.
+        Args:
+            sampling: how a token is chosen from the logits.
+            streams: B, texts side by side.
         """
-
-    @abstractmethod
-    def initial(self, batch: int) -> State:
-        """The state before anything was read."""
-
-    @abstractmethod
-    def stepper(self) -> Step:
-        """The same one token at a time."""
-
-    def sampler(self, draw: Sampling, streams: int) -> Sampler | None:  # noqa: ARG002 - the protocol's
-        """Nothing but the steps."""
         return None
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """The arguments that build this model again."""
+        """The arguments that build this model again, as JSON values."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """All numbers of the model, by the names under which they are saved."""
+
+    @abstractmethod
+    def parameter_count(self) -> int:
+        """How many numbers were learnt from the training text."""
 
     @abstractmethod
     def operations(self) -> int:
-        """Multiplications, each with its addition, of one token."""
+        """Multiply-add operations to predict one token."""
+
+    @classmethod
+    @abstractmethod
+    def from_saved(cls, saved: Saved, task: TextTask, settings: Mapping[str, Any], *, engine: str) -> "SequenceModel":
+        """The model of a saved folder.
+
+        Args:
+            saved: the folder, whose files were verified.
+            task: its vocabulary and normalization.
+            settings: what `settings` returned when it was saved.
+            engine: the name of an engine, for models that have one.
+
+        Raises:
+            ModelError: the tensors do not fit the settings.
+            ConfigError: settings that cannot be.
+        """
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ModelSettings:
+    """Base of the settings of a network.
+
+    A field with a docstring is a keyword of the class, a setting of `elman train --config`, and saved with the model.
+    """
+
+
+class Network(nn.Module, SequenceModel):
+    """A `SequenceModel` whose weights training changes.
+
+    Args:
+        task: the symbols to read and predict.
+        engine: the name of an engine, or "auto" for the fastest.
+        seed: of the initial weights; None leaves them zero, to be loaded.
+        **settings: fields of the class's `Settings`.
+    """
+
+    Settings: ClassVar[type[ModelSettings]] = ModelSettings
+    widths: list[int]
+    """Hidden units of each layer."""
+    saved_sizes: ClassVar[tuple[str, ...]] = ()
+    """Settings of a saved model that are no settings of its class: the sizes of buffers, see `resize`."""
+
+    def __init__(
+        self, task: TextTask, *, engine: str = "auto", seed: int | None = 0, **settings: Any
+    ) -> None:  # the signature that building and loading rely on
+        super().__init__()
+        self.task, self.engine_request, self.seed = task, engine, seed
+        self.config = validated(self.Settings, settings)
+
+    @property
+    @abstractmethod
+    def engine_name(self) -> str:
+        """The engine in use where the weights are now.
+
+        Raises:
+            ConfigError: the engine that was given cannot run this.
+        """
+
+    @property
+    def slower_for_lack_of_compiler(self) -> bool:
+        """Whether the compiled engine would run it, had the package been installed with a C++ compiler."""
+        return False
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments that build this model again; the weights follow."""
+        return dataclasses.asdict(self.config)
 
     def prepare(self, ids: Ids) -> None:
-        """What is done once with a training text, before the first step on it: nothing, but for what counts."""
+        """Called once with the training text before the first step; networks that hold counts count it.
+
+        Args:
+            ids: tokens, (N,).
+        """
 
     def training_logits(
         self,
         inputs: Tensor,
         state: State,
         rng: Generator | None = None,
-        rows: Rows | None = None,  # noqa: ARG002 - for what counts
+        rows: Rows | None = None,  # noqa: ARG002 - for networks that hold counts
     ) -> tuple[Tensor, State]:
-        """What a call gives, in training.
+        """The logits while training.
 
-        `rows` says where in the text the targets stand: what counted it must forget them for a moment.
+        Args:
+            inputs: token ids, (B, T).
+            state: the state before the first of them.
+            rng: random numbers of dropout.
+            rows: where in the training text the targets stand, so that counts of it can leave them out.
+
+        Returns:
+            Logits (B, T, V) and the next state.
         """
         logits, state = self(inputs, state, rng)
         return logits, state
@@ -131,35 +202,299 @@ class Network(nn.Module, ABC):
     def loss(
         self, inputs: Tensor, targets: Tensor, state: State, rng: Generator | None = None, rows: Rows | None = None
     ) -> tuple[Tensor, State]:
-        """What the targets (B, T) after each of inputs cost together, a scalar, and the state after the last."""
+        """Cross-entropy of the targets, added up.
+
+        Args:
+            inputs: token ids, (B, T).
+            targets: the token after each, (B, T); `IGNORE` counts nothing.
+            state: the state before the first input.
+            rng: random numbers of dropout.
+            rows: see `training_logits`.
+
+        Returns:
+            Nats, a scalar, and the next state.
+        """
         logits, state = self.training_logits(inputs, state, rng, rows)
         return self.task.nats(logits, targets), state
 
     def is_valid_state(self, state: State) -> bool:
-        """Whether the whole numbers of a state, read from a file, are such as reading leaves: tokens, or V for none."""
+        """Whether the integers of a state, read from a file, are token ids, or V where there was no token."""
         return all(in_range(s, 0, self.task.size) for s in state if not s.is_floating_point())
+
+    @property
+    def weight(self) -> Tensor:
+        """Any of the weights: its device and precision are the model's."""
+        return next(self.parameters())
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.b_q.device
+        return self.weight.device
 
     def tensors(self) -> dict[str, Tensor]:
-        """The weights."""
-        return dict(self.state_dict())
+        """The weights and buffers, by the names under which they are saved."""
+        return {saved_name(name): t for name, t in self.state_dict().items()}
+
+    def trained_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """The parameters that training changes, by saved name; those outside of layers first, as checkpoints count."""
+        found = [(saved_name(n), n.count("network."), p) for n, p in self.named_parameters() if p.requires_grad]
+        named = sorted(found, key=lambda entry: ("." in entry[0], -entry[1]))  # a held network's before its holder's
+        return [(name, p) for name, _, p in named]
 
     def parameter_count(self) -> int:
         """How many numbers training can change."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
     @property
-    def noisy(self) -> bool:
-        """Whether training it takes noise."""
-        return self.dropout > 0
+    def has_dropout(self) -> bool:
+        """Whether training draws random numbers."""
+        return False
 
-    def drop(self, x: Tensor, rng: Generator | None) -> Tensor:
-        """Dropout of outputs, in the layout that they have."""
-        return x if rng is None else dropout(x, self.dropout, rng)
+    def resize(self, sizes: Mapping[str, object]) -> None:
+        """Give buffers the sizes that a saved model had.
+
+        Args:
+            sizes: elements of each buffer by name, those of `saved_sizes`.
+        """
+
+    @classmethod
+    def from_saved(cls, saved: Saved, task: TextTask, settings: Mapping[str, Any], *, engine: str) -> "Network":
+        """The network with its weights; their sizes are checked before anything is allocated."""
+        values = dict(settings)
+        for family in FAMILIES.values():
+            if issubclass(family, Network):
+                own = {name: values[name] for name in names_of(family.Settings) if name in values}
+                if family is cls or (issubclass(family, Wrapper) and own):
+                    validated(family.Settings, own, strict=True)
+        with torch.device("meta"):
+            shapes = assemble(task, cls, settings, engine=engine, seed=None).tensors()
+        expected = {name: (tuple(t.shape), t.dtype) for name, t in shapes.items()}
+        weights = saved.tensors("model.safetensors", expected)
+        check_finite(weights, saved.path)
+        model = assemble(task, cls, settings, engine=engine, seed=None)
+        if type(model) is not cls:
+            raise ConfigError(f"it says {cls.kind!r}, and its settings are those of a {model.kind!r}")
+        model.load_state_dict({name: weights[saved_name(name)] for name in model.state_dict()})
+        model.check_buffers(saved.path)
+        return model
+
+    def check_buffers(self, where: Path) -> None:
+        """Refuse buffers that no training leaves.
+
+        Args:
+            where: the folder that they were read from, for the message.
+
+        Raises:
+            ModelError: says which.
+        """
+
+
+class FeatureNetwork(Network):
+    """A network whose output map can be taken apart: what a wrapper (`Hybrid`, `Copying`) may hold.
+
+    features, evidence, state = network.features(inputs, state)
+    logits                    = network.logits(features, evidence)
+    """
+
+    @abstractmethod
+    def features(
+        self, inputs: Tensor, state: State, rng: Generator | None = None, rows: Rows | None = None
+    ) -> tuple[Tensor, Evidence, State]:
+        """The last layer's outputs.
+
+        Args:
+            inputs: token ids, (B, T).
+            state: the state before the first of them.
+            rng: random numbers of dropout.
+            rows: see `training_logits`.
+
+        Returns:
+            Features (B, T, H), what else `logits` needs of each token, and the next state.
+        """
+
+    @abstractmethod
+    def logits(self, features: Tensor, evidence: Evidence) -> Tensor:
+        """Logits (B, T, V) of features (B, T, H)."""
+
+    @property
+    @abstractmethod
+    def output_weight(self) -> Tensor:
+        """W_q, the matrix of the output map, (V, H)."""
+
+    @property
+    @abstractmethod
+    def output_bias(self) -> Tensor:
+        """b_q, the bias of the output map, (V,)."""
+
+    def forward(self, inputs: Tensor, state: State, rng: Generator | None = None) -> tuple[Tensor, State]:
+        """Logits (B, T, V) for the token after each of inputs (B, T), and the next state."""
+        return self.training_logits(inputs, state, rng)
+
+    def training_logits(
+        self, inputs: Tensor, state: State, rng: Generator | None = None, rows: Rows | None = None
+    ) -> tuple[Tensor, State]:
+        """The logits while training."""
+        features, evidence, state = self.features(inputs, state, rng, rows)
+        return self.logits(features, evidence), state
+
+
+class Wrapper(Network):
+    """A network that holds another, `network`, and adds something to its predictions.
+
+    Args:
+        network: the network that it holds; it has the weights, the engine and the state.
+        seed: of its own initial weights; None leaves them as they are, to be loaded.
+        **settings: fields of the class's own `Settings`.
+    """
+
+    enabled_by: ClassVar[str]
+    """The setting that adds it where it is not 0."""
+    position: ClassVar[int]
+    """Where it stands among wrappers, the innermost with the lowest number."""
+
+    def __init__(self, network: FeatureNetwork | TextTask, *, seed: int | None = 0, **settings: Any) -> None:
+        if isinstance(network, TextTask):
+            network, settings = self._of_task(network, seed, settings)
+        super().__init__(network.task, engine=network.engine_request, seed=seed, **settings)
+        self.network = network
+        self.widths = network.widths
+
+    @classmethod
+    def _of_task(
+        cls, task: TextTask, seed: int | None, settings: dict[str, Any]
+    ) -> tuple[FeatureNetwork, dict[str, Any]]:
+        """The network and the settings of a call as in 0.1, which named those of the network too."""
+        warnings.warn(
+            f"{cls.__name__} takes the network that it holds: {cls.__name__}(Recurrent(task, ...), ...)",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+        values = current_names(settings)
+        engine = values.pop("engine", "auto")
+        own = {name: values.pop(name) for name in names_of(cls.Settings) if name in values}
+        held = assemble(task, network_family(BASE), values, engine=engine, seed=seed)
+        if not isinstance(held, FeatureNetwork):
+            raise ConfigError(f"{cls.__name__} cannot hold {held.name}")
+        return held, own
+
+    @property
+    def engine_name(self) -> str:
+        """That of the held network."""
+        return self.network.engine_name
+
+    @property
+    def slower_for_lack_of_compiler(self) -> bool:
+        """That of the held network."""
+        return self.network.slower_for_lack_of_compiler
+
+    @property
+    def has_dropout(self) -> bool:
+        """That of the held network."""
+        return self.network.has_dropout
+
+    def settings(self) -> dict[str, Any]:
+        """Those of the held network, and its own."""
+        held = self.network.settings()
+        named = {} if self.network.kind in (BASE, *(w.kind for w in wrappers())) else {"base": self.network.kind}
+        return held | dataclasses.asdict(self.config) | named
+
+    def prepare(self, ids: Ids) -> None:
+        """Prepare the held network."""
+        self.network.prepare(ids)
+
+    def resize(self, sizes: Mapping[str, object]) -> None:
+        """Resize the buffers of the held network."""
+        self.network.resize(sizes)
+
+    def check_buffers(self, where: Path) -> None:
+        """Check those of the held network."""
+        self.network.check_buffers(where)
+
+
+def wrappers() -> list[type[Wrapper]]:
+    """The families that hold a network, the innermost first."""
+    found = [family for family in FAMILIES.values() if issubclass(family, Wrapper)]
+    return sorted(found, key=lambda family: family.position)
+
+
+def assemble(
+    task: TextTask, family: type[Network], settings: Mapping[str, Any], *, engine: str = "auto", seed: int | None = 0
+) -> Network:
+    """The network that settings describe, held by each wrapper whose setting is not 0.
+
+    Args:
+        task: the symbols to read and predict.
+        family: the family of the network; of a wrapper, its network is of the family `settings["base"]`.
+        settings: fields of the `Settings` of all families that take part, and the sizes of buffers.
+        engine: the name of an engine, or "auto".
+        seed: of the initial weights; None leaves them zero, to be loaded.
+
+    Returns:
+        The network, or the outermost wrapper of it.
+
+    Raises:
+        ConfigError: a setting that none of these families has, or one out of range.
+    """
+    values = dict(settings)
+    base = values.pop("base", BASE)
+    if issubclass(family, Wrapper):
+        family = network_family(base)
+    chosen = [wrapper for wrapper in wrappers() if values.get(wrapper.enabled_by)]
+    sizes = {name: values.pop(name) for each in (family, *chosen) for name in each.saved_sizes if name in values}
+    own = [{name: values.pop(name) for name in names_of(each.Settings) if name in values} for each in (family, *chosen)]
+    values = {name: value for name, value in values.items() if name not in {w.enabled_by for w in wrappers()}}
+    if values:
+        name = min(values)
+        raise ConfigError(f"a network of the family {family.kind!r} has no setting {name!r}: leave it out")
+    network: Network = family(task, engine=engine, seed=seed, **own[0])
+    for wrapper, settings_of_it in zip(chosen, own[1:], strict=True):
+        if not isinstance(network, FeatureNetwork):
+            raise ConfigError(
+                f"a network of the family {family.kind!r} has no setting {wrapper.enabled_by!r}: leave it out"
+            )
+        network = wrapper(network, seed=seed, **settings_of_it)
+    network.resize(sizes)
+    return network
+
+
+def networks() -> dict[str, type[Network]]:
+    """The families of networks that hold no other, by `kind`."""
+    return {
+        kind: family
+        for kind, family in FAMILIES.items()
+        if issubclass(family, Network) and not issubclass(family, Wrapper)
+    }
+
+
+def network_family(name: str) -> type[Network]:
+    """The family of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in networks():
+        raise ConfigError(no_such("model", name, sorted(networks())))
+    return networks()[name]
+
+
+def check_finite(tensors: Mapping[str, Tensor], where: Path) -> None:
+    """Refuse NaN and infinity.
+
+    Args:
+        tensors: by name.
+        where: the folder that they were read from, for the message.
+
+    Raises:
+        ModelError: names the tensor.
+    """
+    for name, t in tensors.items():
+        if t.is_floating_point() and not bool(torch.isfinite(t).all()):
+            raise ModelError(f"{where}: {name} holds NaN or infinity; use an earlier checkpoint")
+
+
+def saved_name(name: str) -> str:
+    """The name under which a tensor is saved: that of the network which has it, however deep it is held."""
+    return name.removeprefix("network.") if not name.startswith("network.network.") else saved_name(name[8:])
 
 
 def in_range(numbers: Tensor, low: int, high: int) -> bool:
@@ -167,22 +502,20 @@ def in_range(numbers: Tensor, low: int, high: int) -> bool:
     return not numbers.numel() or low <= int(numbers.min()) <= int(numbers.max()) <= high
 
 
-def unigram_noise(tokens: Tensor, share: float, rng: Generator) -> Tensor:
-    """A share of tokens (B, T) replaced by any others of them: as frequent as in the text (Xie et al. 2017)."""
-    if not share:
-        return tokens
-    chosen = torch.empty(tokens.shape, device=tokens.device).bernoulli_(share, generator=rng).bool()
-    drawn = torch.randint(tokens.numel(), tokens.shape, generator=rng, device=tokens.device)
-    return torch.where(chosen, tokens.flatten()[drawn], tokens)
+def dropout(x: Tensor, p: float, rng: Generator, *, shared_dim: int | None = None) -> Tensor:
+    """Inverted dropout (Srivastava et al. 2014).
 
+    Args:
+        x: any tensor.
+        p: probability that a number becomes 0; the others are divided by 1 - p, which keeps the mean.
+        rng: random numbers.
+        shared_dim: a dimension along which the same numbers are dropped, as along time (Gal and Ghahramani 2016).
 
-def dropout(x: Tensor, share: float, rng: Generator, *, alike: int | None = None) -> Tensor:
-    """Inverted dropout: a share of the numbers becomes 0, the others grow to keep the mean (Srivastava et al. 2014).
-
-    `alike` names a dimension along which the same numbers are silenced, as along time (Gal and Ghahramani 2016).
+    Returns:
+        A tensor of the same shape and memory layout.
     """
-    if not share:
+    if not p:
         return x
-    shape = [1 if d == alike else n for d, n in enumerate(x.shape)]
-    keep = torch.empty_like(x) if alike is None else x.new_empty(shape)
-    return x * keep.bernoulli_(1 - share, generator=rng).div_(1 - share)
+    shape = [1 if d == shared_dim else n for d, n in enumerate(x.shape)]
+    keep = torch.empty_like(x) if shared_dim is None else x.new_empty(shape)
+    return x * keep.bernoulli_(1 - p, generator=rng).div_(1 - p)

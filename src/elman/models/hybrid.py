@@ -1,56 +1,60 @@
-"""A recurrent network that weighs counted experts and corrects them."""
+"""A network that combines counted experts with its own logits."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor, nn
 
 from elman.cells import State
+from elman.config import STRICT, current_names
 from elman.data.batches import Ids, Rows
-from elman.errors import ConfigError
-from elman.models.base import Network, Step, in_range, step_by_reading
+from elman.errors import ConfigError, ModelError
+from elman.models.base import Evidence, FeatureNetwork, ModelSettings, Wrapper, in_range
 from elman.models.ngram.experts import HIGHEST, LARGEST, SHARE, ContextFeatures, Experts, Folds, fold_count
-from elman.models.recurrent import Recurrent
 from elman.models.task import TextTask
 
 
-@dataclass(frozen=True, eq=False)
-class _Evidence:
-    """What the experts say: log-probabilities (B, T, K, V), and what each leaves to a more general one (B, T, K)."""
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class HybridSettings(ModelSettings):
+    """Counted experts."""
 
-    log_p: Tensor
-    rest: Tensor
+    ngram_experts: Annotated[int, Field(ge=0, le=HIGHEST)] = 0
+    """Counted experts whose log-probabilities are weighted and added to the logits: n-grams of up to N tokens, words
+    and lines; 0: none."""
 
 
-class Hybrid(Recurrent):
-    """A recurrent network and counted experts, in one output (Neubig and Dyer 2016; mixed as by Mahoney 2005).
+class Hybrid(Wrapper, FeatureNetwork):
+    """A log-linear mixture of a network and counted experts (Neubig and Dyer 2016; weighted as by Mahoney 2005).
 
-        h_t       = what the last layer of the network says
+        h_t       = the features of the network
         a_t       = A h_t + C r_t + b_a                        one weight an expert, (K,)
         logits_t  = W_q h_t + b_q + sum_k a_t,k log p_t,k
 
-    p_t,k is what expert k says after the tokens so far, r_t,k what it leaves to a more general one
+    p_t,k are the probabilities of expert k after the tokens so far, r_t,k its back-off weight
     (`elman.models.ngram.experts`). Weights of experts may be negative. It starts as the n-gram itself: W_q, A, C and
     b_q are 0, and a is 1 for the longest n-gram.
 
-    The experts are counted on the text that `prepare` was given, which is saved with the weights. While it
-    trains, each of eight stretches is read by experts that were counted on the other seven.
+    The experts are counted on the text that `prepare` was given, which is saved with the weights. While it trains, the
+    text is cut into eight folds, and each fold is predicted by experts that were counted on the other seven.
 
     Args:
-        task: the symbols to read and predict, at most 4,096.
-        experts: n, the tokens of the longest n-grams, 2 to 16.
-        **settings: those of `elman.Recurrent`.
+        network: the network that it holds, of at most 4,096 tokens and without tied weights.
+        seed: None leaves all weights as they are, to be loaded.
+        ngram_experts: n, the tokens of the longest n-grams, 2 to 16.
 
     Raises:
-        ConfigError: as `Recurrent`; or a larger vocabulary, a tied output, other experts.
+        ConfigError: a larger vocabulary, a tied output, or `ngram_experts` out of range.
 
     Example:
         >>> import elman
         >>> task = elman.TextTask(elman.Vocab.chars("abracadabra"))
-        >>> model = Hybrid(task, experts=3, hidden=8)
+        >>> model = Hybrid(elman.Recurrent(task, hidden=8), ngram_experts=3)
         >>> model.prepare(task.vocab.encode("abracadabra" * 9))
         >>> logits, _ = model(torch.tensor([[1, 2, 3]]), model.initial(1))
         >>> tuple(logits.shape)
@@ -58,32 +62,37 @@ class Hybrid(Recurrent):
     """
 
     kind: ClassVar[str] = "hybrid"
+    Settings = HybridSettings
+    enabled_by = "ngram_experts"
+    position = 1
+    saved_sizes = ("text",)
+    config: HybridSettings
     text: Tensor
 
-    def __init__(self, task: TextTask, *, experts: int = 8, text: int = 0, **settings: Any) -> None:
-        if task.size > LARGEST:
+    def __init__(self, network: FeatureNetwork | TextTask, *, seed: int | None = 0, **settings: Any) -> None:
+        super().__init__(network, seed=seed, **({"ngram_experts": 8} | current_names(settings)))
+        order, size, tied = self.config.ngram_experts, self.task.size, self.network.settings().get("tied", False)
+        if size > LARGEST:
             raise ConfigError(
-                f"experts give each of {task.size:,} tokens a probability at every step, which is slow over "
-                f"{LARGEST}: use --experts 0, or --level byte"
+                f"experts compute {size:,} probabilities at every step, which is slow for vocabularies over {LARGEST}: "
+                "use --ngram-experts 0, or --tokens byte"
             )
-        if not 2 <= experts <= HIGHEST or settings.get("tied"):
-            tied = settings.get("tied", False)
-            raise ConfigError(f"experts {experts}, tied {tied}: give 2 to {HIGHEST}, and do not tie")
-        super().__init__(task, **settings)
-        number = Experts.number(experts)
-        self.order = experts
+        if order < 2 or tied:
+            raise ConfigError(f"ngram_experts {order}, tied {tied}: give 2 to {HIGHEST}, and do not tie")
+        number = Experts.number(order)
+        self.order = order
         self.A = nn.Parameter(torch.zeros(number, self.widths[-1]))
         self.C = nn.Parameter(torch.zeros(number, number))
         self.b_a = nn.Parameter(torch.zeros(number))
-        self.register_buffer("text", torch.zeros(text, dtype=torch.uint8 if task.size <= 256 else torch.int16))
+        self.register_buffer("text", torch.zeros(0, dtype=torch.uint8 if size <= 256 else torch.int16))
         self._folds: Folds | None = None
-        if settings.get("seed", 0) is not None:
+        if seed is not None:
             with torch.no_grad():
-                self.head.zero_()
-                self.b_a[experts - 2] = 1.0
+                self.network.output_weight.zero_()
+                self.b_a[order - 2] = 1.0
 
     @cached_property
-    def features(self) -> ContextFeatures:
+    def context_features(self) -> ContextFeatures:
         """Words and lines of this vocabulary."""
         return ContextFeatures(self.task.vocab)
 
@@ -98,11 +107,14 @@ class Hybrid(Recurrent):
 
     @property
     def name(self) -> str:
-        """The cell and the n-gram."""
-        return f"{super().name} + {self.order}-gram"
+        """That of the network, and the n-gram."""
+        return f"{self.network.name} + {self.order}-gram"
 
     def prepare(self, ids: Ids) -> None:
-        """Count the training text, and each stretch's complement.
+        """Count the training text, and the complement of each fold.
+
+        Args:
+            ids: tokens, (N,).
 
         Raises:
             ConfigError: the counts would need too much memory.
@@ -113,14 +125,21 @@ class Hybrid(Recurrent):
         self.__dict__.pop("experts", None)
         self._folds = Folds(self.task.vocab, self._ids, self.order, number)
 
-    def read_on(self, ids: Ids) -> None:
-        """Count more text; no longer for training, since the stretches stay as they were."""
+    def update_counts(self, ids: Ids) -> None:
+        """Count more text; not while training, since the folds stay as they were.
+
+        Args:
+            ids: tokens, (N,).
+        """
         more = torch.from_numpy(np.asarray(ids).astype(np.int64)).to(self.text)
         self.text = torch.cat((self.text, more))
         self.__dict__.pop("experts", None)
 
     def folds(self, tokens: int) -> int:
-        """Into how many stretches a text of so many tokens is cut: eight, or as many as memory holds.
+        """Into how many folds a text is cut: eight, or as many as memory holds.
+
+        Args:
+            tokens: length of the text.
 
         Raises:
             ConfigError: memory holds no two.
@@ -129,64 +148,82 @@ class Hybrid(Recurrent):
         if number < 2:
             raise ConfigError(
                 f"counting {tokens:,} tokens for experts may take more than 1/{SHARE} of this machine's memory: "
-                "--limit the text, or use --experts 0"
+                "--limit the text, or use --ngram-experts 0"
             )
         return number
 
     def initial(self, batch: int) -> State:
         """That of the network; the n-1 tokens read last, -1 where there are none; what is remembered of words."""
         read = torch.full((batch, self.order - 1), -1, device=self.device)
-        features = torch.from_numpy(ContextFeatures.initial(batch)).to(self.device)
-        return (*super().initial(batch), read, features)
+        contexts = torch.from_numpy(ContextFeatures.initial(batch)).to(self.device)
+        return (*self.network.initial(batch), read, contexts)
 
     def is_valid_state(self, state: State) -> bool:
-        """Whether the tokens are some; words are hashed, to any numbers."""
-        return in_range(state[-2], -1, self.task.size - 1)
+        """Whether the tokens are some, and the state of the network is one; words are hashed, to any numbers."""
+        return in_range(state[-2], -1, self.task.size - 1) and self.network.is_valid_state(state[:-2])
 
-    def forward(self, inputs: Tensor, state: State, rng: Generator | None = None) -> tuple[Tensor, State]:
-        """Logits (B, T, V) for the token after each of inputs (B, T), and the state after the last."""
-        return self.training_logits(inputs, state, rng)
-
-    loss = Network.loss  # of the logits: no engine knows the experts
-
-    def training_logits(
+    def features(
         self, inputs: Tensor, state: State, rng: Generator | None = None, rows: Rows | None = None
-    ) -> tuple[Tensor, State]:
-        """What a call gives; with `rows`, by experts that have not seen the stretch where the targets stand."""
-        x, ended = self._outputs(self.engine, inputs, state[:-2], rng)
-        said, memory_after = self._evidence(inputs, state[-2:], rows)
-        h = x.transpose(0, 1)
-        weights = h @ self.A.t() + said.rest @ self.C.t() + self.b_a
-        logits = h @ self.head.t() + self.b_q + (weights[..., None, :] @ said.log_p).squeeze(-2)
-        return logits, ended + memory_after
+    ) -> tuple[Tensor, Evidence, State]:
+        """Features of the network, and the experts' log-probabilities (B, T, K, V) and back-off weights (B, T, K).
 
-    def _evidence(self, inputs: Tensor, state: State, rows: Rows | None) -> tuple[_Evidence, State]:
-        """What the experts say of inputs (B, T), and what they remember then."""
-        before, features = (s.numpy(force=True) for s in state)
-        keys, features = self.features.extract(inputs.numpy(force=True), features)
+        With `rows` the probabilities are those of experts that have not counted the fold where the targets stand.
+        """
+        features, _, ended = self.network.features(inputs, state[:-2], rng, rows)
+        evidence, memory = self._evidence(inputs, state[-2:], rows)
+        return features, evidence, ended + memory
+
+    def logits(self, features: Tensor, evidence: Evidence) -> Tensor:
+        """W_q h + b_q + sum_k a_k log p_k, (B, T, V)."""
+        log_p, backoff = evidence
+        weights = features @ self.A.t() + backoff @ self.C.t() + self.b_a
+        own = features @ self.output_weight.t() + self.output_bias
+        return own + (weights[..., None, :] @ log_p).squeeze(-2)
+
+    @property
+    def output_weight(self) -> Tensor:
+        """That of the network."""
+        return self.network.output_weight
+
+    @property
+    def output_bias(self) -> Tensor:
+        """That of the network."""
+        return self.network.output_bias
+
+    def _evidence(self, inputs: Tensor, state: State, rows: Rows | None) -> tuple[Evidence, State]:
+        """Log-probabilities and back-off weights of the experts after inputs (B, T), and the next memory."""
+        before, contexts = (s.numpy(force=True) for s in state)
+        keys, contexts = self.context_features.extract(inputs.numpy(force=True), contexts)
         read = np.concatenate((before, inputs.numpy(force=True)), 1)
         if rows is None or self._folds is None:
             found = self.experts.after(read, keys)
         else:
             found = self._folds.after(read, keys, rows.starts[:, None] + np.arange(inputs.shape[1]))
-        log_p, rest = (torch.from_numpy(f).to(self.b_q) for f in found)
-        after = (torch.from_numpy(a).to(self.device) for a in (read[:, inputs.shape[1] :], features))
-        return _Evidence(log_p, rest), tuple(after)
+        log_p, backoff = (torch.from_numpy(f).to(self.weight) for f in found)
+        after = (torch.from_numpy(a).to(self.device) for a in (read[:, inputs.shape[1] :], contexts))
+        return (log_p, backoff), tuple(after)
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy counts its text again when it needs the experts, and those of the stretches serve training alone."""
+        """A copy counts its text again when it needs the experts; those of the folds serve training alone."""
         return {name: value for name, value in self.__dict__.items() if name != "experts"} | {"_folds": None}
-
-    def stepper(self) -> Step:
-        """The same one token at a time."""
-        return step_by_reading(self)
-
-    sampler = Network.sampler  # the experts are counted in Python
 
     def settings(self) -> dict[str, Any]:
         """The arguments that build this model again; the weights and the text follow."""
-        return super().settings() | {"experts": self.order, "text": len(self.text)}
+        return super().settings() | {"text": len(self.text)}
+
+    def resize(self, sizes: Mapping[str, object]) -> None:
+        """Make room for the text that was counted."""
+        tokens = sizes.get("text", 0)
+        if type(tokens) is not int or not 0 <= tokens <= 2**40:
+            raise ConfigError(f"text {tokens!r:.40} is no number of tokens")
+        self.text = torch.zeros(tokens, dtype=self.text.dtype)
+        super().resize(sizes)
+
+    def check_buffers(self, where: Path) -> None:
+        """Refuse a text that holds tokens which the vocabulary does not."""
+        if len(self.text) and not in_range(self.text, 0, self.task.size - 1):
+            raise ModelError(f"{where}: the text of its experts holds tokens that the vocabulary does not")
 
     def operations(self) -> int:
-        """Those of the network, and of weighing the experts."""
-        return super().operations() + self.A.numel() + self.C.numel() + len(self.b_a) * self.task.size
+        """Those of the network, and of weighting the experts."""
+        return self.network.operations() + self.A.numel() + self.C.numel() + len(self.b_a) * self.task.size

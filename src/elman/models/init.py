@@ -16,7 +16,6 @@ class Initialised(Protocol):
 
     cell: type[Cell]
     widths: list[int]
-    tied: bool
     embed: nn.Parameter | None
     W_q: nn.Parameter | None
 
@@ -71,7 +70,7 @@ def _output(model: Initialised, rng: Generator) -> None:
     """The embedding from N(0, 1) (small enough to be an output map where it is tied), the rest U(1/sqrt(H))."""
     bound = model.widths[-1] ** -0.5
     if model.embed is not None:
-        model.embed.normal_(0, bound if model.tied else 1.0, generator=rng)
+        model.embed.normal_(0, bound if model.W_q is None else 1.0, generator=rng)
     if model.W_q is not None:
         _uniform(model.W_q, bound, rng)
 

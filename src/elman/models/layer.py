@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from elman.cells import Cell, State
-from elman.engines import Engine, Weights
+from elman.engines import Weights
 
 MOST_ROUNDS = 16
 
@@ -81,14 +81,6 @@ class Layer(nn.Module):
     def weights(self) -> Weights:
         """What an engine needs."""
         return Weights(self.W_x, self.W_h, self.b_x, self.b_h)
-
-    def run(
-        self, engine: type[Engine], cell: type[Cell], inputs: Tensor, state: State, weights: Weights
-    ) -> tuple[Tensor, State]:
-        """The outputs h of all steps, (B, T, H), and the last state; with a mogrifier it takes no engine."""
-        if self.mogrifier is None:
-            return engine.run(cell, inputs, state, weights)
-        return self.mogrifier.run(cell, inputs, state, weights)
 
     def operations(self) -> int:
         """Multiplications of one step, where the input is no look-up."""

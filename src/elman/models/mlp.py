@@ -1,22 +1,41 @@
 """The windowed network: a hidden layer over the last few tokens, and no state beyond them."""
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor, nn
 
 from elman.cells import State
+from elman.config import STRICT
 from elman.errors import ConfigError
-from elman.models.base import Network, Step, step_by_reading
+from elman.models.base import ModelSettings, Network, dropout
 from elman.models.task import TextTask
 from elman.rng import torch_generator
 
 LARGEST = 2**31  # parameters
 
 
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class MLPSettings(ModelSettings):
+    """A windowed network."""
+
+    hidden: Annotated[PositiveInt, Field(le=65536)] = 256
+    """Hidden units, H."""
+    context: Annotated[PositiveInt, Field(le=65536)] = 5
+    """mlp: tokens of the window that it sees."""
+    embedding: Annotated[NonNegativeInt, Field(le=65536)] = 0
+    """Width of the token embedding; 0: one-hot inputs, computed as a row look-up."""
+    bag: bool = False
+    """mlp: add the tokens' vectors up, whatever their order (bag of words), instead of concatenating them."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout probability of the hidden units (Srivastava et al. 2014)."""
+
+
 class MLP(Network):
-    """A network with one hidden layer that sees the last `context` tokens (S38, S71; Bengio et al. 2003).
+    """A network with one hidden layer that sees the last `context` tokens (Bengio et al. 2003).
 
         h_t      = relu(W_1 x_t + W_2 x_{t-1} + ... + W_tau x_{t-tau+1} + b)      one-hot x, concatenated
                    relu(W (x_t + ... + x_{t-tau+1}) + b)                          a bag: the order is lost
@@ -27,15 +46,12 @@ class MLP(Network):
 
     Args:
         task: the symbols to read and predict.
-        hidden: units of the hidden layer, H.
-        context: tau, how many tokens it sees.
-        embedding: width of a learnt vector a token, 0 for one-hot.
-        bag: add the tokens' vectors up instead of laying them side by side.
-        dropout: the share of the hidden units that training silences.
+        engine: of no effect: PyTorch's own operators run it.
         seed: of the initial weights; None leaves them zero, to be loaded.
+        **settings: fields of `MLPSettings`: hidden, context, embedding, bag, dropout.
 
     Raises:
-        ConfigError: sizes that cannot be.
+        ConfigError: sizes out of range.
 
     Example:
         >>> import elman, torch
@@ -46,34 +62,26 @@ class MLP(Network):
     """
 
     kind: ClassVar[str] = "mlp"
+    Settings = MLPSettings
+    config: MLPSettings
 
-    def __init__(
-        self,
-        task: TextTask,
-        *,
-        hidden: int = 256,
-        context: int = 5,
-        embedding: int = 0,
-        bag: bool = False,
-        dropout: float = 0.0,
-        seed: int | None = 0,
-    ) -> None:
-        super().__init__()
-        self.task, self.widths, self.context, self.bag, self.dropout = task, [hidden], context, bag, dropout
-        _check(task.size, hidden, context, embedding, dropout)
-        places = 1 if bag else context
+    def __init__(self, task: TextTask, *, engine: str = "auto", seed: int | None = 0, **settings: Any) -> None:
+        super().__init__(task, engine=engine, seed=seed, **settings)
+        c = self.config
+        _check(task.size, c)
+        self.widths = [c.hidden]
         rows = task.size + 1  # the last stands for a token that was never read
-        self.embed = nn.Parameter(torch.zeros(rows, embedding)) if embedding else None
-        self.W = nn.Parameter(torch.zeros(places, embedding or rows, hidden))
-        self.b = nn.Parameter(torch.zeros(hidden))
-        self.W_q, self.b_q = nn.Parameter(torch.zeros(task.size, hidden)), nn.Parameter(torch.zeros(task.size))
+        self.embed = nn.Parameter(torch.zeros(rows, c.embedding)) if c.embedding else None
+        self.W = nn.Parameter(torch.zeros(1 if c.bag else c.context, c.embedding or rows, c.hidden))
+        self.b = nn.Parameter(torch.zeros(c.hidden))
+        self.W_q, self.b_q = nn.Parameter(torch.zeros(task.size, c.hidden)), nn.Parameter(torch.zeros(task.size))
         if seed is not None:
             self._begin(torch_generator(seed, "initial weights"))
 
     @torch.no_grad()
     def _begin(self, rng: Generator) -> None:
         """Weights such that every layer's outputs begin at about the same size (He et al. 2015)."""
-        fan_in = self.context * (1 if self.embed is None else self.embed.shape[1])
+        fan_in = self.config.context * (1 if self.embed is None else self.embed.shape[1])
         self.W.normal_(0, (2 / fan_in) ** 0.5, generator=rng)
         if self.embed is not None:
             self.embed.normal_(0, 1, generator=rng)
@@ -82,59 +90,52 @@ class MLP(Network):
     @property
     def name(self) -> str:
         """What tables call it."""
-        return f"{'bag' if self.bag else 'mlp'} of {self.context}"
+        return f"{'bag' if self.config.bag else 'mlp'} of {self.config.context}"
 
     @property
     def engine_name(self) -> str:
         """PyTorch's own operators."""
         return "aten"
 
+    @property
+    def has_dropout(self) -> bool:
+        """Whether training draws random numbers."""
+        return self.config.dropout > 0
+
     def initial(self, batch: int) -> State:
         """Nothing read: (batch, context-1) of V."""
-        return (torch.full((batch, self.context - 1), self.task.size, device=self.device),)
+        return (torch.full((batch, self.config.context - 1), self.task.size, device=self.device),)
 
     def forward(self, inputs: Tensor, state: State, rng: Generator | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V) for the token after each of inputs (B, T), and the tokens that the next one sees."""
         read = torch.cat((state[0], inputs), 1)
-        windows = read.unfold(1, self.context, 1).flip(-1)  # (B, T, tau), the latest first
-        h = self.drop(torch.relu(self._preactivation(windows) + self.b), rng)
+        windows = read.unfold(1, self.config.context, 1).flip(-1)  # (B, T, tau), the latest first
+        h = torch.relu(self._preactivation(windows) + self.b)
+        h = dropout(h, self.config.dropout, rng) if rng else h
         return F.linear(h, self.W_q, self.b_q), (read[:, inputs.shape[1] :],)
 
     def _preactivation(self, windows: Tensor) -> Tensor:
         """What the tokens ask of the hidden units, (B, T, H): a sum of rows for one-hot inputs, else a product."""
         if self.embed is None:
             rows = self.W.flatten(0, 1)
-            at = windows if self.bag else windows + torch.arange(self.context, device=windows.device) * self.W.shape[1]
+            at = (
+                windows
+                if self.config.bag
+                else windows + torch.arange(self.config.context, device=windows.device) * self.W.shape[1]
+            )
             summed: Tensor = F.embedding_bag(at.flatten(0, 1), rows, mode="sum").unflatten(0, windows.shape[:2])
             return summed
         seen = F.embedding(windows, self.embed)
-        seen = seen.sum(2) if self.bag else seen.flatten(2)
+        seen = seen.sum(2) if self.config.bag else seen.flatten(2)
         return seen @ self.W.flatten(0, 1)
-
-    def stepper(self) -> Step:
-        """The same one token at a time."""
-        return step_by_reading(self)
-
-    def settings(self) -> dict[str, Any]:
-        """The arguments that build this model again; the weights follow."""
-        return {
-            "hidden": self.widths[0],
-            "context": self.context,
-            "embedding": 0 if self.embed is None else self.embed.shape[1],
-            "bag": self.bag,
-            "dropout": self.dropout,
-        }
 
     def operations(self) -> int:
         """Of the hidden layer, where its input is no look-up, and of the output."""
         return (self.W.numel() if self.embed is not None else 0) + self.W_q.numel()
 
 
-def _check(size: int, hidden: int, context: int, embedding: int, dropout: float) -> None:
-    if hidden < 1 or context < 1 or embedding < 0:
-        raise ConfigError(f"hidden {hidden}, context {context}, embedding {embedding}: a layer needs at least one unit")
-    if not 0 <= dropout < 1:
-        raise ConfigError(f"dropout {dropout} is not in [0, 1)")
-    count = context * (embedding or size + 1) * hidden + size * (hidden + embedding)
+def _check(size: int, c: MLPSettings) -> None:
+    """Refuse sizes that are each in range but too large together."""
+    count = c.context * (c.embedding or size + 1) * c.hidden + size * (c.hidden + c.embedding)
     if count > LARGEST:
         raise ConfigError(f"{count:,} parameters are more than elman trains (2^31): lower hidden, context or embedding")

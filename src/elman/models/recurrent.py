@@ -1,18 +1,22 @@
 """The recurrent language model: layers of one cell, and a linear map from the last output to the vocabulary."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+import dataclasses
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor, nn
 
 from elman.cells import CELLS, State
+from elman.config import STRICT
 from elman.data.batches import Rows
 from elman.engines import ENGINES, Engine, Sampler, Stack, choose
 from elman.engines.sampling import Sampling
 from elman.errors import ConfigError, no_such
-from elman.models.base import Network, Step, dropout, unigram_noise
+from elman.models.base import Evidence, FeatureNetwork, ModelSettings, Step, dropout
 from elman.models.init import INITS
 from elman.models.layer import MOST_ROUNDS, Layer
 from elman.models.task import TextTask
@@ -39,7 +43,39 @@ def pick(rows: Tensor, *, one: bool) -> Map:
     return lambda at: rows.narrow(0, int(at), 1)
 
 
-class Recurrent(Network):
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RecurrentSettings(ModelSettings):
+    """A stack of recurrent layers."""
+
+    cell: str = "gru"
+    """Recurrent cell: elman, elman-relu, gru, lstm."""
+    hidden: Annotated[PositiveInt, Field(le=65536)] | tuple[Annotated[PositiveInt, Field(le=65536)], ...] = 256
+    """Hidden units of a layer, H; or a list with one number a layer."""
+    layers: Annotated[PositiveInt, Field(le=64)] = 1
+    """Recurrent layers."""
+    embedding: Annotated[NonNegativeInt, Field(le=65536)] = 0
+    """Width of the token embedding; 0: one-hot inputs, computed as a row look-up."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout probability of each layer's outputs (Srivastava et al. 2014)."""
+    input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout probability of the embedding, the same numbers in all steps of a window (Gal and Ghahramani 2016)."""
+    recurrent_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout probability of the recurrent weights W_h, once a window (weight-drop; Merity et al. 2018)."""
+    layer_norm: bool = False
+    """Layer normalization of each layer's outputs (Ba et al. 2016); the carried state is not normalized."""
+    residual: bool = False
+    """Residual connections: add a layer's input to its output, where both have one width (He et al. 2016)."""
+    mogrifier: Annotated[NonNegativeInt, Field(le=MOST_ROUNDS)] = 0
+    """Mogrifier rounds: the embedding and the state gate each other before each step (Melis et al. 2020); 0: none."""
+    tied: bool = False
+    """Tied weights: the output map is the embedding (Press and Wolf 2017); both must have one width."""
+    learn_initial: bool = False
+    """Train the initial state; otherwise it is zero."""
+    init: str = "elman"
+    """Initial weights: elman, reference (normal, standard deviation 0.01), torch (uniform, as torch.nn's layers)."""
+
+
+class Recurrent(FeatureNetwork):
     """A stack of recurrent layers that predicts the next token.
 
         x_t       = one-hot(token_t), or E[token_t] with an embedding
@@ -50,27 +86,9 @@ class Recurrent(Network):
 
     Args:
         task: the symbols to read and predict.
-        cell: the name of a cell, see `elman.cells.CELLS`.
-        hidden: units of every layer, H, or one number a layer.
-        layers: how many layers, where `hidden` is one number.
-        embedding: width of a learnt input vector a token; 0 is one-hot, which is the same as an embedding of
-            width G*H without the product.
-        dropout: the share of every layer's outputs that training silences (Srivastava et al. 2014).
-        input_dropout: the share of a token's embedding, the same numbers in all steps of a window (Gal and Ghahramani
-            2016).
-        recurrent_dropout: the share of every W_h, for the whole of a window (weight-drop; Merity et al. 2018).
-        token_noise: the share of the tokens that are read when training in place of which another of the same batch is
-            read (unigram noising; Xie et al. 2017); what is to be predicted stays.
-        tied: the output map is the embedding (Press and Wolf 2017); the last layer must be as wide as it.
-        learn_initial: the initial state is a parameter rather than zeros.
-        layer_norm: outputs have mean 0 and variance 1 over the units of a layer, before a learnt gain and bias (Ba et
-            al. 2016); the state that goes on to the next step is left as it is.
-        residual: a layer as wide as what it reads adds its output to that (He et al. 2016); not to one-hot inputs.
-        mogrifier: rounds in which input and state gate each other before every step (`elman.models.layer`), 5 in the
-            source; 0 does without. It takes an embedding, and the engine `loop`.
         engine: the name of an engine, or "auto" for the fastest.
-        init: how the weights start, see `elman.models.init`.
         seed: of the initial weights; None leaves them zero, to be loaded.
+        **settings: fields of `RecurrentSettings`: cell, hidden, layers, embedding, dropout, ...
 
     Raises:
         ConfigError: an unknown cell, engine or init, or sizes that do not fit each other.
@@ -85,57 +103,34 @@ class Recurrent(Network):
     """
 
     kind: ClassVar[str] = "recurrent"
+    Settings = RecurrentSettings
+    config: RecurrentSettings
 
-    def __init__(
-        self,
-        task: TextTask,
-        *,
-        cell: str = "gru",
-        hidden: int | Sequence[int] = 256,
-        layers: int = 1,
-        embedding: int = 0,
-        dropout: float = 0.0,
-        input_dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        token_noise: float = 0.0,
-        tied: bool = False,
-        learn_initial: bool = False,
-        layer_norm: bool = False,
-        residual: bool = False,
-        mogrifier: int = 0,
-        engine: str = "auto",
-        init: str = "elman",
-        seed: int | None = 0,
-    ) -> None:
-        super().__init__()
-        widths = [hidden] * layers if isinstance(hidden, int) else list(hidden)
-        _check(task.size, cell, widths, embedding, mogrifier, tied=tied, init=init)
-        shares = {"dropout": dropout, "input_dropout": input_dropout, "recurrent_dropout": recurrent_dropout}
-        _check_shares(embedding, token_noise=token_noise, **shares)
-        self.task, self.cell, self.widths = task, CELLS[cell], widths
-        self.dropout, self.input_dropout, self.recurrent_dropout = dropout, input_dropout, recurrent_dropout
-        self.token_noise = token_noise
-        self.tied, self.init, self.asked = tied, init, engine
-        self.layer_norm, self.residual, self.mogrifier = layer_norm, residual, mogrifier
-        self.embed = nn.Parameter(torch.zeros(task.size, embedding)) if embedding else None
-        inputs = [embedding or task.size, *widths[:-1]]
+    def __init__(self, task: TextTask, *, engine: str = "auto", seed: int | None = 0, **settings: Any) -> None:
+        super().__init__(task, engine=engine, seed=seed, **settings)
+        c = self.config
+        self.widths = [c.hidden] * c.layers if isinstance(c.hidden, int) else list(c.hidden)
+        _check(task.size, c, self.widths)
+        self.cell = CELLS[c.cell]
+        self.embed = nn.Parameter(torch.zeros(task.size, c.embedding)) if c.embedding else None
+        inputs = [c.embedding or task.size, *self.widths[:-1]]
         self.layers = nn.ModuleList(
             Layer(
                 self.cell,
                 i,
                 h,
-                tokens=not embedding and n == 0,
-                learn_initial=learn_initial,
-                layer_norm=layer_norm,
-                residual=residual,
-                mogrifier=mogrifier,
+                tokens=not c.embedding and n == 0,
+                learn_initial=c.learn_initial,
+                layer_norm=c.layer_norm,
+                residual=c.residual,
+                mogrifier=c.mogrifier,
             )
-            for n, (i, h) in enumerate(zip(inputs, widths, strict=True))
+            for n, (i, h) in enumerate(zip(inputs, self.widths, strict=True))
         )
-        self.W_q = None if tied else nn.Parameter(torch.zeros(task.size, widths[-1]))
+        self.W_q = None if c.tied else nn.Parameter(torch.zeros(task.size, self.widths[-1]))
         self.b_q = nn.Parameter(torch.zeros(task.size))
         if seed is not None:
-            INITS[init](self, torch_generator(seed, "initial weights"))
+            INITS[c.init](self, torch_generator(seed, "initial weights"))
 
     @property
     def stack(self) -> list[Layer]:
@@ -149,14 +144,16 @@ class Recurrent(Network):
         Raises:
             ConfigError: there is no such engine, or it cannot run this.
         """
-        if self.mogrifier and self.asked not in ("auto", "loop"):
+        if self.config.mogrifier and self.engine_request not in ("auto", "loop"):
             raise ConfigError(
-                f"engine {self.asked!r} cannot run a mogrifier, whose input waits for its state: use loop"
+                f"engine {self.engine_request!r} cannot run a mogrifier, whose input waits for its state: use loop"
             )
-        if self.mogrifier:
+        if self.config.mogrifier:
             return ENGINES["loop"]
         one_hot = 0 if self.embed is not None else self.task.size
-        return choose(self.asked, self.cell, self.b_q.device, self.b_q.dtype, one_hot=one_hot, hidden=self.widths[0])
+        return choose(
+            self.engine_request, self.cell, self.b_q.device, self.b_q.dtype, one_hot=one_hot, hidden=self.widths[0]
+        )
 
     @property
     def name(self) -> str:
@@ -169,27 +166,62 @@ class Recurrent(Network):
         return self.engine.name
 
     @property
-    def noisy(self) -> bool:
-        """Whether training it takes noise."""
-        return max(self.dropout, self.input_dropout, self.recurrent_dropout, self.token_noise) > 0
+    def slower_for_lack_of_compiler(self) -> bool:
+        """Whether the compiled engine would run it: on a CPU, where no mogrifier needs `loop`."""
+        return self.device.type == "cpu" and not self.config.mogrifier
 
     @property
-    def head(self) -> Tensor:
-        """W_q, (V, H)."""
-        head = self.embed if self.W_q is None else self.W_q
-        assert head is not None  # noqa: S101 - a tied model has an embedding, checked when it was made
-        return head
+    def has_dropout(self) -> bool:
+        """Whether training draws random numbers."""
+        return max(self.config.dropout, self.config.input_dropout, self.config.recurrent_dropout) > 0
+
+    @property
+    def output_weight(self) -> Tensor:
+        """W_q, (V, H); with tied weights the embedding."""
+        weight = self.embed if self.W_q is None else self.W_q
+        assert weight is not None  # noqa: S101 - a tied model has an embedding, checked when it was made
+        return weight
+
+    @property
+    def output_bias(self) -> Tensor:
+        """b_q, (V,)."""
+        return self.b_q
 
     def initial(self, batch: int) -> State:
         """Zeros, or the learnt start: one (batch, H) a layer and state, the lowest layer first."""
         return tuple(row.expand(batch, -1) for layer in self.stack for row in layer.start)
 
     def forward(self, inputs: Tensor, state: State, rng: Generator | None = None) -> tuple[Tensor, State]:
-        """Logits (B, T, V) for the token after each of inputs (B, T), and the state after the last."""
+        """Logits (B, T, V) for the token after each of inputs (B, T), and the next state."""
         engine = self.engine
-        x, after = self._outputs(engine, inputs, state, rng)
-        logits = engine.linear(x.flatten(0, 1), self.head, self.b_q)
-        return logits.unflatten(0, x.shape[:2]).transpose(0, 1), after
+        y, after = self._outputs(engine, inputs, state, rng)
+        logits = engine.linear(y.flatten(0, 1), self.output_weight, self.b_q)
+        return logits.unflatten(0, y.shape[:2]).transpose(0, 1), after
+
+    def training_logits(
+        self,
+        inputs: Tensor,
+        state: State,
+        rng: Generator | None = None,
+        rows: Rows | None = None,  # noqa: ARG002 - it holds no counts
+    ) -> tuple[Tensor, State]:
+        """The same logits, by the engine."""
+        return self.forward(inputs, state, rng)
+
+    def features(
+        self,
+        inputs: Tensor,
+        state: State,
+        rng: Generator | None = None,
+        rows: Rows | None = None,  # noqa: ARG002 - it holds no counts
+    ) -> tuple[Tensor, Evidence, State]:
+        """The last layer's outputs (B, T, H), no evidence, and the next state."""
+        y, after = self._outputs(self.engine, inputs, state, rng)
+        return y.transpose(0, 1), (), after
+
+    def logits(self, features: Tensor, evidence: Evidence = ()) -> Tensor:  # noqa: ARG002 - there is none
+        """W_q y + b_q of features (B, T, H)."""
+        return F.linear(features, self.output_weight, self.b_q)
 
     def loss(
         self,
@@ -197,29 +229,32 @@ class Recurrent(Network):
         targets: Tensor,
         state: State,
         rng: Generator | None = None,
-        rows: Rows | None = None,  # noqa: ARG002 - for what counts
+        rows: Rows | None = None,  # noqa: ARG002 - it holds no counts
     ) -> tuple[Tensor, State]:
-        """Nats of the targets (B, T), a scalar, and the state after the last: logits need not be kept."""
+        """Nats of the targets (B, T), a scalar, and the next state: the engine need not keep the logits."""
         engine = self.engine
-        x, after = self._outputs(engine, inputs, state, rng)
-        return engine.linear_cross_entropy(x.flatten(0, 1), self.head, self.b_q, targets.t().reshape(-1)), after
+        y, after = self._outputs(engine, inputs, state, rng)
+        return engine.linear_cross_entropy(
+            y.flatten(0, 1), self.output_weight, self.b_q, targets.t().reshape(-1)
+        ), after
 
     def _outputs(
         self, engine: type[Engine], inputs: Tensor, state: State, rng: Generator | None
     ) -> tuple[Tensor, State]:
-        """What the last layer says, time-major (T, B, H), and the state after the last step."""
-        n = len(self.cell.states)
-        inputs = unigram_noise(inputs, self.token_noise, rng) if rng else inputs
+        """The last layer's outputs, time-major (T, B, H), and the next state."""
+        c, n = self.config, len(self.cell.states)
         x = inputs if self.embed is None else F.embedding(inputs.t(), self.embed)
         if self.embed is not None:
-            x = (dropout(x, self.input_dropout, rng, alike=0) if rng else x).transpose(0, 1)
+            x = (dropout(x, c.input_dropout, rng, shared_dim=0) if rng else x).transpose(0, 1)
         after: State = ()
         for depth, layer in enumerate(self.stack):
             weights = layer.weights()
             if rng:
-                weights = weights._replace(W_h=dropout(weights.W_h, self.recurrent_dropout, rng))
-            h, ended = layer.run(engine, self.cell, x, state[depth * n : (depth + 1) * n], weights)
-            y = self.drop(layer.normalize(h.transpose(0, 1)).transpose(0, 1), rng)
+                weights = weights._replace(W_h=dropout(weights.W_h, c.recurrent_dropout, rng))
+            run = engine.run if layer.mogrifier is None else layer.mogrifier.run
+            h, ended = run(self.cell, x, state[depth * n : (depth + 1) * n], weights)
+            y = layer.normalize(h.transpose(0, 1)).transpose(0, 1)
+            y = dropout(y, c.dropout, rng) if rng else y
             x, after = x + y if layer.has_residual else y, after + ended
         return x.transpose(0, 1), after
 
@@ -237,84 +272,65 @@ class Recurrent(Network):
     def _stepper(self, *, one: bool) -> Step:
         """The step of a single row on the CPU, or of any number anywhere."""
         n, cell_step = len(self.cell.states), self.cell.step
-        asks = [affine(layer.W_x, layer.b_x, one=one) for layer in self.stack]
-        pasts = [affine(layer.W_h, layer.b_h, one=one) for layer in self.stack]
-        head = affine(self.head, self.b_q, one=one)
+        input_maps = [affine(layer.W_x, layer.b_x, one=one) for layer in self.stack]
+        state_maps = [affine(layer.W_h, layer.b_h, one=one) for layer in self.stack]
+        head = affine(self.output_weight, self.b_q, one=one)
         row = None if self.embed is None else pick(self.embed, one=one)
         if row is None:
             first = self.stack[0]
-            asks[0] = pick((first.W_x.t() + first.b_x).contiguous(), one=one)
+            input_maps[0] = pick((first.W_x.t() + first.b_x).contiguous(), one=one)
 
         def one_step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
             x = tokens if row is None else row(tokens)
             after: State = ()
-            for depth, (layer, ask, past) in enumerate(zip(self.stack, asks, pasts, strict=True)):
+            for depth, (layer, input_map, state_map) in enumerate(zip(self.stack, input_maps, state_maps, strict=True)):
                 old = state[depth * n : (depth + 1) * n]
                 read, h = (x, old[0]) if layer.mogrifier is None else layer.mogrifier(x, old[0])
-                new = cell_step(ask(read), past(h), *old)
+                new = cell_step(input_map(read), state_map(h), *old)
                 y = layer.normalize(new[0])
                 x, after = x + y if layer.has_residual else y, after + new
             return head(x), after
 
         return one_step
 
-    def sampler(self, draw: Sampling, streams: int) -> Sampler | None:
+    def sampler(self, sampling: Sampling, streams: int) -> Sampler | None:
         """The engine's, of the weights as they are now; equal to the steps, but for rounding. It knows no parts."""
-        if self.layer_norm or self.mogrifier or any(layer.has_residual for layer in self.stack):
+        if self.config.layer_norm or self.config.mogrifier or any(layer.has_residual for layer in self.stack):
             return None
-        stack = Stack(self.embed, [layer.weights() for layer in self.stack], self.head, self.b_q)
-        return self.engine.sampler(self.cell, stack, draw, streams=streams, unknown=self.task.vocab.unknown)
+        stack = Stack(self.embed, [layer.weights() for layer in self.stack], self.output_weight, self.b_q)
+        return self.engine.sampler(self.cell, stack, sampling, streams=streams, unknown=self.task.vocab.unknown)
 
     def settings(self) -> dict[str, Any]:
-        """The arguments that build this model again; the weights follow."""
-        return {
-            "cell": self.cell.name,
-            "hidden": self.widths,
-            "embedding": 0 if self.embed is None else self.embed.shape[1],
-            "dropout": self.dropout,
-            "input_dropout": self.input_dropout,
-            "recurrent_dropout": self.recurrent_dropout,
-            "token_noise": self.token_noise,
-            "tied": self.tied,
-            "learn_initial": bool(self.stack[0].start.requires_grad),
-            "layer_norm": self.layer_norm,
-            "residual": self.residual,
-            "mogrifier": self.mogrifier,
-            "init": self.init,
-        }
+        """The arguments that build this model again: `hidden` as one number a layer; the weights follow."""
+        values = dataclasses.asdict(self.config) | {"hidden": self.widths}
+        del values["layers"]
+        return values
 
     def operations(self) -> int:
         """Of every W_h, of the W_x whose input is no look-up, of mogrifiers, and of the output."""
         looked_up = self.stack[0].W_x.numel() if self.embed is None else 0
-        return sum(layer.operations() for layer in self.stack) - looked_up + self.head.numel()
+        return sum(layer.operations() for layer in self.stack) - looked_up + self.output_weight.numel()
 
 
-def _check_shares(embedding: int, **shares: float) -> None:
-    for name, share in shares.items():
-        if not 0 <= share < 1:
-            raise ConfigError(f"{name} {share} is not in [0, 1)")
-    if shares["input_dropout"] and not embedding:
-        raise ConfigError("input_dropout silences numbers of an embedding: give embedding a width, or leave it out")
-
-
-def _check(size: int, cell: str, widths: list[int], embedding: int, mogrifier: int, *, tied: bool, init: str) -> None:
-    if cell not in CELLS:
-        raise ConfigError(no_such("cell", cell, sorted(CELLS)))
-    if init not in INITS:
-        raise ConfigError(no_such("init", init, sorted(INITS)))
-    if not widths or min(widths) < 1 or embedding < 0:
-        raise ConfigError(f"hidden {widths} and embedding {embedding}: a layer needs at least one unit")
-    if tied and embedding != widths[-1]:
+def _check(size: int, c: RecurrentSettings, widths: list[int]) -> None:
+    """Refuse settings that are each in range but do not fit each other."""
+    if c.cell not in CELLS:
+        raise ConfigError(no_such("cell", c.cell, sorted(CELLS)))
+    if c.init not in INITS:
+        raise ConfigError(no_such("init", c.init, sorted(INITS)))
+    if not widths or c.layers not in (1, len(widths)):
+        raise ConfigError(f"hidden {widths} has {len(widths)} layers, and layers is {c.layers}: give one of the two")
+    if c.input_dropout and not c.embedding:
+        raise ConfigError("input_dropout drops numbers of the embedding: give embedding a width, or leave it out")
+    if c.tied and c.embedding != widths[-1]:
         raise ConfigError(
-            f"a tied output needs an embedding as wide as the last layer: {embedding} is not {widths[-1]}"
+            f"a tied output needs an embedding as wide as the last layer: {c.embedding} is not {widths[-1]}"
         )
-    if not 0 <= mogrifier <= MOST_ROUNDS:
-        raise ConfigError(f"mogrifier {mogrifier}: give 0 to {MOST_ROUNDS} rounds")
-    if mogrifier and not embedding:
-        raise ConfigError(f"mogrifier {mogrifier} gates the inputs: give embedding a width, or leave it out")
-    gates = len(CELLS[cell].gates)
-    inputs = [embedding or size, *widths[:-1]]
+    if c.mogrifier and not c.embedding:
+        raise ConfigError(f"mogrifier {c.mogrifier} gates the embedding: give embedding a width, or leave it out")
+    gates = len(CELLS[c.cell].gates)
+    inputs = [c.embedding or size, *widths[:-1]]
     pairs = list(zip(inputs, widths, strict=True))
-    count = size * (embedding + widths[-1]) + sum(gates * h * (i + h) + mogrifier * h * i for i, h in pairs)
+    count = size * (c.embedding + widths[-1]) + sum(gates * h * (i + h) + c.mogrifier * h * i for i, h in pairs)
     if count > 2**31:
         raise ConfigError(f"{count:,} parameters are more than elman trains (2^31): lower hidden, layers or embedding")

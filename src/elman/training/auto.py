@@ -3,9 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from elman.config import AUTO, BUDGETS, Config
+from elman.config import BUDGETS
 from elman.data.corpus import Corpus
 from elman.models.ngram.experts import LARGEST, fold_count
+from elman.training.config import AUTO, Config
 
 MINUTES = 5.0
 ORDER = 8
@@ -13,7 +14,7 @@ SHORT, LONG = 50_000, 1_000_000  # tokens up to which a text is short, and from 
 EXPERTS_MOST = 10_000_000  # tokens of a text that experts count within seconds
 
 
-def settled(config: Config, corpus: Corpus) -> tuple[Config, list[str]]:
+def auto_configure(config: Config, corpus: Corpus) -> tuple[Config, list[str]]:
     """The configuration with what the text decides, and what was chosen and why; as it is, where it decides nothing."""
     if config.recipe != AUTO:
         return config, []
@@ -46,7 +47,7 @@ def _network(tokens: int, size: int, level: str) -> tuple[dict[str, Any], list[s
         return made, [f"gru {made['hidden']} alone (experts are for characters, up to {LARGEST:,} of them)", why]
     if tokens > EXPERTS_MOST or fold_count(tokens, ORDER) < 2:
         return made, [f"gru {made['hidden']} alone (counting experts would take too much memory or time)", why]
-    return made | {"experts": ORDER}, [
+    return made | {"ngram_experts": ORDER}, [
         f"gru {made['hidden']} that weighs an {ORDER}-gram, words and lines, since counts know a text soonest",
         why,
     ]

@@ -1,7 +1,7 @@
 """The state of a training as files, and back: what a run needs beside the model to go on bit by bit.
 
     training.json          settings, counters, the digest of the text, how long the records were
-    training.safetensors   the optimiser's moments, the carried hidden state, and the weights behind averaged ones
+    training.safetensors   the optimizer's moments, and the carried hidden state
 
 A checkpoint may come from anybody: every name, type and shape is checked before it is used.
 """
@@ -16,22 +16,35 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from elman.config import Config, TrainSettings
+from elman.config import REMOVED, TrainSettings
 from elman.errors import ConfigError, ModelError
-from elman.models.base import Network
-from elman.models.saving import Files, check_finite, to_json
+from elman.models.base import Network, check_finite
+from elman.models.saving import Files, to_json
 from elman.storage.folder import Saved
-from elman.training.loop import Sum, TrainState
+from elman.training.config import Config
+from elman.training.loop import LossSum, TrainState
 
 RECORDS = ("metrics.jsonl", "samples.jsonl")
-WHOLE = ("step", "epoch", "batch", "seen", "learnt", "reports", "stale", "normed")
-REAL = ("seconds", "busy", "norms")
-PERHAPS = ("best", "last")  # null where there is none yet
-_NAME = re.compile(r"(carried|trained)\.\d{1,4}|optimizer\.\d{1,4}\.(step|exp_avg|exp_avg_sq)")
+WHOLE = ("step", "epoch", "batch", "epoch_tokens", "total_tokens", "reports", "reports_since_best", "norm_count")
+REAL = ("seconds", "step_seconds", "norm_sum")
+PERHAPS = ("best_perplexity", "last_epoch_perplexity")  # null where there is none yet
+OLD_COUNTERS = {
+    "epoch_tokens": "seen",
+    "total_tokens": "learnt",
+    "reports_since_best": "stale",
+    "norm_count": "normed",
+    "step_seconds": "busy",
+    "norm_sum": "norms",
+    "best_perplexity": "best",
+    "last_epoch_perplexity": "last",
+    "running_loss": "tally",
+}
+"""Counters by their names in checkpoints of 0.1."""
+_NAME = re.compile(r"carried\.\d{1,4}|optimizer\.\d{1,4}\.(step|exp_avg|exp_avg_sq)")
 
 
 @dataclass(frozen=True)
-class Facts:
+class CheckpointMetadata:
     """The contents of training.json, checked."""
 
     config: Config
@@ -40,6 +53,8 @@ class Facts:
     counters: Mapping[str, Any]
     records: Mapping[str, int]
     """Length in bytes of each file of records when the checkpoint was saved."""
+    removed: tuple[str, ...] = ()
+    """Settings that the run was trained with and that no longer exist."""
 
 
 def training_files(training: TrainState, config: Mapping[str, Any], corpus: str, records: Mapping[str, int]) -> Files:
@@ -51,15 +66,14 @@ def training_files(training: TrainState, config: Mapping[str, Any], corpus: str,
         if value is not None
     }
     tensors |= {f"carried.{i}": s for i, s in enumerate(training.carried)}
-    tensors |= {f"trained.{i}": w for i, w in enumerate(training.trained)}
     counters = {name: getattr(training, name) for name in WHOLE + REAL + PERHAPS}
-    counters["best"] = None if math.isinf(training.best) else training.best
-    counters["tally"] = [training.tally.nats, training.tally.tokens]
+    counters["best_perplexity"] = None if math.isinf(training.best_perplexity) else training.best_perplexity
+    counters["running_loss"] = [training.running_loss.nats, training.running_loss.tokens]
     facts = {"config": config, "corpus": corpus, "counters": counters, "records": records}
     return {"training.json": to_json(facts), "training.safetensors": tensors}
 
 
-def read_facts(saved: Saved) -> Facts:
+def read_facts(saved: Saved) -> CheckpointMetadata:
     """What training.json says.
 
     Raises:
@@ -67,23 +81,29 @@ def read_facts(saved: Saved) -> Facts:
     """
     value = saved.json("training.json")
     try:
-        config = Config.resolve((str(saved.path), value["config"]))
+        settings = value["config"]
+        removed = tuple(f"{name} {settings[name]}" for name in REMOVED if settings.get(name))
+        kept = {name: setting for name, setting in settings.items() if name not in REMOVED}
+        config = Config.resolve((str(saved.path), kept))
         counters, records = value["counters"], value["records"]
+        old = {new: counters[name] for new, name in OLD_COUNTERS.items() if name in counters}
+        counters = counters | old
         whole = {name: _whole(counters[name]) for name in WHOLE}
         real = {name: _real(counters[name]) for name in REAL}
         perhaps = {name: None if counters[name] is None else _real(counters[name]) for name in PERHAPS}
-        tally = (_real(counters["tally"][0]), _whole(counters["tally"][1]))
-        return Facts(
+        running_loss = (_real(counters["running_loss"][0]), _whole(counters["running_loss"][1]))
+        return CheckpointMetadata(
             config,
             str(value["corpus"]),
-            {**whole, **real, **perhaps, "tally": tally},
+            {**whole, **real, **perhaps, "running_loss": running_loss},
             {name: _whole(records[name]) for name in RECORDS},
+            removed,
         )
     except (KeyError, TypeError, IndexError, AttributeError, ConfigError) as error:
         raise _foreign(saved.path, f"training.json says nothing useful of {error}") from error
 
 
-def restored(saved: Saved, model: Network, settings: TrainSettings, facts: Facts) -> TrainState:
+def restored(saved: Saved, model: Network, settings: TrainSettings, facts: CheckpointMetadata) -> TrainState:
     """The training state of a checkpoint, for a model that was loaded from it.
 
     Raises:
@@ -99,13 +119,12 @@ def restored(saved: Saved, model: Network, settings: TrainSettings, facts: Facts
         kind, number, *rest = name.split(".")
         if kind == "optimizer":
             _restore_moment(training, parameters, int(number), rest[0], t, saved.path)
-    _restore_trained(training, tensors, saved.path)
     training.carried = _carried(tensors, model, settings, saved.path)
     for name, value in facts.counters.items():
-        if name != "tally":
+        if name != "running_loss":
             setattr(training, name, value)
-    training.best = math.inf if training.best is None else training.best
-    training.tally = Sum(*facts.counters["tally"])
+    training.best_perplexity = math.inf if facts.counters["best_perplexity"] is None else training.best_perplexity
+    training.running_loss = LossSum(*facts.counters["running_loss"])
     return training
 
 
@@ -119,18 +138,6 @@ def _restore_moment(
     if value.shape != (torch.Size() if key == "step" else p.shape):
         raise _foreign(where, f"the optimiser's {key} of parameter {number} has the shape {list(value.shape)}")
     training.optimizer.state[p][key] = value if key == "step" else torch.empty_like(p).copy_(value)
-
-
-def _restore_trained(training: TrainState, tensors: Mapping[str, Tensor], where: Path) -> None:
-    """The weights that steps change, where the model holds their average; laid out in memory as their parameters."""
-    found = {name: t for name, t in tensors.items() if name.startswith("trained.")}
-    if found.keys() != {f"trained.{i}" for i in range(len(training.trained))}:
-        raise _foreign(where, f"it holds {len(found)} of {len(training.trained)} tensors behind the averaged weights")
-    for i, own in enumerate(training.trained):
-        value = found[f"trained.{i}"]
-        if (value.shape, value.dtype) != (own.shape, own.dtype):
-            raise _foreign(where, f"trained.{i} has the shape {list(value.shape)}, its parameter {list(own.shape)}")
-        own.copy_(value)
 
 
 def _carried(tensors: Mapping[str, Tensor], model: Network, settings: TrainSettings, where: Path) -> tuple[Tensor, ...]:

@@ -35,19 +35,19 @@ class DistillationTargets:
     def __init__(self, task: TextTask, ids: Ids, share: float) -> None:
         if task.size > LARGEST:
             raise ConfigError(
-                f"a teacher expects each of {task.size:,} tokens at every step, which is slow over {LARGEST}: "
-                "leave teacher out, or use --level byte"
+                f"distillation computes {task.size:,} probabilities at every step, which is slow for vocabularies over "
+                f"{LARGEST}: leave distill_weight out, or use --tokens byte"
             )
         if len(ids) < FOLDS:
             raise ConfigError(
-                f"a teacher of {len(ids)} tokens, counted on seven of eight stretches of them: give at least {FOLDS}, "
-                "or leave teacher out"
+                f"distillation from {len(ids)} tokens, of which an n-gram counts seven of eight folds: give at least "
+                f"{FOLDS}, or leave distill_weight out"
             )
         self.ids, self.share, self.order = ids, share, best_order(task, ids)
         if FOLDS * BYTES * self.order * len(ids) > memory() // SHARE:
             raise ConfigError(
-                f"counting {len(ids):,} tokens for a teacher may take more than 1/{SHARE} of this machine's memory: "
-                "--limit the text, or leave teacher out"
+                f"counting {len(ids):,} tokens for distillation may take more than 1/{SHARE} of this machine's memory: "
+                "--limit the text, or leave distill_weight out"
             )
         self.edges = np.arange(FOLDS + 1) * len(ids) // FOLDS
         rests = [np.concatenate((ids[:a], ids[b:])) for a, b in zip(self.edges[:-1], self.edges[1:], strict=True)]
@@ -70,10 +70,10 @@ class DistillationTargets:
         return torch.from_numpy(expected)
 
     def loss(
-        self, model: Network, inputs: Tensor, targets: Tensor, state: State, noise: Generator | None, rows: Rows
+        self, model: Network, inputs: Tensor, targets: Tensor, state: State, rng: Generator | None, rows: Rows
     ) -> tuple[Tensor, Tensor, State]:
         """What is to be lowered, what the targets alone cost, and the state after the last."""
-        logits, after = model.training_logits(inputs, state, noise, rows)
+        logits, after = model.training_logits(inputs, state, rng, rows)
         log_p = model.task.log_probabilities(logits)
         real = targets != IGNORE
         nats = -(log_p.gather(-1, targets.clamp(min=0)[..., None])[..., 0] * real).sum()

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple
@@ -27,7 +26,7 @@ REPORT_STREAMS = 64
 
 
 @dataclass
-class Sum:
+class LossSum:
     """Nats and tokens, added up and divided once."""
 
     nats: float = 0.0
@@ -50,81 +49,57 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     settings: TrainSettings
     carried: State = ()
-    """The state after the last batch, cut from its graph (S63)."""
+    """The hidden state after the last batch, detached from its graph."""
     step: int = 0
     epoch: int = 0
     """Epochs completed."""
     batch: int = 0
     """Batches done in this epoch."""
-    seen: int = 0
-    """Targets done in this epoch."""
-    learnt: int = 0
-    """Targets done in all."""
-    busy: float = 0.0
+    epoch_tokens: int = 0
+    """Targets trained on in this epoch."""
+    total_tokens: int = 0
+    """Targets trained on in all."""
+    step_seconds: float = 0.0
     """Seconds spent in steps alone, without reports and checkpoints."""
     seconds: float = 0.0
     reports: int = 0
-    best: float = math.inf
+    best_perplexity: float = math.inf
     """The lowest held-out perplexity of a report."""
-    stale: int = 0
-    """Reports since then."""
-    tally: Sum = field(default_factory=Sum)
-    """The cost of this epoch's tokens so far, while the weights change."""
-    last: float | None = None
+    reports_since_best: int = 0
+    running_loss: LossSum = field(default_factory=LossSum)
+    """The loss of this epoch's tokens so far, while the weights change."""
+    last_epoch_perplexity: float | None = None
     """Training perplexity of the last whole epoch, if one ended since the last report."""
-    norms: float = 0.0
+    norm_sum: float = 0.0
     """Gradient norms added up since the last record of a run."""
-    normed: int = 0
+    norm_count: int = 0
     """Steps since then."""
-    teacher: DistillationTargets | None = None
-    """What it also learns from; counted anew when it goes on."""
-    trained: list[Tensor] = field(default_factory=list)
-    """With averaged weights, those that the steps change: between steps the model holds the average instead."""
+    distillation: DistillationTargets | None = None
+    """An n-gram's probabilities as part of the target; counted again when training goes on."""
 
     @classmethod
     def begin(cls, model: Network, settings: TrainSettings) -> "TrainState":
-        """The state before the first step; without any budget in the settings the default one is theirs."""
+        """The state before the first step.
+
+        Args:
+            model: the network to train.
+            settings: how; without any budget they get the default one.
+        """
         if all(getattr(settings, name) is None for name in BUDGETS):
             settings = replace(settings, **DEFAULT_BUDGET)
-        training = cls(model, optimizer_for(model, settings), settings)
-        if settings.average:
-            training.trained = [p.detach().clone() for p in training.parameters]
-        return training
+        return cls(model, optimizer_for((p for _, p in model.trained_parameters()), settings), settings)
 
     @property
     def parameters(self) -> list[Tensor]:
         """What the optimizer changes, in its order."""
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
-    @contextmanager
-    def unaveraged(self) -> Iterator[None]:
-        """For one step, the model with the weights that steps change; then their average follows them, and is back.
-
-            a <- d a + (1 - d) w        d = min(average, (1 + n) / (10 + n)) after n steps before
-
-        (Polyak and Juditsky 1992, as a moving average: it forgets the start.) Without an average nothing is done.
-        """
-        self._exchange()
-        try:
-            yield
-        finally:
-            self._exchange()
-        if self.trained:
-            keep = min(self.settings.average, (1 + self.step) / (10 + self.step))
-            with torch.no_grad():
-                torch._foreach_lerp_(self.parameters, self.trained, 1 - keep)
-
-    def _exchange(self) -> None:
-        """Put the other weights into the model."""
-        for i, (p, other) in enumerate(zip(self.parameters, self.trained, strict=False)):
-            self.trained[i], p.data = p.data, other
-
     def fraction(self, tokens: int, *, steps: float = 0, targets: float = 0, seconds: float = 0) -> float:
         """How much of the budget is spent, 0 to 1, where an epoch has `tokens` tokens; or will be, so much later."""
         s = self.settings
         spent = (
             (self.step + steps) / (s.steps or math.inf),
-            (self.epoch + (self.seen + targets) / tokens) / (s.epochs or math.inf),
+            (self.epoch + (self.epoch_tokens + targets) / tokens) / (s.epochs or math.inf),
             (self.seconds + seconds) / 60 / (s.minutes or math.inf),
         )
         return min(1.0, max(spent))
@@ -191,7 +166,9 @@ def train(
     ids = text.ids if isinstance(text, Split) else text
     check_length(s.batching, len(ids), s.batch, s.window)
     training.model.prepare(ids)
-    training.teacher = DistillationTargets(training.model.task, ids, s.teacher) if s.teacher else None
+    training.distillation = (
+        DistillationTargets(training.model.task, ids, s.distill_weight) if s.distill_weight else None
+    )
     return _run(training, ids, None if held_out is None else beginning(model, held_out, HELD_OUT_TOKENS))
 
 
@@ -200,9 +177,8 @@ def _run(training: TrainState, ids: Ids, held_out: Split | None) -> Iterator[Pro
     while True:
         for row, ends in _with_last(_epoch(training, len(ids))):
             started = time.monotonic()
-            with training.unaveraged():
-                cost = _learn(training, ids, row, started)
-            training.busy += time.monotonic() - started
+            cost = _step(training, ids, row, started)
+            training.step_seconds += time.monotonic() - started
             _count(training, row, cost.nats, ends=ends)
             training.seconds = time.perf_counter() - began
             progress = _measure(training, cost, len(ids), held_out, epoch_ended=ends)
@@ -234,7 +210,7 @@ class _Cost(NamedTuple):
     norm: float
 
 
-def _learn(training: TrainState, ids: Ids, row: Rows, started: float) -> _Cost:
+def _step(training: TrainState, ids: Ids, row: Rows, started: float) -> _Cost:
     """One step: forward, backward through the window, clip, update; the state goes on without its graph.
 
     The learning rate is that of the middle of the step, so that neither the first nor the last is lost to a zero.
@@ -243,12 +219,12 @@ def _learn(training: TrainState, ids: Ids, row: Rows, started: float) -> _Cost:
     device = model.device
     inputs, targets = (torch.from_numpy(a).to(device) for a in gather(ids, row))
     state = model.initial(len(inputs)) if row.fresh else training.carried
-    noise = torch_generator(s.seed, "dropout", training.step, device=device) if model.noisy else None
-    if training.teacher is None:
-        nats, state = model.loss(inputs, targets, state, noise, row)
+    rng = torch_generator(s.seed, "dropout", training.step, device=device) if model.has_dropout else None
+    if training.distillation is None:
+        nats, state = model.loss(inputs, targets, state, rng, row)
         loss = nats
     else:
-        loss, nats, state = training.teacher.loss(model, inputs, targets, state, noise, row)
+        loss, nats, state = training.distillation.loss(model, inputs, targets, state, rng, row)
     for p in training.parameters:
         p.grad = None
     (loss / row.targets).backward()
@@ -275,7 +251,7 @@ def _check(nats: float, tokens: int, step: int) -> None:
 
 def _clipped(training: TrainState) -> float:
     try:
-        return clip_gradients(training.model.named_parameters(), training.settings.clip)
+        return clip_gradients(training.model.trained_parameters(), training.settings.clip)
     except DivergedError as error:
         raise DivergedError(
             f"training diverged at step {training.step + 1}: {error}; lower lr, or clip more tightly"
@@ -286,19 +262,19 @@ def _count(training: TrainState, row: Rows, nats: float, *, ends: bool) -> None:
     """Move every counter past this batch."""
     training.step += 1
     training.batch += 1
-    training.seen += row.targets
-    training.learnt += row.targets
-    training.tally.nats += nats
-    training.tally.tokens += row.targets
+    training.epoch_tokens += row.targets
+    training.total_tokens += row.targets
+    training.running_loss.nats += nats
+    training.running_loss.tokens += row.targets
     if ends:
-        training.epoch, training.batch, training.seen = training.epoch + 1, 0, 0
+        training.epoch, training.batch, training.epoch_tokens = training.epoch + 1, 0, 0
 
 
 def _measure(training: TrainState, cost: _Cost, n: int, held_out: Split | None, *, epoch_ended: bool) -> Progress:
     """What this step did; at a report also what the model is worth."""
-    fraction, perplexity = training.fraction(n), training.tally.perplexity
+    fraction, perplexity = training.fraction(n), training.running_loss.perplexity
     if epoch_ended:
-        training.last, training.tally = perplexity, Sum()
+        training.last_epoch_perplexity, training.running_loss = perplexity, LossSum()
     report = _report_is_due(training, fraction, epoch_ended=epoch_ended)
     figure = score = None
     improved = early = False
@@ -310,7 +286,7 @@ def _measure(training: TrainState, cost: _Cost, n: int, held_out: Split | None, 
         improved, early = _compare(training, score)
     return Progress(
         step=training.step,
-        epoch=training.epoch + training.seen / n,
+        epoch=training.epoch + training.epoch_tokens / n,
         fraction=fraction,
         seconds=training.seconds,
         tokens=cost.tokens,
@@ -318,7 +294,7 @@ def _measure(training: TrainState, cost: _Cost, n: int, held_out: Split | None, 
         lr=cost.lr,
         gradient_norm=cost.norm,
         perplexity=perplexity,
-        rate=training.learnt / max(training.busy, 1e-9),
+        rate=training.total_tokens / max(training.step_seconds, 1e-9),
         epoch_ended=epoch_ended,
         report=report,
         train=figure,
@@ -343,10 +319,10 @@ def _report_is_due(training: TrainState, fraction: float, *, epoch_ended: bool) 
 
 
 def _training_figure(training: TrainState) -> float:
-    figure = training.last
+    figure = training.last_epoch_perplexity
     if figure is None:
-        figure, training.tally = training.tally.perplexity, Sum()
-    training.last = None
+        figure, training.running_loss = training.running_loss.perplexity, LossSum()
+    training.last_epoch_perplexity = None
     return figure
 
 
@@ -358,11 +334,11 @@ def _compare(training: TrainState, score: Score | None) -> tuple[bool, bool]:
     """Whether this score is the best, and whether patience has ended."""
     if score is None:
         return False, False
-    improved = score.perplexity < training.best
-    training.best = min(training.best, score.perplexity)
-    training.stale = 0 if improved else training.stale + 1
+    improved = score.perplexity < training.best_perplexity
+    training.best_perplexity = min(training.best_perplexity, score.perplexity)
+    training.reports_since_best = 0 if improved else training.reports_since_best + 1
     patience = training.settings.patience
-    return improved, patience is not None and training.stale >= patience
+    return improved, patience is not None and training.reports_since_best >= patience
 
 
 def fit(

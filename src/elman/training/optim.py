@@ -67,9 +67,17 @@ _SHAPES: dict[str, Callable[[TrainSettings, float], float]] = {
 }
 
 
-def optimizer_for(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """SGD, or AdamW (Loshchilov and Hutter 2019) whose decay acts on matrices and not on biases."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+def optimizer_for(parameters: Iterable[nn.Parameter], settings: TrainSettings) -> torch.optim.Optimizer:
+    """SGD, or AdamW (Loshchilov and Hutter 2019) whose decay acts on matrices and not on biases.
+
+    Args:
+        parameters: what is trained; the checkpoints number them in this order.
+        settings: optimizer, learning rate and weight decay.
+
+    Returns:
+        The optimizer, without any step done.
+    """
+    trained = list(parameters)
     if settings.optimizer == "sgd":
         return torch.optim.SGD(trained, lr=settings.lr, fused=True)
     matrices, vectors = [p for p in trained if p.dim() > 1], [p for p in trained if p.dim() < 2]

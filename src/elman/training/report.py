@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from elman.config import Config
 from elman.data.batches import Ids
 from elman.data.corpus import Corpus, Split
 from elman.environment import device_for
@@ -22,6 +21,7 @@ from elman.models.ngram.model import NGram
 from elman.models.saving import build_network, load, save, to_json
 from elman.storage.atomic import replace_file
 from elman.storage.folder import read_folder
+from elman.training.config import Config
 from elman.training.diagnosis import verdict
 from elman.training.loop import HELD_OUT_TOKENS
 from elman.training.run import Job, records
@@ -102,9 +102,9 @@ def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> d
         "engine": model.engine_name,
         "device": str(model.device),
         "steps": t.step,
-        "epochs": t.epoch + t.seen / len(corpus.train.ids),
+        "epochs": t.epoch + t.epoch_tokens / len(corpus.train.ids),
         "seconds": t.seconds,
-        "tokens_per_second": t.learnt / t.busy if t.busy else None,
+        "tokens_per_second": t.total_tokens / t.step_seconds if t.step_seconds else None,
         "training_perplexity": curve[-1]["train"] if curve else None,
         "floor": floor(config, corpus.train.ids),
         "clip": config.clip,

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from elman.config import BUDGETS, Config, ModelSettings, TrainSettings, to_toml
+from elman.config import BUDGETS, TrainSettings, to_toml
 from elman.data.batches import Coverage, check_length, coverage, token_counts
 from elman.data.corpus import Corpus, read_corpus
 from elman.data.sources import SOURCES
@@ -29,16 +29,16 @@ from elman.environment import device_for, environment
 from elman.errors import ConfigError, DataError, DivergedError, ModelError
 from elman.inference.generation import encode_prompt, generate
 from elman.models.base import Network
-from elman.models.build import network
-from elman.models.recurrent import Recurrent
+from elman.models.build import build
 from elman.models.saving import build_network, find, finite, model_files, to_json
 from elman.models.task import TextTask
 from elman.rng import numpy_generator
 from elman.storage.atomic import RunLock, replace_file, translate_os_errors
 from elman.storage.checkpoints import Checkpoints
 from elman.storage.folder import read_folder
-from elman.training.auto import settled
-from elman.training.checkpoint import RECORDS, Facts, read_facts, restored, training_files
+from elman.training.auto import auto_configure
+from elman.training.checkpoint import RECORDS, CheckpointMetadata, read_facts, restored, training_files
+from elman.training.config import Config
 from elman.training.loop import Progress, TrainState, train
 
 SAVE_SECONDS = 60.0  # at most this much work is lost, plus a step
@@ -73,8 +73,8 @@ def read_data(config: Config) -> Corpus:
     """The corpus that a configuration names."""
     return read_corpus(
         config.sources,
-        level=config.level,
-        clean=config.clean,
+        level=config.tokens,
+        clean=config.normalize,
         errors=config.errors,
         limit=config.limit,
         held_out=config.held_out,
@@ -85,7 +85,7 @@ def read_data(config: Config) -> Corpus:
     )
 
 
-def checkpoint_metadata(path: Path) -> Facts:
+def checkpoint_metadata(path: Path) -> CheckpointMetadata:
     """How the checkpoint that a run ends with came to be.
 
     Raises:
@@ -131,7 +131,7 @@ def begin(path: Path, config: Config) -> Job:
     if odd := [s for s in config.sources if not _is_text(s)]:
         raise ConfigError(f"the name {odd[0]!a} is not valid text, so no file could hold it: rename the file")
     corpus = read_data(config)
-    config, reasons = settled(config, corpus)
+    config, reasons = auto_configure(config, corpus)
     model = _new_model(config, corpus)
     if not config.reverse:
         for prompt in config.prompts:
@@ -145,9 +145,7 @@ def begin(path: Path, config: Config) -> Job:
 
 def _slower(config: Config, model: Network) -> list[str]:
     """Why the engine is not the fastest that there is, where that is so."""
-    if INSTRUCTIONS or config.engine != "auto" or model.device.type != "cpu":
-        return []
-    if not isinstance(model, Recurrent) or model.mogrifier:  # no engine runs those
+    if INSTRUCTIONS or config.engine != "auto" or not model.slower_for_lack_of_compiler:
         return []
     return [f"engine {model.engine_name}: native is faster, but elman was installed without a C++ compiler"]
 
@@ -173,9 +171,9 @@ def coverage_of(config: Config, corpus: Corpus, epoch: int = 0) -> Coverage:
 
 
 def _new_model(config: Config, corpus: Corpus) -> Network:
-    model = network(TextTask.of(corpus), config.part(ModelSettings), seed=config.seed)
+    model = build(TextTask.of(corpus), config.network, engine=config.engine, seed=config.seed)
     model.to(device_for(config.device))
-    model.engine_name  # noqa: B018 - an engine that cannot run this is refused before a folder is made
+    _ = model.engine_name  # an engine that cannot run this is refused before a folder is made
     return model
 
 
@@ -199,6 +197,11 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
         raise ModelError(f"the run {str(path)!r} has no checkpoint to go on from: begin it again in another folder")
     saved = read_folder(newest)
     facts = read_facts(saved)
+    if facts.removed:
+        raise ConfigError(
+            f"the run {str(path)!r} was trained with {', '.join(facts.removed)}, which this elman does not have: "
+            "it can be used as it is, but not trained further"
+        )
     config = _changed(facts.config, changes)
     try:
         corpus = read_data(config)
@@ -220,7 +223,7 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
     if any(getattr(config, name) != getattr(facts.config, name) for name in BUDGETS):
         # Another measure of the same steps: what is done of it now, how many reports that was, and new patience.
         training.reports = int(training.fraction(len(corpus.train.ids)) * config.reports + 1e-9)
-        training.stale = 0
+        training.reports_since_best = 0
     job = Job(path, config, corpus, model, training, counts, covered, [], facts.records)
     done = ["this run is complete: give it a larger --epochs, --steps or --minutes to go on"] if finished(job) else []
     job.notes += [*checkpoints.skipped, *_differences(path), *done]
@@ -321,10 +324,10 @@ def execute(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[Prog
 def _execute(job: Job, stop: Callable[[], bool]) -> Iterator[Progress | Sample]:
     saved_at, t = time.monotonic(), job.training
     for progress in train(job.model, job.corpus.train, job.corpus.held_out, training=t):
-        t.norms, t.normed = t.norms + progress.gradient_norm, t.normed + 1
+        t.norm_sum, t.norm_count = t.norm_sum + progress.gradient_norm, t.norm_count + 1
         if progress.epoch_ended or progress.report:
-            record(job.path / "metrics.jsonl", _metrics(progress, t.norms / t.normed))
-            t.norms, t.normed = 0.0, 0
+            record(job.path / "metrics.jsonl", _metrics(progress, t.norm_sum / t.norm_count))
+            t.norm_sum, t.norm_count = 0.0, 0
         if progress.report:
             yield from _samples(job, progress)
         stopping = stop()
@@ -341,7 +344,7 @@ def finished(job: Job) -> bool:
     """Whether the budget is spent, or patience."""
     t = job.training
     patience = t.settings.patience
-    return t.fraction(len(job.corpus.train.ids)) >= 1 or (patience is not None and t.stale >= patience)
+    return t.fraction(len(job.corpus.train.ids)) >= 1 or (patience is not None and t.reports_since_best >= patience)
 
 
 def _metrics(p: Progress, norm: float) -> dict[str, Any]:
@@ -359,9 +362,12 @@ def _metrics(p: Progress, norm: float) -> dict[str, Any]:
 
 
 def _samples(job: Job, progress: Progress) -> Iterator[Sample]:
-    """Continuations by arg-max, as the lecture prints them (S52)."""
+    """Continuations of the prompts."""
     for prompt in prompts(job):
-        text = "".join(generate(job.model, prompt, job.config.sample_length, temperature=0))
+        written = generate(
+            job.model, prompt, job.config.sample_length, temperature=job.config.sample_temperature, seed=progress.step
+        )
+        text = "".join(written)
         record(job.path / "samples.jsonl", {"step": progress.step, "prompt": prompt, "text": text})
         yield Sample(prompt, text)
 

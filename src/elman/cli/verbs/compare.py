@@ -31,7 +31,7 @@ as for elman train. A series (sine, a CSV or Parquet file) is compared as elman
 forecast does."""
 
 FLAGS = (
-    "level", "clean", "limit", "held_out", "hidden", "dropout", "device",
+    "tokens", "normalize", "limit", "held_out", "hidden", "dropout", "device",
     "batch", "window", "lr", "epochs", "steps", "minutes",
 )  # fmt: skip
 Settings = flags("Settings", FLAGS)

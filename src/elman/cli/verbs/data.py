@@ -10,21 +10,23 @@ from elman.cli.flags import help_of, number
 
 EXAMPLES = """Examples:
   elman data                          # sources and cleanings
-  elman data time-machine --clean letters
-  elman data notes/ --level word --json"""
+  elman data time-machine --normalize letters
+  elman data notes/ --tokens word --json"""
 
 SHOWN = 10
 
 
 def command(
     *sources: Annotated[str, Parameter(help="Sources, files, folders, globs or -; none lists what there is.")],
-    level: Annotated[Literal["char", "word", "byte"] | None, Parameter(help=help_of("level"))] = None,
-    clean: Annotated[str, Parameter(help=help_of("clean"))] = "none",
+    tokens: Annotated[Literal["char", "word", "byte"] | None, Parameter(help=help_of("tokens"))] = None,
+    normalize: Annotated[str, Parameter(help=help_of("normalize"))] = "none",
+    level: Annotated[Literal["char", "word", "byte"] | None, Parameter(show=False)] = None,
+    clean: Annotated[str | None, Parameter(show=False)] = None,
     limit: Annotated[int | None, number(help_of("limit"), least=1)] = None,
     json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
 ) -> int:
     """List the sources, or show what one holds: tokens, symbols, split."""
-    facts = _inventory() if not sources else _contents(sources, level, clean, limit)
+    facts = _inventory() if not sources else _contents(sources, tokens or level, clean or normalize, limit)
     if json:
         print(json_module.dumps({"schema_version": 1} | facts, ensure_ascii=False))
         return 0

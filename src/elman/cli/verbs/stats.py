@@ -17,17 +17,19 @@ if TYPE_CHECKING:
     from elman.models.ngram.frequencies import Frequencies
 
 EXAMPLES = """Examples:
-  elman stats time-machine --clean letters
-  elman stats notes/ --clean lower --picture zipf.png
-  elman stats book.txt --level char --order 5 --json"""
+  elman stats time-machine --normalize letters
+  elman stats notes/ --normalize lower --picture zipf.png
+  elman stats book.txt --tokens char --order 5 --json"""
 
 PICTURES = (".png", ".svg", ".pdf")
 
 
 def command(
     *sources: Annotated[str, Parameter(help="Sources, files, folders, globs or -.")],
-    level: Annotated[Literal["char", "word", "byte"], Parameter(help="Tokens: characters, words or bytes.")] = "word",
-    clean: Annotated[str, Parameter(help=help_of("clean"))] = "none",
+    tokens: Annotated[Literal["char", "word", "byte"], Parameter(help="Tokens: characters, words or bytes.")] = "word",
+    normalize: Annotated[str, Parameter(help=help_of("normalize"))] = "none",
+    level: Annotated[Literal["char", "word", "byte"] | None, Parameter(show=False)] = None,
+    clean: Annotated[str | None, Parameter(show=False)] = None,
     limit: Annotated[int | None, number(help_of("limit"), least=1)] = None,
     order: Annotated[int, number("Tokens of the longest n-grams.", least=1)] = 3,
     top: Annotated[int, number("How many of the most frequent n-grams to show.", least=1)] = 10,
@@ -44,7 +46,15 @@ def command(
     from elman.data.corpus import read_corpus
     from elman.models.ngram.frequencies import ngram_frequencies
 
-    corpus = read_corpus(sources, level=level, clean=clean, limit=limit, held_out=0, min_count=1, unknown=False)
+    corpus = read_corpus(
+        sources,
+        level=level or tokens,
+        clean=clean or normalize,
+        limit=limit,
+        held_out=0,
+        min_count=1,
+        unknown=False,
+    )
     found = ngram_frequencies(corpus.train.ids, corpus.vocab, order=order, top=top)
     if picture is not None:
         _draw(picture, corpus, found)

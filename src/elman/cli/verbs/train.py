@@ -10,20 +10,21 @@ from cyclopts import Parameter
 
 from elman.cli.flags import flags, given, help_of, resolve
 from elman.cli.signals import Stop
-from elman.config import Config, to_toml
+from elman.config import to_toml
 from elman.errors import ConfigError
+from elman.training.config import Config
 
 EXAMPLES = """Examples:
   elman train book.txt                          # the best for its size, at most 5 minutes
   elman train book.txt --minutes 10 --run runs/book
   elman train time-machine --recipe lecture     # the lecture's network
   elman train --resume runs/book --minutes 20   # go on
-Settings without a flag (embedding, optimizer, schedule, mogrifier, average, ...) go into a TOML file for --config;
+Settings without a flag (embedding, optimizer, schedule, mogrifier, ...) go into a TOML file for --config;
 --print-config prints them all. Also read: ELMAN_HIDDEN=512 and the like, and ./elman.toml."""
 
 FLAGS = (
-    "recipe", "level", "clean", "limit", "reverse",
-    "cell", "hidden", "layers", "dropout", "experts", "copy", "engine", "device",
+    "recipe", "tokens", "normalize", "limit", "reverse",
+    "model", "cell", "hidden", "layers", "dropout", "ngram_experts", "copy_window", "engine", "device",
     "batching", "batch", "window", "lr", "clip",
     "epochs", "steps", "minutes", "seed",
 )  # fmt: skip
@@ -73,7 +74,7 @@ def _train(
     from elman.training.report import conclude
 
     if settled is not None:
-        job = runs.begin(run or free_folder(settled.sources, settled.cell), settled)
+        job = runs.begin(run or free_folder(settled.sources, settled.network_name), settled)
     else:
         assert resume is not None  # noqa: S101 - either there are settings or there is a run to resume
         job = runs.resume(resume, changes)

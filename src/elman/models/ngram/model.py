@@ -1,28 +1,43 @@
 """The n-gram model: it remembers n-1 tokens and knows what followed them in the training text."""
 
 import math
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
+from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor
 
 from elman.cells import State
+from elman.config import STRICT, validated
 from elman.data.batches import START, Ids
-from elman.engines import Sampler
-from elman.engines.sampling import Sampling
-from elman.errors import ConfigError, no_such
-from elman.models.base import Step, step_by_reading
-from elman.models.ngram.counts import UNREAD, Counts, Int64Array, estimate, memory
+from elman.errors import ConfigError, ModelError, no_such
+from elman.models.base import SequenceModel
+from elman.models.ngram.counts import UNREAD, Counts, Int64Array, estimate, memory, validated_counts
 from elman.models.ngram.smoothing import SMOOTHINGS, Float64Array, Smoothed, interpolate_
 from elman.models.task import TextTask
+from elman.storage.folder import Saved
 
 HIGHEST = 8  # the longest n-grams that are tried where no order is given
 LARGE, HIGHEST_LARGE = 10_000_000, 5  # tokens from which on fewer are tried, and how many
 
 
-class NGram:
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class NGramSettings:
+    """What a saved n-gram model says of itself."""
+
+    order: Annotated[PositiveInt, Field(le=1000)]
+    """Tokens of the longest n-grams."""
+    smoothing: str
+    """How counts become probabilities."""
+    eps: NonNegativeFloat
+    """Strength of the two Laplace smoothings."""
+
+
+class NGram(SequenceModel):
     """What followed the last n-1 tokens in the training text, smoothed (`elman.models.ngram.smoothing`).
 
     Its state is those tokens, (B, n-1), -1 where nothing was read yet. Prediction is a vector of log-probabilities.
@@ -120,17 +135,24 @@ class NGram:
         with np.errstate(divide="ignore"):
             return -np.log(p)
 
-    def stepper(self) -> Step:
-        """The same one token at a time."""
-        return step_by_reading(self)
-
-    def sampler(self, draw: Sampling, streams: int) -> Sampler | None:  # noqa: ARG002 - the protocol's
-        """Nothing but the steps."""
-        return None
-
     def settings(self) -> dict[str, Any]:
         """The arguments that build this model again, but for the counts."""
         return {"order": self.order, "smoothing": self.smoothing, "eps": self.eps}
+
+    @classmethod
+    def from_saved(cls, saved: Saved, task: TextTask, settings: Mapping[str, Any], *, engine: str) -> "NGram":  # noqa: ARG003 - it has none
+        """The counts of a saved folder, checked, and smoothed again."""
+        values = validated(NGramSettings, settings)
+        tensors = saved.tensors("model.safetensors", None)
+        names = [f"{what}.{n}" for n in range(1, values.order + 1) for what in ("keys", "times")]
+        if sorted(names) != sorted(tensors) or any(t.dtype != torch.int64 or t.dim() != 1 for t in tensors.values()):
+            raise ModelError(f"{saved.path}: model.safetensors does not hold the counts of a {values.order}-gram")
+        arrays = [tensors[name].numpy() for name in names]
+        try:
+            counts = validated_counts(task.size, arrays[::2], arrays[1::2])
+        except ValueError as error:
+            raise ModelError(f"{saved.path}: model.safetensors holds no counts of n-grams: {error}") from error
+        return cls(task, counts, smoothing=values.smoothing, eps=values.eps)
 
     @property
     def name(self) -> str:

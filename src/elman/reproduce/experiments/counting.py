@@ -11,9 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 import elman
-from elman.config import ModelSettings
 from elman.inference.rollout import LENGTHS, rollouts
-from elman.models.build import network
+from elman.models.build import build
 from elman.reproduce.experiment import Chart, Experiment, Figure, Line, Result, Runner
 from elman.reproduce.experiments.course import Normed, scored
 
@@ -51,7 +50,7 @@ STAGES: dict[str, Settings] = {
     ARTICLE: _stage("elman", "reset", 70, 10, 1e-2, schedule="constant") | {"prompt": 20},
     ARTICLE_GRU: _stage("gru", "reset", 70, 10, 1e-2, schedule="constant") | {"prompt": 20},
     ALONE: _counter(),
-    COPYING: _counter(copy=16),
+    COPYING: _counter(copy_window=16),
 }
 STAGES[TWO]["model"] |= {"layers": 2}
 STAGES[SMALL]["model"] |= {"hidden": 56, "embedding": 56}
@@ -85,7 +84,7 @@ def train(
     corpus = elman.read_corpus(["human-numbers"])
     task, parts = elman.TextTask.of(corpus), {part.name: part.ids[:tokens] for part in corpus.parts}
     if more.get("plain"):
-        counter = network(task, ModelSettings(**model), seed=seed)
+        counter = build(task, model, seed=seed)
     else:
         counter = Normed(task, last=protocol == "last", seed=seed, **model)
     began = time.process_time()

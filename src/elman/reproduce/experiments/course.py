@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 import elman
 from elman.cells import State
 from elman.data.batches import IGNORE, Ids, Rows, gather
-from elman.models.base import Network, Step, step_by_reading
+from elman.models.base import Network
 
 
 class Normed(elman.Recurrent):
@@ -33,7 +33,7 @@ class Normed(elman.Recurrent):
         n, rows = self.norm, x.flatten(0, 1)
         learning = torch.is_grad_enabled()
         normed = F.batch_norm(rows, n.running_mean, n.running_var, n.weight, n.bias, learning, n.momentum or 0.1, n.eps)
-        logits: Tensor = F.linear(normed, self.head, self.b_q).unflatten(0, x.shape[:2])
+        logits: Tensor = F.linear(normed, self.output_weight, self.b_q).unflatten(0, x.shape[:2])
         return logits
 
     def loss(
@@ -49,11 +49,8 @@ class Normed(elman.Recurrent):
         learnt = slice(-1, None) if self.last else slice(None)
         return self.task.nats(self._said(x[learnt]).transpose(0, 1), targets[:, learnt]), after
 
-    def stepper(self) -> Step:
-        """The same one token at a time."""
-        return step_by_reading(self)
-
-    sampler = Network.sampler  # no engine normalises a batch
+    stepper = Network.stepper  # no engine normalizes a batch
+    sampler = Network.sampler
 
 
 def scored(model: Network, ids: Ids, protocol: str, steps: int) -> tuple[float, float]:

@@ -12,12 +12,11 @@ import numpy as np
 import torch
 
 import elman
-from elman.config import ModelSettings
 from elman.data.batches import Ids, Integers, Rows, gather
-from elman.models.build import network
+from elman.models.build import build
 from elman.reproduce.curves import one_bias
 from elman.reproduce.experiment import Chart, Experiment, Figure, Line, Result, Runner
-from elman.training.auto import settled
+from elman.training.auto import auto_configure
 from elman.training.optim import clip_gradients
 
 STEPS, BATCH, LEARNT, SCORED = 32, 1024, 10_000, 5_000
@@ -93,8 +92,8 @@ def count(order: int | None) -> dict[str, Any]:
 def default(seed: int, learnt: int = LEARNT, **budget: int) -> dict[str, Any]:
     """What `elman train` chooses for this text: a network that weighs an n-gram; its last weights, not its best."""
     corpus = split(SCORED, learnt)
-    config, _ = settled(elman.Config.resolve(("default", budget)), corpus)
-    model = network(elman.TextTask.of(corpus), config.part(ModelSettings), seed=seed)
+    config, _ = auto_configure(elman.Config.resolve(("default", budget)), corpus)
+    model = build(elman.TextTask.of(corpus), config.network, engine=config.engine, seed=seed)
     elman.fit(model, corpus.train, settings=config.part(elman.TrainSettings), seed=seed)
     return {"name": model.name, "held-out": elman.evaluate(model, corpus.parts[-1], streams=1).perplexity}
 
