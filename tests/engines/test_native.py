@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from test_engines import FOUR, Size, assert_near, cast, everything, make
+from engine_cases import BUILDS, FOUR, Size, assert_near, cast, everything, make
 
 from elman.engines import native
 
 pytestmark = pytest.mark.skipif(not native.INSTRUCTIONS, reason="elman was built without a compiler")
-BUILDS = list(native.INSTRUCTIONS) or ["none"]
 
 
 @pytest.fixture(params=BUILDS)

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 from command import ENGLISH
-from test_engines import FOUR, Size, cast, leaves, make
+from engine_cases import BUILDS, FOUR, Size, cast, leaves, make
 from torch.autograd.function import Function
 
 from elman.cells import CELLS
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 built = pytest.mark.skipif(not native.INSTRUCTIONS, reason="elman was built without a compiler")
 
 
-@pytest.fixture(params=list(native.INSTRUCTIONS) or ["none"])
+@pytest.fixture(params=BUILDS)
 def build(request, monkeypatch):
     """Each instruction set that was built and runs here; those without bfloat16 go through it step by step."""
     monkeypatch.setattr(native, "INSTRUCTIONS", [request.param])

@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import V, shaken, task, tiny, tokens
-from test_generation import assert_drawn_from
-from test_native import BUILDS
+from engine_cases import BUILDS
+from helpers import V, assert_drawn_from, shaken, task, tiny, tokens
 
 import elman
 from elman.engines import native, native_generate

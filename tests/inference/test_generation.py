@@ -6,7 +6,7 @@ from itertools import accumulate
 import numpy as np
 import pytest
 import torch
-from helpers import SYMBOLS, V, tiny, tokens
+from helpers import SYMBOLS, V, assert_drawn_from, tiny, tokens
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,16 +70,6 @@ def probabilities(temperature: float = 1.0, top_k: int | None = None, top_p: flo
 def draws(n: int = 40_000, seed: int = 0, *, temperature: float = 1.0, **settings) -> np.ndarray:
     logits = np.tile(np.array(LOGITS, np.float32), (n, 1))
     return Sampling(temperature, **settings)(logits, np.random.default_rng(seed).random(n))
-
-
-def assert_drawn_from(expected: list[float], counts: np.ndarray) -> None:
-    """Nothing impossible was drawn, and chi-square is within its mean and five standard deviations."""
-    n = counts.sum()
-    possible = [i for i, p in enumerate(expected) if p]
-    assert all(counts[i] == 0 for i, p in enumerate(expected) if not p)
-    chi = sum((counts[i] - n * expected[i]) ** 2 / (n * expected[i]) for i in possible)
-    freedom = len(possible) - 1
-    assert chi <= freedom + 5 * math.sqrt(2 * max(freedom, 1))
 
 
 @pytest.mark.parametrize(
