@@ -88,6 +88,32 @@ def test_auto_takes_the_compiled_engine_where_it_is_exact(cell):
     assert choose("auto", CELLS[cell], CPU, torch.float32, one_hot=28, hidden=64).name == "native"
 
 
+@pytest.mark.parametrize(("rank", "expected"), [(None, False), (-1, False), (99, True)])
+def test_a_new_engine_joins_the_choice_by_its_own_priority(monkeypatch, rank, expected):
+    """Its file is all that is needed; without a rank, or on a device that it does not support, it is not chosen."""
+    monkeypatch.setattr(native, "BFLOAT16", list(native.INSTRUCTIONS))
+    before = choose("auto", CELLS["gru"], CPU, torch.float32)
+
+    class New(ENGINES["loop"]):
+        name = "new"
+
+        @staticmethod
+        def supports(cell, device, dtype):
+            return device.type == "cpu"
+
+        @staticmethod
+        def priority(cell, *, one_hot, hidden):
+            return rank
+
+    try:
+        assert (choose("auto", CELLS["gru"], CPU, torch.float32) is New) == expected
+        assert choose("auto", CELLS["gru"], torch.device("cuda"), torch.float32).name == "aten"
+        assert choose("new", CELLS["gru"], CPU, torch.float32) is New
+    finally:
+        del ENGINES["new"]
+    assert choose("auto", CELLS["gru"], CPU, torch.float32) is before
+
+
 @pytest.mark.parametrize("cell", sorted(FOUR))
 def test_what_was_not_built_is_refused_by_name(monkeypatch, cell):
     monkeypatch.setattr(native, "INSTRUCTIONS", [])

@@ -96,7 +96,7 @@ def test_widths_of_their_own_and_a_tied_output(cell):
 def test_an_embedding_too_large_to_fold_in_is_read_row_by_row(B, monkeypatch):
     m = model(cell="gru", hidden=[9, 5], embedding=12)
     folded = write(m, B, 30, temperature=0)
-    monkeypatch.setattr(native_generate, "FOLDED", 0)
+    monkeypatch.setattr(native_generate, "MAX_TABLE", 0)
     plain = write(m, B, 30, temperature=0)
     assert plain[0].tolist() == folded[0].tolist()
     torch.testing.assert_close(plain[1], folded[1])

@@ -40,7 +40,7 @@ class SequenceModel(Protocol):
     def stepper(self) -> Step:
         """The same one token at a time, (B,) to logits (B, V): what generating does, as lean as can be."""
 
-    def sampler(self, draw: Sampling, streams: int) -> Sampler | None:
+    def sampler(self, sampling: Sampling, streams: int) -> Sampler | None:
         """What reads and draws many tokens of so many streams in one call, `<unk>` never; None: only the steps can."""
 
     def settings(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class Network(nn.Module, ABC):
     def stepper(self) -> Step:
         """The same one token at a time."""
 
-    def sampler(self, draw: Sampling, streams: int) -> Sampler | None:  # noqa: ARG002 - the protocol's
+    def sampler(self, sampling: Sampling, streams: int) -> Sampler | None:  # noqa: ARG002 - the protocol's
         """Nothing but the steps."""
         return None
 

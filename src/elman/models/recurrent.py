@@ -258,12 +258,12 @@ class Recurrent(Network):
 
         return one_step
 
-    def sampler(self, draw: Sampling, streams: int) -> Sampler | None:
+    def sampler(self, sampling: Sampling, streams: int) -> Sampler | None:
         """The engine's, of the weights as they are now; equal to the steps, but for rounding. It knows no parts."""
         if self.layer_norm or self.mogrifier or any(layer.has_residual for layer in self.stack):
             return None
         stack = Stack(self.embed, [layer.weights() for layer in self.stack], self.head, self.b_q)
-        return self.engine.sampler(self.cell, stack, draw, streams=streams, unknown=self.task.vocab.unknown)
+        return self.engine.sampler(self.cell, stack, sampling, streams=streams, unknown=self.task.vocab.unknown)
 
     def settings(self) -> dict[str, Any]:
         """The arguments that build this model again; the weights follow."""
