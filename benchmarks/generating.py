@@ -71,8 +71,8 @@ def ours(model, streams, steps, temperature):
     """The tokens alone, as in the lean loop."""
 
     def work():
-        prompt, draw = np.array([1]), Sampling(temperature)
-        return sum(map(len, sample_tokens(model, prompt, count=steps, draw=draw, samples=streams)))
+        prompt, sampling = np.array([1]), Sampling(temperature)
+        return sum(map(len, sample_tokens(model, prompt, count=steps, sampling=sampling, samples=streams)))
 
     return work
 

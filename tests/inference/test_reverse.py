@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from elman import NGram, TextTask, Vocab, evaluate, generate, load, read_corpus, save
 from elman.data.corpus import read_part
 from elman.errors import ConfigError, ModelError
-from elman.inference.generation import generate_samples
 
 
 @pytest.fixture
@@ -131,7 +130,7 @@ def test_the_length_of_a_text_is_that_of_the_text_in_its_own_order():
 
 
 def test_it_does_not_continue_a_text():
-    for call in (lambda m: generate(m, "ab"), lambda m: generate_samples(m, "ab", samples=2)):
+    for call in (lambda m: generate(m, "ab"), lambda m: generate(m, "ab", samples=2)):
         with pytest.raises(ConfigError, match="from the end of a text to its beginning and cannot continue one"):
             call(reader(reverse=True))
 
