@@ -27,7 +27,7 @@ class Problem(NamedTuple):
 
 
 def make(cell: str, size: Size, *, ids: bool = False, column_major: bool = False, seed: int = 0) -> Problem:
-    """Random inputs, states and weights in float64, all of them asking for gradients but for ids."""
+    """Random inputs, states and weights in float64, all but ids with gradients."""
     rng = torch.Generator().manual_seed(seed)
     B, T, I, H = size  # noqa: E741
     rows = len(CELLS[cell].gates) * H
@@ -58,20 +58,20 @@ def run(engine: str, cell: str, problem: Problem) -> tuple[Tensor, tuple[Tensor,
 
 
 def leaves(cell: str, problem: Problem) -> dict[str, Tensor]:
-    """What a gradient is asked for, by name."""
+    """The tensors whose gradients are compared, by name."""
     named = {"inputs": problem.inputs} if problem.inputs.is_floating_point() else {}
     named |= {f"{letter}0": s for letter, s in zip(CELLS[cell].states, problem.state, strict=True)}
     return named | problem.weights._asdict()
 
 
 def everything(engine: str, cell: str, problem: Problem) -> dict[str, Tensor]:
-    """Outputs, last state, and the gradient of every leaf when all of these are owed something."""
+    """Outputs, last state, and the gradient of every leaf for random gradients of all of these."""
     outputs, last = run(engine, cell, problem)
     results = {"outputs": outputs} | dict(zip(CELLS[cell].states, last, strict=True))
     rng = torch.Generator().manual_seed(99)
-    owed = [torch.randn(r.shape, generator=rng, dtype=torch.float64).to(r.dtype) for r in results.values()]
+    given = [torch.randn(r.shape, generator=rng, dtype=torch.float64).to(r.dtype) for r in results.values()]
     named = leaves(cell, problem)
-    gradients = torch.autograd.grad(list(results.values()), list(named.values()), owed)
+    gradients = torch.autograd.grad(list(results.values()), list(named.values()), given)
     results |= {f"d_{name}": g for name, g in zip(named, gradients, strict=True)}
     return {name: t.detach() for name, t in results.items()}
 

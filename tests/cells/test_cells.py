@@ -32,8 +32,8 @@ def test_one_step_equals_the_equations(cell):
     assert len(after) == len(kind.states)
     for b in range(B):
         for j in range(H):
-            asked = [[float(t[b, k * H + j]) for k in range(gates)] for t in (x, u)]
-            expected = unit(*asked, *(float(s[b, j]) for s in state))
+            given = [[float(t[b, k * H + j]) for k in range(gates)] for t in (x, u)]
+            expected = unit(*given, *(float(s[b, j]) for s in state))
             assert [float(s[b, j]) for s in after] == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 

@@ -1,4 +1,4 @@
-"""Every engine equals `loop`, the definition: in value and in every gradient, wherever it says that it runs."""
+"""Every engine equals `loop`, the definition: in value and in every gradient, wherever `supports` is true."""
 
 import itertools
 from dataclasses import replace
@@ -121,7 +121,7 @@ def test_what_was_not_built_is_refused_by_name(monkeypatch, cell):
         choose("native", CELLS[cell], CPU, torch.float32)
 
 
-def test_a_run_without_the_compiled_engine_says_why(monkeypatch, tmp_path):
+def test_a_run_without_the_compiled_engine_notes_why(monkeypatch, tmp_path):
     (tmp_path / "t.txt").write_text(ENGLISH, encoding="utf-8")
     for module in (native, elman.training.run):
         monkeypatch.setattr(module, "INSTRUCTIONS", [])
@@ -132,7 +132,7 @@ def test_a_run_without_the_compiled_engine_says_why(monkeypatch, tmp_path):
     assert elman.training.run.begin(tmp_path / "mogrified", mogrified).notes == []
 
 
-def test_a_cell_that_no_engine_knows_runs_in_the_loop():
+def test_a_new_cell_runs_in_the_loop():
     class Sum(Cell):
         name, gates, states = "sum", "h", "h"
 
@@ -249,16 +249,16 @@ def test_gradients_agree_with_finite_differences(engine, cell):
     assert torch.autograd.gradcheck(function, (problem.inputs, *problem.state, *problem.weights))
 
 
-@pytest.mark.parametrize("asked", ["outputs", "state"])
+@pytest.mark.parametrize("result", ["outputs", "state"])
 @pytest.mark.parametrize(("engine", "cell"), RIVALS)
-def test_what_is_owed_to_one_result_alone(engine, cell, asked):
+def test_a_gradient_of_one_result_alone(engine, cell, result):
     """A loss on the outputs only, as in training, or on the last state only."""
     problem = suited(engine, make(cell, Size(3, 4, 2, 5)))
     named = leaves(cell, problem)
 
     def gradients(name: str) -> tuple[Tensor, ...]:
         outputs, last = run(name, cell, problem)
-        loss = outputs.square().sum() if asked == "outputs" else last[-1].square().sum()
+        loss = outputs.square().sum() if result == "outputs" else last[-1].square().sum()
         return torch.autograd.grad(loss, list(named.values()))
 
     torch.testing.assert_close(gradients(engine), gradients("loop"))
@@ -290,12 +290,12 @@ def test_nothing_that_is_passed_in_is_changed(engine, cell):
 
 
 @pytest.mark.parametrize(("engine", "cell"), PAIRS)
-def test_what_is_owed_is_read_and_not_changed(engine, cell):
+def test_gradients_that_are_passed_in_are_not_changed(engine, cell):
     problem = suited(engine, make(cell, Size(3, 4, 2, 5)))
     outputs, last = run(engine, cell, problem)
-    owed = [torch.ones_like(r) for r in (outputs, *last)]
-    torch.autograd.grad([outputs, *last], list(leaves(cell, problem).values()), owed)
-    assert all((o == 1).all() for o in owed)
+    given = [torch.ones_like(r) for r in (outputs, *last)]
+    torch.autograd.grad([outputs, *last], list(leaves(cell, problem).values()), given)
+    assert all((o == 1).all() for o in given)
 
 
 @pytest.mark.parametrize(("engine", "cell"), PAIRS)

@@ -51,8 +51,8 @@ def by_hand(cell, problem):
     outputs = []
     for t in range(inputs.shape[1]):
         x = inputs[:, t]
-        asked = Rounding.apply(x, w.W_x.t()) + w.b_x if x.is_floating_point() else (w.W_x.t() + w.b_x)[x]
-        state = CELLS[cell].step(asked, Rounding.apply(state[0], w.W_h.t()) + w.b_h, *state)
+        projected = Rounding.apply(x, w.W_x.t()) + w.b_x if x.is_floating_point() else (w.W_x.t() + w.b_x)[x]
+        state = CELLS[cell].step(projected, Rounding.apply(state[0], w.W_h.t()) + w.b_h, *state)
         outputs.append(state[0])
     return torch.stack(outputs, 1), state
 
@@ -141,7 +141,7 @@ def test_a_processor_without_it_is_told_what_it_takes(monkeypatch):
 
 @built
 @pytest.mark.usefixtures("build")
-def test_it_is_never_chosen_unasked():
+def test_auto_never_chooses_it():
     assert choose("auto", CELLS["gru"], CPU, torch.float32).name == "native"
     assert choose("native-bfloat16", CELLS["gru"], CPU, torch.float32) is NativeBfloat16
 
