@@ -141,7 +141,15 @@ class Counts:
         return tuple((keys % self.size).astype(unsigned(self.size - 1)) for keys in self.keys)
 
     def grams(self, n: int, ranks: Int64Array | None = None) -> Int64Array:
-        """The n-grams of length n as tokens, (number, n): those of the given ranks, or all in order of rank."""
+        """List n-grams as tokens.
+
+        Args:
+            n: their length.
+            ranks: the ranks of those to list, (N,); None lists all in order of rank.
+
+        Returns:
+            Token ids, (N, n).
+        """
         at = np.arange(len(self.keys[n - 1])) if ranks is None else ranks
         tokens = np.empty((len(at), n), np.int64)
         for place in range(n - 1, -1, -1):

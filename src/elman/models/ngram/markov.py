@@ -58,10 +58,10 @@ def predict_ahead(model: NGram, tokens: Ids, steps: int) -> Float64Array:
     return found
 
 
-def _contexts(known: Int64Array, size: int, free: int) -> Int64Array:
-    """All contexts that begin with `known` and end with any `free` tokens, (V^free, tau), in order."""
+def _contexts(prefix: Int64Array, size: int, free: int) -> Int64Array:
+    """All contexts that begin with `prefix` and end with any `free` tokens, (V^free, tau), in order."""
     varied = np.arange(size**free)[:, None] // size ** np.arange(free - 1, -1, -1) % size
-    return np.concatenate((np.broadcast_to(known, (len(varied), len(known))), varied), 1)
+    return np.concatenate((np.broadcast_to(prefix, (len(varied), len(prefix))), varied), 1)
 
 
 def _check(model: NGram, tokens: Ids, steps: int) -> None:

@@ -151,7 +151,7 @@ class NGram:
         """A step of one token per row."""
         return step_by_reading(self)
 
-    def sampler(self, draw: Sampling, streams: int) -> Sampler | None:  # noqa: ARG002 - the protocol's
+    def sampler(self, sampling: Sampling, streams: int) -> Sampler | None:  # noqa: ARG002 - the protocol's
         """None: the steps are used."""
         return None
 
