@@ -20,7 +20,7 @@ TABLES = 4  # arrays of the size of the transitions that are in memory together
 
 
 def predict_ahead(model: NGram, tokens: Ids, steps: int) -> Float64Array:
-    """Predict the tokens 1 to `steps` steps after a text with an n-gram model (Smola and Li 2019).
+    """Predict the tokens 1 to `steps` steps after a text with an n-gram model (Chapman-Kolmogorov equation).
 
     Args:
         model: the n-gram model; it uses the last n-1 tokens, or the beginning of a text where there are fewer.
