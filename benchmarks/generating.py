@@ -42,19 +42,19 @@ def lean(model, streams, steps, temperature):
     """As little PyTorch as does it: rows of a table, two products a step, no graph."""
     layer, step = model.stack[0], model.cell.step
     with torch.no_grad():
-        asks, W_h, W_q = (layer.W_x.t() + layer.b_x).contiguous(), layer.W_h.t(), model.W_q.t()
+        projected, W_h, W_q = (layer.W_x.t() + layer.b_x).contiguous(), layer.W_h.t(), model.W_q.t()
         if model.cell.name == "elman":
-            asks += layer.b_h
+            projected += layer.b_h
 
     @torch.inference_mode()
     def work():
         tokens, state, out = torch.ones(streams, dtype=torch.int64), model.initial(streams), []
         for _ in range(steps):
-            asked = asks.index_select(0, tokens)
+            x = projected.index_select(0, tokens)
             if model.cell.name == "elman":
-                state = (torch.addmm(asked, state[0], W_h).tanh_(),)
+                state = (torch.addmm(x, state[0], W_h).tanh_(),)
             else:
-                state = step(asked, torch.addmm(layer.b_h, state[0], W_h), *state)
+                state = step(x, torch.addmm(layer.b_h, state[0], W_h), *state)
             logits = torch.addmm(model.b_q, state[0], W_q)
             if temperature:
                 tokens = torch.multinomial(logits.div_(temperature).softmax(-1), 1).squeeze(1)
@@ -71,8 +71,8 @@ def ours(model, streams, steps, temperature):
     """The tokens alone, as in the lean loop."""
 
     def work():
-        prompt, draw = np.array([1]), Sampling(temperature)
-        return sum(map(len, sample_tokens(model, prompt, count=steps, draw=draw, samples=streams)))
+        prompt, sampling = np.array([1]), Sampling(temperature)
+        return sum(map(len, sample_tokens(model, prompt, count=steps, sampling=sampling, samples=streams)))
 
     return work
 

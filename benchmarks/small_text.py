@@ -135,7 +135,7 @@ def bounds(task: elman.TextTask, train: Ids, test: Ids) -> list[dict[str, Any]]:
     """The n-gram, and the compressors after the training text."""
     started = time.process_time()
     ngram = elman.NGram.fit(task, train)
-    cost = ngram.costs(np.concatenate((train[-WARM:], test)))[WARM:]
+    cost = ngram.surprisals(np.concatenate((train[-WARM:], test)))[WARM:]
     rows = [{"model": ngram.name, "bits": bits(cost), "cpu_seconds": time.process_time() - started}]
     decode = task.vocab.decode_bytes
     each = sizes(decode(test), decode(train))

@@ -38,7 +38,7 @@ static float half(float x) {  // rounded to bfloat16, by arithmetic and not by b
 }
 
 struct Case { Int T, B, H, V; int cell; };
-struct Weights { Doubles asks, W_h, b_h, h0, c0; };
+struct Weights { Doubles projected, W_h, b_h, h0, c0; };
 
 // outputs (T, B, H) and the last memory (B, H), by the equations.
 static void run(const Case& c, const std::vector<Int>& ids, const Weights& w, Doubles& outputs, Doubles& memory) {
@@ -54,7 +54,7 @@ static void run(const Case& c, const std::vector<Int>& ids, const Weights& w, Do
         u[r] = w.b_h[r];
         for (Int k = 0; k < c.H; k++) u[r] += w.W_h[r * c.H + k] * h[b * c.H + k];
       }
-      const double* x = &w.asks[ids[t * c.B + b] * G * c.H];
+      const double* x = &w.projected[ids[t * c.B + b] * G * c.H];
       for (Int i = 0; i < c.H; i++) {
         const auto a = [&](int g) { return x[g * c.H + i] + u[g * c.H + i]; };
         if (c.cell == TANH) after[i] = std::tanh(a(0));
@@ -79,20 +79,21 @@ static void layer(const Case& c, int threads, bool bfloat16) {
   const size_t n = c.T * c.B * c.H, rows = c.B * c.H;
   std::vector<Int> ids(c.T * c.B);
   for (auto& id : ids) id = rng() % c.V;
-  const Floats asks = normal(c.V * G * c.H, 1), bias = normal(G * c.H, 1);
+  const Floats projected = normal(c.V * G * c.H, 1), bias = normal(G * c.H, 1);
   const Floats W = normal(G * c.H * c.H, 1 / std::sqrt(float(c.H)));
   const Floats h0 = normal(rows, 1), c0 = normal(rows, 1);
-  const Floats owed = normal(n, 1), h_owed = normal(rows, 1), c_owed = normal(rows, 1);
+  const Floats d_outputs = normal(n, 1), d_h_last = normal(rows, 1), d_c_last = normal(rows, 1);
   Floats outputs(n, NAN), cells(n, NAN), d(c.T * c.B * D * c.H, NAN);
   Floats gates(c.T * c.B * 4 * ((c.H + 15) / 16 * 16), NAN);
   Floats d_h(rows, NAN), d_c(rows, NAN);
-  Problem a{};
+  LayerCall a{};
   a.T = c.T, a.B = c.B, a.H = c.H, a.threads = threads, a.bfloat16 = bfloat16, a.ids = ids.data();
-  a.asks = asks.data(), a.W_h = W.data(), a.b_h = bias.data(), a.h0 = h0.data(), a.c0 = c0.data();
-  a.outputs = outputs.data(), a.cells = cells.data(), a.gates = gates.data(), a.d_outputs = owed.data();
-  a.d_h_last = h_owed.data(), a.d_c_last = c_owed.data(), a.d_asked = d.data(), a.d_h = d_h.data(), a.d_c = d_c.data();
+  a.projected = projected.data(), a.W_h = W.data(), a.b_h = bias.data(), a.h0 = h0.data(), a.c0 = c0.data();
+  a.outputs = outputs.data(), a.cells = cells.data(), a.gates = gates.data(), a.d_outputs = d_outputs.data();
+  a.d_h_last = d_h_last.data(), a.d_c_last = d_c_last.data(), a.d_preact = d.data();
+  a.d_h = d_h.data(), a.d_c = d_c.data();
   const auto doubles = [](const Floats& v) { return Doubles(v.begin(), v.end()); };
-  Weights w{doubles(asks), doubles(W), doubles(bias), doubles(h0), doubles(c0)};
+  Weights w{doubles(projected), doubles(W), doubles(bias), doubles(h0), doubles(c0)};
   Doubles expected, memory;
   run(c, ids, w, expected, memory);
   kernels.forward(c.cell, a), kernels.backward(c.cell, a);
@@ -100,24 +101,24 @@ static void layer(const Case& c, int threads, bool bfloat16) {
   for (size_t i = 0; i < n; i++)
     expect(name + " outputs", outputs[i], expected[i], tolerance * (1 + std::abs(expected[i])));
   if (bfloat16) return;
-  // What the loss gains along a direction of everything, by the gradients and by a difference.
-  const Weights way{doubles(normal(asks.size(), 1)), {}, {}, doubles(normal(rows, 1)), doubles(normal(rows, 1))};
+  // The directional derivative of the loss: by the gradients, and by a difference.
+  const Weights dir{doubles(normal(projected.size(), 1)), {}, {}, doubles(normal(rows, 1)), doubles(normal(rows, 1))};
   double slope = 0;
   for (Int r = 0; r < c.T * c.B; r++)
     for (Int g = 0; g < G; g++)
       for (Int i = 0; i < c.H; i++)
-        slope += d[r * D * c.H + (c.cell == GRU && g == 2 ? 3 : g) * c.H + i] * way.asks[(ids[r] * G + g) * c.H + i];
-  for (size_t i = 0; i < rows; i++) slope += d_h[i] * way.h0[i] + (c.cell == LSTM ? d_c[i] * way.c0[i] : 0);
+        slope += d[(r * D + (c.cell == GRU && g == 2 ? 3 : g)) * c.H + i] * dir.projected[(ids[r] * G + g) * c.H + i];
+  for (size_t i = 0; i < rows; i++) slope += d_h[i] * dir.h0[i] + (c.cell == LSTM ? d_c[i] * dir.c0[i] : 0);
   const auto loss = [&](double step) {
     Weights moved = w;
-    for (size_t i = 0; i < asks.size(); i++) moved.asks[i] += step * way.asks[i];
-    for (size_t i = 0; i < rows; i++) moved.h0[i] += step * way.h0[i], moved.c0[i] += step * way.c0[i];
+    for (size_t i = 0; i < projected.size(); i++) moved.projected[i] += step * dir.projected[i];
+    for (size_t i = 0; i < rows; i++) moved.h0[i] += step * dir.h0[i], moved.c0[i] += step * dir.c0[i];
     run(c, ids, moved, expected, memory);
     double sum = 0;
-    for (size_t i = 0; i < n; i++) sum += owed[i] * expected[i];
+    for (size_t i = 0; i < n; i++) sum += d_outputs[i] * expected[i];
     for (size_t i = 0; i < rows; i++) {
-      sum += h_owed[i] * expected[n - rows + i];
-      if (c.cell == LSTM) sum += c_owed[i] * memory[i];
+      sum += d_h_last[i] * expected[n - rows + i];
+      if (c.cell == LSTM) sum += d_c_last[i] * memory[i];
     }
     return sum;
   };
@@ -144,7 +145,7 @@ static void product(Int M, Int N, Int K, bool bfloat16, int threads) {
   }
 }
 
-static void cost(Int N, Int V) {
+static void cross_entropy(Int N, Int V) {
   const Floats logits = normal(N * V, 3);
   Floats d = logits, nats(N, NAN);
   std::vector<Int> targets(N);
@@ -174,7 +175,7 @@ int main() {
   for (bool bfloat16 : {false, true})
     for (Int n : {1, 5, 37})
       product(n, 13, 300, bfloat16, 1), product(13, n, 7, bfloat16, 2), product(n, n, 257, bfloat16, 2);
-  for (Int V : {1, 2, 28, 100}) cost(9, V);
+  for (Int V : {1, 2, 28, 100}) cross_entropy(9, V);
   std::printf("%s: %d failures\n", kernels.name, failures);
   return failures ? 1 : 0;
 }

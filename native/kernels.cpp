@@ -1,4 +1,4 @@
-// One layer of a recurrence over a whole sequence, forward and backward, compiled once for each instruction set.
+// The kernels: one layer over a sequence, forward and backward, compiled once for each instruction set.
 //
 // The batch is split over threads, and each runs its rows through all steps: rows never wait for each other. A product
 // with W_h goes in tiles of MR rows by NV vectors that stay in registers, over weights that were packed so that they
@@ -76,19 +76,19 @@ INLINE Vec expm1(Vec x, float less = 1.0f) {
   const Vec power = (Vec)(((Ints)shifted - (Ints)magic + 127) << 23);
   return power * p + (power - less);
 }
-INLINE Vec within(Vec x, float limit) {
+INLINE Vec clamp(Vec x, float limit) {
   x = limit < x ? all(limit) : x;
   return -limit > x ? all(-limit) : x;
 }
 // (e^2x - 1) / (e^2x + 1); near 1 as 1 - 2 / (e^2x + 1), whose difference from 1 is exact, and with it 1 - tanh^2.
 INLINE Vec tanh(Vec x) {
   const Ints sign = (Ints)x & (Ints)all(-0.0f);
-  const Vec size = within((Vec)((Ints)x ^ sign), 10.0f), e = expm1(size * 2.0f);
+  const Vec size = clamp((Vec)((Ints)x ^ sign), 10.0f), e = expm1(size * 2.0f);
   const auto large = size > 0.55f;
   const Vec part = (large ? all(2.0f) : e) / (e + 2.0f);
   return (Vec)((Ints)(large ? 1.0f - part : part) | sign);
 }
-INLINE Vec sigmoid(Vec x) { return 1.0f / (expm1(within(-x, 80.0f)) + 2.0f); }
+INLINE Vec sigmoid(Vec x) { return 1.0f / (expm1(clamp(-x, 80.0f)) + 2.0f); }
 INLINE Vec relu(Vec x) { return x < 0.0f ? Vec{} : x; }
 
 // How many gates a cell has, and the tile of its forward product: NV vectors (of a gate each, or for Elman's network of
@@ -166,8 +166,8 @@ INLINE Int smaller(Int a, Int b) { return a < b ? a : b; }
 constexpr Int words(Int numbers, int per) { return (numbers + per - 1) / per; }
 
 // `width` columns of K numbers as a panel: word k of column j at k * pitch + j; columns from n on are 0. Columns lie
-// `across` apart, their numbers `down`. A panel narrower than a vector is written past its width: what belongs there comes
-// after it.
+// `across` apart, their numbers `down`. A panel narrower than a vector overwrites what follows it, which is packed
+// next.
 template <class S>
 INLINE void pack(const float* from, Int across, Int down, Int n, Int width, Int K, Word* out, Int pitch) {
   const Int last = words(K, S::PER), even = across == 1 ? K / S::PER : 0;  // so many words are a load and a store each
@@ -188,36 +188,36 @@ INLINE void pack(const float* from, Int across, Int down, Int n, Int width, Int 
   }
 }
 
-// What the tiles of a layer read: packed weights, and the rows of the step before in words, at the parity of its step.
+// The operands of a layer's tiles: packed weights, and the rows of the step before in words, by the parity of the step.
 struct Operands {
   const Word* panels;
   Int size;         // words of a panel
   Word* rows;       // (2, B, stride)
   Int stride;       // no power of two, which would put all rows into the same corner of the cache
   Int K;            // words of a row
-  Word* row(const Problem& a, Int t, Int b) const { return rows + ((t & 1) * a.B + b) * stride; }
+  Word* row(const LayerCall& a, Int t, Int b) const { return rows + ((t & 1) * a.B + b) * stride; }
 };
 
-// The gates that step t keeps for the way back, four vectors of a row's units from `unit` on.
-INLINE float* kept(const Problem& a, Int t, Int b, Int unit) {
+// The activations of step t that are saved for backward, four vectors of a row's units from `unit` on.
+INLINE float* saved(const LayerCall& a, Int t, Int b, Int unit) {
   return a.gates + ((t * ((a.H + VL - 1) / VL) + unit / VL) * a.B + b) * 4 * VL;
 }
 
 // One tile: R rows from row b on, the units of one panel, step t.
-template <class S, int C, int R> void forward_tile(const Problem& a, const Operands& o, Int t, Int b, Int panel) {
+template <class S, int C, int R> void forward_tile(const LayerCall& a, const Operands& o, Int t, Int b, Int panel) {
   const Int H = a.H, first = panel * units<C>();
   const float* before = (t ? a.outputs + (t - 1) * a.B * H : a.h0) + b * H;
   constexpr int N = NV<C>();
   Vec sums[R][N];
-  const float* asks[R];
+  const float* projected[R];
   for (int i = 0; i < R; i++) {
     const Int row = t * a.B + b + i;
-    asks[i] = a.asks + (a.ids ? a.ids[row] : row) * gates<C>() * H + first;
+    projected[i] = a.projected + (a.ids ? a.ids[row] : row) * gates<C>() * H + first;
     for (int j = 0; j < N; j++) {
       const Int at = C <= RELU ? j * VL : j * H;
       const int left = int(H - first - (C <= RELU ? j * VL : 0));
       const Vec bias = left > 0 ? load(a.b_h + first + at, left) : Vec{};
-      sums[i][j] = C == GRU && j == 2 ? bias : left > 0 ? bias + load(asks[i] + at, left) : Vec{};
+      sums[i][j] = C == GRU && j == 2 ? bias : left > 0 ? bias + load(projected[i] + at, left) : Vec{};
     }
   }
   multiply<S, R, N>(o.row(a, t - 1, b), o.stride, 1, o.panels + panel * o.size, o.K, sums);
@@ -233,11 +233,11 @@ template <class S, int C, int R> void forward_tile(const Problem& a, const Opera
         put<S>(words, first + j * VL, h, n - j * VL);
       }
     } else {
-      float* gates = kept(a, t, b + i, first);
+      float* gates = saved(a, t, b + i, first);
       Vec h;
       if constexpr (C == GRU) {
         const Vec r = sigmoid(sums[i][0]), z = sigmoid(sums[i][1]), u = sums[i][2];
-        const Vec c = tanh(load(asks[i] + 2 * H, n) + r * u);
+        const Vec c = tanh(load(projected[i] + 2 * H, n) + r * u);
         const Vec parts[4] = {r, z, c, u};
         for (int j = 0; j < 4; j++) store(gates + j * VL, parts[j]);
         h = c + z * (load(before + i * H + first, n) - c);
@@ -255,18 +255,19 @@ template <class S, int C, int R> void forward_tile(const Problem& a, const Opera
   }
 }
 
-template <int C> constexpr int owed() { return C <= RELU ? 1 : 4; }  // gradients of a unit that `d_asked` holds
+template <int C> constexpr int gradients() { return C <= RELU ? 1 : 4; }  // of a unit in `d_preact`
 
-// d_h of step t is what step t+1 owes through W_h, plus what its outputs and the sequel ask; then through the gates.
-template <class S, int C, int R> void backward_tile(const Problem& a, const Operands& o, Int t, Int b, Int panel) {
-  const Int H = a.H, stride = owed<C>() * H, first = panel * BACK_NV * VL;
+// One tile of back-propagation: d_h of step t is the gradient through W_h from step t+1, plus that of the outputs and
+// of the last state; from it the gradients of the gates.
+template <class S, int C, int R> void backward_tile(const LayerCall& a, const Operands& o, Int t, Int b, Int panel) {
+  const Int H = a.H, stride = gradients<C>() * H, first = panel * BACK_NV * VL;
   Vec sums[R][BACK_NV] = {};
   for (int i = 0; i < R && t >= 0; i++) {  // what comes after the product is fetched meanwhile
     const Int row = t * a.B + b + i;
     __builtin_prefetch(a.d_outputs + row * H + first);
-    for (int k = 0; k < owed<C>(); k++) __builtin_prefetch(a.d_asked + row * stride + k * H + first, 1);
+    for (int k = 0; k < gradients<C>(); k++) __builtin_prefetch(a.d_preact + row * stride + k * H + first, 1);
     for (int k = 0; C > RELU && k < BACK_NV * 4 * VL; k += 16)
-      __builtin_prefetch(kept(a, t, b + i, first + k / (4 * VL) * VL) + k % (4 * VL));
+      __builtin_prefetch(saved(a, t, b + i, first + k / (4 * VL) * VL) + k % (4 * VL));
   }
   if (t < a.T - 1) multiply<S, R, BACK_NV>(o.row(a, t + 1, b), o.stride, 1, o.panels + panel * o.size, o.K, sums);
   for (int i = 0; i < R; i++)
@@ -282,7 +283,7 @@ template <class S, int C, int R> void backward_tile(const Problem& a, const Oper
         continue;
       }
       d_h += load(a.d_outputs + row * H + unit, n);
-      float* d = a.d_asked + row * stride + unit;
+      float* d = a.d_preact + row * stride + unit;
       Word* words = o.row(a, t, b + i);
       if constexpr (C <= RELU) {
         const Vec h = load(a.outputs + row * H + unit, n);
@@ -290,7 +291,7 @@ template <class S, int C, int R> void backward_tile(const Problem& a, const Oper
         store(d, d_a, n);
         put<S>(words, unit, d_a, n);
       } else {
-        const float* from = kept(a, t, b + i, unit);
+        const float* from = saved(a, t, b + i, unit);
         Vec g[4], parts[4];
         for (int k = 0; k < 4; k++) g[k] = load(from + k * VL);
         if constexpr (C == GRU) {
@@ -341,7 +342,7 @@ Buffer buffer(Int count) {
 }
 
 // work(panel) for all panels, shared out; then each thread its rows: rows(b0, b1).
-template <class Pack, class Rows> void in_parallel(const Problem& a, Int panels, Pack pack, Rows rows) {
+template <class Pack, class Rows> void in_parallel(const LayerCall& a, Int panels, Pack pack, Rows rows) {
 #ifdef _OPENMP
 #pragma omp parallel num_threads(a.threads)
 #endif
@@ -361,7 +362,7 @@ template <class Pack, class Rows> void in_parallel(const Problem& a, Int panels,
 
 // Packs weights of K numbers into `panels`, lets rows(b0, b1, operands) go through them; false where memory ran out.
 template <class S, class Pack, class Rows>
-bool layer(const Problem& a, Int K, Int panels, Int width, Pack pack_one, Rows rows) {
+bool layer(const LayerCall& a, Int K, Int panels, Int width, Pack pack_one, Rows rows) {
   Operands o{};
   o.K = words(K, S::PER), o.size = o.K * width, o.stride = (o.K + 63) / 64 * 64 + 16;
   const Buffer packed = buffer(panels * o.size), both = buffer(2 * a.B * o.stride);
@@ -374,7 +375,7 @@ bool layer(const Problem& a, Int K, Int panels, Int width, Pack pack_one, Rows r
   return true;
 }
 
-template <class S, int C> bool forward_of(const Problem& a) {
+template <class S, int C> bool forward_of(const LayerCall& a) {
   constexpr int N = NV<C>(), each = units<C>();  // the vectors of a unit's gates are packed side by side
   const auto pack_one = [&](Int panel, Word* out) {
     if (C <= RELU) return pack<S>(a.W_h + panel * each * a.H, a.H, 1, a.H - panel * each, each, a.H, out, each);
@@ -391,7 +392,7 @@ template <class S, int C> bool forward_of(const Problem& a) {
   });
 }
 
-template <class S, int C> bool backward_of(const Problem& a) {
+template <class S, int C> bool backward_of(const LayerCall& a) {
   constexpr int width = BACK_NV * VL;
   const Int K = gates<C>() * a.H, panels = (a.H + width - 1) / width;
   const auto pack_one = [&](Int panel, Word* out) {
@@ -404,16 +405,16 @@ template <class S, int C> bool backward_of(const Problem& a) {
   });
 }
 
-template <class S> bool forward_in(int cell, const Problem& a) {
+template <class S> bool forward_in(int cell, const LayerCall& a) {
   return cell == TANH ? forward_of<S, TANH>(a) : cell == RELU ? forward_of<S, RELU>(a)
        : cell == GRU  ? forward_of<S, GRU>(a)  : forward_of<S, LSTM>(a);
 }
-template <class S> bool backward_in(int cell, const Problem& a) {
+template <class S> bool backward_in(int cell, const LayerCall& a) {
   return cell == TANH ? backward_of<S, TANH>(a) : cell == RELU ? backward_of<S, RELU>(a)
        : cell == GRU  ? backward_of<S, GRU>(a)  : backward_of<S, LSTM>(a);
 }
-bool forward(int cell, const Problem& a) { return a.bfloat16 ? forward_in<BF16>(cell, a) : forward_in<F32>(cell, a); }
-bool backward(int cell, const Problem& a) {
+bool forward(int cell, const LayerCall& a) { return a.bfloat16 ? forward_in<BF16>(cell, a) : forward_in<F32>(cell, a); }
+bool backward(int cell, const LayerCall& a) {
   return a.bfloat16 ? backward_in<BF16>(cell, a) : backward_in<F32>(cell, a);
 }
 
@@ -479,8 +480,8 @@ bool product(const Product& p) {
   return true;
 }
 
-// nats[n] = -log softmax(x[n])[target], and x becomes the gradient of their sum: softmax(x) - one-hot(target). A target
-// below 0 costs nothing.
+// Cross-entropy: nats[n] = -log softmax(x[n])[target], and x becomes the gradient of their sum, softmax(x) - one-hot
+// (target). A target below 0 adds 0.
 void cross_entropy(Int N, Int V, float* logits, const Int* targets, float* nats, int threads) {
 #ifdef _OPENMP
 #pragma omp parallel for schedule(static) num_threads(threads)
@@ -504,7 +505,7 @@ void cross_entropy(Int N, Int V, float* logits, const Int* targets, float* nats,
     for (int lane = 1; lane < VL; lane++) top = most[lane] > top ? most[lane] : top;
     const float wanted = targets[n] < 0 ? 0 : x[targets[n]];
     for (Int j = 0; j < V; j += VL) {
-      Vec e = expm1(within(part(j, 0) - top, 87.0f), 0.0f);
+      Vec e = expm1(clamp(part(j, 0) - top, 87.0f), 0.0f);
       for (int lane = int(V - j); lane < VL; lane++) e[lane] = 0;
       store(x + j, e, int(V - j));
       sums += e;
@@ -536,15 +537,15 @@ void scatter(Int N, Int columns, Int stride, const Int* ids, const float* d, Int
     }
 }
 
-// Generating: each thread takes its streams through all steps, reading a token and drawing the next. A single stream
+// Sampling: each thread takes its streams through all steps, reading a token and sampling the next. A single stream
 // reads all weights for every token, so its tiles are one row by as many vectors as hide the latency of a sum. Every
 // other step goes through the panels in reverse: what the cache still holds of the last step is read first.
 constexpr int AFFINE = -1;  // no cell: the product alone
 template <int C, bool ONE> constexpr int wide() { return !ONE ? NV<C>() : C == AFFINE ? 4 : C == GRU ? 12 : 8; }
 
-// One tile of W x + b, and of what a cell makes of it and the asks: R rows from row b on, the units of one panel.
+// One tile of W x + b, and the cell's step on it and on the input projections: R rows from row b on, one panel's units.
 template <int C, int R, int N>
-void step_tile(const Map& m, Int panel, Int b, const float* x, const float* asks, const Int* ids, float* memory,
+void step_tile(const Map& m, Int panel, Int b, const float* x, const float* projected, const Int* ids, float* memory,
                float* out) {
   constexpr int U = N / gates<C>();
   const Int H = m.H, first = panel * U * VL;
@@ -564,12 +565,12 @@ void step_tile(const Map& m, Int panel, Int b, const float* x, const float* asks
         store(out + at, sums[i][u], n);
         continue;
       }
-      const float* ask = asks + (ids ? ids[b + i] : b + i) * gates<C>() * H + unit;
-      const auto gate = [&](int g) { return sums[i][g * U + u] + load(ask + g * H, n); };
+      const float* from = projected + (ids ? ids[b + i] : b + i) * gates<C>() * H + unit;
+      const auto gate = [&](int g) { return sums[i][g * U + u] + load(from + g * H, n); };
       if constexpr (C == TANH || C == RELU) {
         store(out + at, C == TANH ? tanh(gate(0)) : relu(gate(0)), n);
       } else if constexpr (C == GRU) {
-        const Vec r = sigmoid(gate(0)), z = sigmoid(gate(1)), c = tanh(load(ask + 2 * H, n) + r * sums[i][2 * U + u]);
+        const Vec r = sigmoid(gate(0)), z = sigmoid(gate(1)), c = tanh(load(from + 2 * H, n) + r * sums[i][2 * U + u]);
         store(out + at, c + z * (load(x + at, n) - c), n);
       } else if constexpr (C == LSTM) {
         const Vec c = sigmoid(gate(1)) * load(memory + at, n) + sigmoid(gate(0)) * tanh(gate(2));
@@ -580,14 +581,14 @@ void step_tile(const Map& m, Int panel, Int b, const float* x, const float* asks
 }
 
 template <int C, bool ONE>
-void step(const Map& m, bool back, Int B, const float* x, const float* asks, const Int* ids, float* memory,
+void step(const Map& m, bool back, Int B, const float* x, const float* projected, const Int* ids, float* memory,
           float* out) {
   constexpr int N = wide<C, ONE>(), units = N / gates<C>() * VL;
   const Int panels = (m.H + units - 1) / units;
   for (Int i = 0; i < panels; i++) {
     const Int panel = back ? panels - 1 - i : i;
     const auto tile = [&](auto R, Int b) {
-      step_tile<C, decltype(R)::value, N>(m, panel, b, x, asks, ids, memory, out);
+      step_tile<C, decltype(R)::value, N>(m, panel, b, x, projected, ids, memory, out);
     };
     if constexpr (ONE) tile(std::integral_constant<int, 1>(), 0);
     else in_blocks<MR<C>()>(0, B, tile);
@@ -607,17 +608,17 @@ INLINE double sum(const float* p, Int n) {
   return total;
 }
 
-// The token in whose part of the probabilities u falls; without u, or where one is NaN, the most probable. `p` and
-// `order` hold V.
-Int draw(const Generation& a, float* logits, float* p, Ranked* order, const double* u) {
+// Inverse transform sampling: the first token whose cumulative probability exceeds u; without u, or where a probability
+// is NaN, the most probable token. `p` and `order` hold V.
+Int sample(const Generation& a, float* logits, float* p, Ranked* order, const double* u) {
   const Int V = a.V;
   if (a.forbidden >= 0) logits[a.forbidden] = -INFINITY;
   Int best = 0;
   for (Int i = 1; i < V; i++) best = logits[i] > logits[best] ? i : best;
   if (!u) return best;
   for (Int i = 0; i < V; i += VL) {
-    const Vec x = (load(logits + i, int(V - i)) - logits[best]) / a.heat;
-    store(p + i, x < -87.0f ? Vec{} : expm1(within(x, 87.0f), 0.0f), int(V - i));
+    const Vec x = (load(logits + i, int(V - i)) - logits[best]) / a.temperature;
+    store(p + i, x < -87.0f ? Vec{} : expm1(clamp(x, 87.0f), 0.0f), int(V - i));
   }
   double total = sum(p, V), mass = 0;
   if (!(total < INFINITY)) return best;
@@ -629,9 +630,9 @@ Int draw(const Generation& a, float* logits, float* p, Ranked* order, const doub
     const double enough = a.top_p < 1 ? a.top_p * sum(p, V) : INFINITY;
     for (Int i = 0; i < V; i++) {
       float& each = p[order[i].token];
-      const float kept = mass < enough ? each : 0.0f;
+      const float nucleus = mass < enough ? each : 0.0f;
       mass += each;
-      each = kept;
+      each = nucleus;
     }
     total = sum(p, V), mass = 0;
   }
@@ -643,22 +644,23 @@ Int draw(const Generation& a, float* logits, float* p, Ranked* order, const doub
 // The streams b0 to b1 - 1; `scratch` holds six times `widest` numbers for each, of these streams alone.
 template <int C, bool ONE> void generate_rows(const Generation& a, Int b0, Int b1, float* scratch, Int widest) {
   const Int rows = b1 - b0, size = rows * widest;
-  float *next = scratch, *asks = next + size, *logits = asks + size, *p = logits + size;
+  float *next = scratch, *projected = next + size, *logits = projected + size, *p = logits + size;
   const auto state = [&](Int i) { return a.state[i] + (a.state[i] ? b0 * a.maps[i | 1].H : 0); };
   for (Int t = 0; t < a.steps; t++) {
     const Int* read = (t ? a.tokens + (t - 1) * a.B : a.first) + b0;
     for (Int l = 0; l < a.layers; l++) {
-      const Map &ask = a.maps[2 * l], &past = a.maps[2 * l + 1];
-      for (Int b = 0; !l && ask.W && b < rows; b++)
-        std::memcpy(next + b * ask.K, a.table + read[b] * ask.K, ask.K * sizeof(float));
-      if (ask.W) step<AFFINE, ONE>(ask, t % 2, rows, l ? state(2 * l - 2) : next, nullptr, nullptr, nullptr, asks);
-      step<C, ONE>(past, t % 2, rows, state(2 * l), ask.W ? asks : a.table, ask.W ? nullptr : read, state(2 * l + 1),
-                   next);
-      std::memcpy(state(2 * l), next, rows * past.H * sizeof(float));
+      const Map &input = a.maps[2 * l], &recurrent = a.maps[2 * l + 1];
+      for (Int b = 0; !l && input.W && b < rows; b++)
+        std::memcpy(next + b * input.K, a.table + read[b] * input.K, input.K * sizeof(float));
+      const float* x = l ? state(2 * l - 2) : next;
+      if (input.W) step<AFFINE, ONE>(input, t % 2, rows, x, nullptr, nullptr, nullptr, projected);
+      step<C, ONE>(recurrent, t % 2, rows, state(2 * l), input.W ? projected : a.table, input.W ? nullptr : read,
+                   state(2 * l + 1), next);
+      std::memcpy(state(2 * l), next, rows * recurrent.H * sizeof(float));
     }
     step<AFFINE, ONE>(a.maps[2 * a.layers], t % 2, rows, state(2 * a.layers - 2), nullptr, nullptr, nullptr, logits);
     for (Int b = 0, at = t * a.B + b0; b < rows; b++, at++)
-      a.tokens[at] = draw(a, logits + b * a.V, p, reinterpret_cast<Ranked*>(p + size),
+      a.tokens[at] = sample(a, logits + b * a.V, p, reinterpret_cast<Ranked*>(p + size),
                           a.uniforms ? a.uniforms + at : nullptr);
   }
 }
@@ -669,7 +671,7 @@ template <int C> bool generate_of(const Generation& a) {
     for (const Int n : {a.maps[i].K, a.maps[i].H}) widest = n > widest ? n : widest;
   const Buffer scratch = buffer(6 * a.B * widest);
   if (!scratch) return false;
-  Problem rows{};
+  LayerCall rows{};
   rows.B = a.B, rows.threads = a.threads;
   in_parallel(rows, 0, [](Int) {}, [&](Int b0, Int b1) {
     float* own = reinterpret_cast<float*>(scratch.get()) + 6 * b0 * widest;

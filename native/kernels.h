@@ -1,4 +1,4 @@
-// What a recurrence needs, and what every build of the kernels offers: one struct of pointers, one table of functions.
+// The arguments of every kernel, structs of sizes and pointers, and the table of functions that every build exports.
 #pragma once
 #include <cstdint>
 
@@ -8,28 +8,29 @@ using Int = int64_t;
 
 enum Cell { TANH = 0, RELU = 1, GRU = 2, LSTM = 3 };
 
-// T steps, B rows, H units, G gates; everything is row-major and time-major, float32.
-struct Problem {
+// One layer over a sequence: T steps, B rows of the batch, H units, G gates; row-major, time-major, float32.
+struct LayerCall {
   Int T, B, H;
   int threads;
-  bool bfloat16;       // whether the products read W_h, states and gradients rounded to bfloat16
-  const Int* ids;  // (T, B) rows of `asks`, or null: row t * B + b is its own
-  const float* asks;   // what the input asks of every gate, b_x included: (V, G*H) with ids, (T*B, G*H) without
-  const float* W_h;    // (G*H, H)
-  const float* b_h;    // (G*H,)
-  const float* h0;     // (B, H)
-  const float* c0;     // (B, H), LSTM
-  float* outputs;      // (T, B, H)
-  float* cells;        // (T, B, H), LSTM: the memory after every step
-  float* gates;        // T * B * 4 * (H rounded up to 16) numbers: GRU r, z, n and u_n; LSTM i, f, g, o; in vectors
+  bool bfloat16;           // whether the operands of products (W_h, states, gradients) are rounded to bfloat16
+  const Int* ids;          // (T, B) row indices into `projected`, or null: step t of row b reads row t * B + b
+  const float* projected;  // the input projection W_x x + b_x: (V, G*H) with ids, (T*B, G*H) without
+  const float* W_h;        // (G*H, H)
+  const float* b_h;        // (G*H,)
+  const float* h0;         // (B, H)
+  const float* c0;         // (B, H), LSTM
+  float* outputs;          // (T, B, H)
+  float* cells;            // (T, B, H), LSTM: the cell state c after every step
+  float* gates;            // T * B * 4 * (H rounded up to 16) activations: GRU r, z, n and u_n; LSTM i, f, g and o
   const float* d_outputs;            // (T, B, H)
   const float *d_h_last, *d_c_last;  // (B, H)
-  float* d_asked;                    // (T, B, D): Elman D = H; GRU D = 4H: r, z, n of the past, n of the input; LSTM 4H
-  float *d_h, *d_c;                  // (B, H): the gradients of h0 and c0
+  // (T, B, D) gradients of the pre-activations: Elman D = H; GRU D = 4H, r, z, u_n and x_n; LSTM D = 4H, i, f, g and o
+  float* d_preact;
+  float *d_h, *d_c;                  // (B, H): gradients of h0 and c0
 };
 
-// C (M, N) = scale * A B, plus what C held where `add`, else plus the bias, a number a column. A number of A lies at
-// i * ai + k * ak, one of B at k * bk + j * bj.
+// The matrix product C (M, N) = scale * A B + C with `add`, else scale * A B + bias, one number a column. Element
+// (i, k) of A lies at i * ai + k * ak, element (k, j) of B at k * bk + j * bj.
 struct Product {
   Int M, N, K;
   const float *A, *B;
@@ -42,39 +43,39 @@ struct Product {
   int threads;
 };
 
-// x -> W x + b, K numbers to G*H. W lies in panels, (panels, K, G, U, VL): U vectors of units for each gate.
+// An affine map W x + b from K numbers to G*H. W is packed in panels, (panels, K, G, U, VL): U vectors of units a gate.
 struct Map {
   Int K, H;
   const float *W, *b;
 };
 
-// `steps` tokens of B streams: one is read, and from the logits after it the next is drawn.
+// Autoregressive sampling of `steps` tokens of B streams: read a token, sample the next from the logits, read that.
 struct Generation {
   Int steps, B, V, layers;
   int threads;
-  const Map* maps;       // for each layer what its input asks and what its past asks, and last the output (H = V)
-  const float* table;    // (V, G*H) what a token asks of the first layer; where that has a map (W), its input (V, K)
-  float* const* state;   // for each layer h (B, H), and c (B, H) or null
-  const Int* first;  // (B,) the tokens to read first
-  Int* tokens;       // (steps, B) what is drawn
+  const Map* maps;         // of each layer the map of its input and of its state, and last the output map (H = V)
+  const float* table;      // (V, G*H) input projections of tokens; where the first map has a W, embeddings (V, K)
+  float* const* state;     // of each layer h (B, H), and c (B, H) or null
+  const Int* first;        // (B,) the tokens to read first
+  Int* tokens;             // (steps, B) the sampled tokens
   const double* uniforms;  // (steps, B) in [0, 1), or null: the most probable token
-  Int forbidden;       // a token that is not drawn, or -1
-  Int top_k;           // V: all
+  Int forbidden;           // a token that is never sampled, or -1
+  Int top_k;               // V: all
   double top_p;            // 1: all
-  float heat;              // the temperature
+  float temperature;       // above 0
 };
 
 struct Kernels {
   const char* name;
-  bool (*forward)(int cell, const Problem&);   // false where memory ran out
-  bool (*backward)(int cell, const Problem&);
+  bool (*forward)(int cell, const LayerCall&);  // false where memory ran out
+  bool (*backward)(int cell, const LayerCall&);
   bool (*product)(const Product&);
   void (*cross_entropy)(Int N, Int V, float* logits, const Int* targets, float* nats, int threads);
-  // d_table[ids[n]] += d[n], for N rows of `columns` numbers that lie `stride` apart; d_table (V, ldt) starts as zeros
+  // d_table[ids[n]] += d[n] for N rows of `columns` numbers that lie `stride` apart; d_table (V, ldt) starts as zeros
   void (*scatter)(Int N, Int columns, Int stride, const Int* ids, const float* d, Int ldt,
                   float* d_table, int threads);
   bool (*generate)(int cell, const Generation&);  // false where memory ran out
-  int (*vectors)(int cell, bool one);  // of a panel: G * U, for one stream or several; -1: for a map without a cell
+  int (*vectors)(int cell, bool one);  // G * U of a panel, for one stream or several; cell -1: without a cell
   int VL;                              // numbers in a vector
 };
 

@@ -1,4 +1,4 @@
-// The Python side: which builds of the kernels this processor runs, and calls with addresses of tensors.
+// The Python bindings: the builds of the kernels that this processor runs, and calls with the addresses of tensors.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
@@ -50,23 +50,23 @@ const Kernels& named(const std::string& name) {
 
 template <class T> T* at(size_t address) { return reinterpret_cast<T*>(address); }
 
-elman::Problem problem(nb::dict d) {
+elman::LayerCall layer_call(nb::dict d) {
   const auto size = [&](const char* key) { return nb::cast<Int>(d[key]); };
   const auto in = [&](const char* key) { return at<float>(d.contains(key) ? nb::cast<size_t>(d[key]) : 0); };
-  elman::Problem a{};
+  elman::LayerCall a{};
   a.T = size("T"), a.B = size("B"), a.H = size("H"), a.threads = int(size("threads"));
   a.bfloat16 = size("bfloat16");
   a.ids = at<const Int>(d.contains("ids") ? nb::cast<size_t>(d["ids"]) : 0);
-  a.asks = in("asks"), a.W_h = in("W_h"), a.b_h = in("b_h"), a.h0 = in("h0"), a.c0 = in("c0");
+  a.projected = in("projected"), a.W_h = in("W_h"), a.b_h = in("b_h"), a.h0 = in("h0"), a.c0 = in("c0");
   a.outputs = in("outputs"), a.cells = in("cells"), a.gates = in("gates");
   a.d_outputs = in("d_outputs"), a.d_h_last = in("d_h_last"), a.d_c_last = in("d_c_last");
-  a.d_asked = in("d_asked"), a.d_h = in("d_h"), a.d_c = in("d_c");
+  a.d_preact = in("d_preact"), a.d_h = in("d_h"), a.d_c = in("d_c");
   return a;
 }
 
-void run(const std::string& isa, int cell, bool back, nb::dict arguments) {
+void run_layer(const std::string& isa, int cell, bool back, nb::dict arguments) {
   const Kernels& kernels = named(isa);
-  const elman::Problem a = problem(arguments);
+  const elman::LayerCall a = layer_call(arguments);
   bool done;
   {
     const nb::gil_scoped_release released;
@@ -115,7 +115,7 @@ void generate(const std::string& isa, int cell, const std::vector<std::tuple<Int
   a.table = at<const float>(address("table")), a.first = at<const Int>(address("first"));
   a.tokens = at<Int>(address("tokens")), a.uniforms = at<const double>(address("uniforms"));
   a.forbidden = size("forbidden"), a.top_k = size("top_k");
-  a.top_p = nb::cast<double>(d["top_p"]), a.heat = float(nb::cast<double>(d["heat"]));
+  a.top_p = nb::cast<double>(d["top_p"]), a.temperature = float(nb::cast<double>(d["temperature"]));
   bool done;
   {
     const nb::gil_scoped_release released;
@@ -140,19 +140,19 @@ std::vector<std::string> instruction_sets() {
 NB_MODULE(_native, m) {
   m.doc() = "Recurrences compiled for this machine; see elman.engines.native.";
   m.def("instruction_sets", &instruction_sets, "The builds that run here, the fastest first.");
-  m.def("run", &run, nb::arg("isa"), nb::arg("cell"), nb::arg("back"), nb::arg("arguments"),
-        "A layer over a sequence, forward or back; arguments by name, sizes and addresses (native/kernels.h).");
+  m.def("run_layer", &run_layer, nb::arg("isa"), nb::arg("cell"), nb::arg("back"), nb::arg("arguments"),
+        "A layer over a sequence, forward or backward; sizes and addresses by name (LayerCall in native/kernels.h).");
   m.def("product", &product, nb::arg("isa"), nb::arg("M"), nb::arg("N"), nb::arg("K"), nb::arg("A"), nb::arg("ai"),
         nb::arg("ak"), nb::arg("B"), nb::arg("bk"), nb::arg("bj"), nb::arg("C"), nb::arg("ldc"), nb::arg("bias"),
         nb::arg("scale"), nb::arg("add"), nb::arg("bfloat16"), nb::arg("threads"),
-        "C = scale A B + bias, or + C; addresses and strides (native/kernels.h).");
+        "C = scale A B + bias, or + C; addresses and strides (Product in native/kernels.h).");
   m.def("cross_entropy", &cross_entropy, nb::arg("isa"), nb::arg("N"), nb::arg("V"), nb::arg("logits"),
         nb::arg("targets"), nb::arg("nats"), nb::arg("threads"),
-        "The cost of every row, and its gradient in place of the logits.");
+        "The negative log-likelihood of every row in nats; its gradient replaces the logits.");
   m.def("scatter", &scatter, nb::arg("isa"), nb::arg("N"), nb::arg("columns"), nb::arg("stride"), nb::arg("ids"),
-        nb::arg("d"), nb::arg("ldt"), nb::arg("d_table"), nb::arg("threads"), "Adds rows up where their ids say.");
+        nb::arg("d"), nb::arg("ldt"), nb::arg("d_table"), nb::arg("threads"), "d_table[ids[n]] += d[n].");
   m.def("generate", &generate, nb::arg("isa"), nb::arg("cell"), nb::arg("maps"), nb::arg("state"), nb::arg("arguments"),
-        "Reads and draws tokens; maps as (K, H, W, b), the rest by name, sizes and addresses (native/kernels.h).");
+        "Samples tokens; maps as (K, H, W, b), sizes and addresses by name (Generation in native/kernels.h).");
   m.def("panel", &panel, nb::arg("isa"), nb::arg("cell"), nb::arg("one"),
-        "Vectors of a panel, and numbers of a vector, in which `generate` wants the weights of a cell (-1: of none).");
+        "Vectors of a panel and numbers of a vector: how `generate` wants the weights of a cell (-1: without a cell).");
 }

@@ -1,5 +1,6 @@
-"""Tiny models and texts that several tests build."""
+"""Tiny models and texts that several tests build, and what several of them check."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -60,3 +61,13 @@ def tokens(n: int, seed: int = 0, size: int = V) -> Ids:
 def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """A copy of every parameter."""
     return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def assert_drawn_from(expected: list[float], counts: np.ndarray) -> None:
+    """Nothing impossible was drawn, and chi-square is within its mean and five standard deviations."""
+    n = counts.sum()
+    possible = [i for i, p in enumerate(expected) if p]
+    assert all(counts[i] == 0 for i, p in enumerate(expected) if not p)
+    chi = sum((counts[i] - n * expected[i]) ** 2 / (n * expected[i]) for i in possible)
+    freedom = len(possible) - 1
+    assert chi <= freedom + 5 * math.sqrt(2 * max(freedom, 1))

@@ -10,6 +10,7 @@ from statistics import median
 
 import pytest
 import torch
+from known_figures import KEPT, WRONG
 
 import elman
 from elman.comparison import training_steps as bench
@@ -47,34 +48,6 @@ def test_the_page_of_results_is_what_the_command_makes(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     tables = importlib.import_module("tables")
     assert (FOLDER / "results" / "README.md").read_text(encoding="utf-8") == tables.make()
-
-
-KEPT = {"agrees", "better", "not published"}
-PAIRS = "pairs of characters seen once in the first half"
-WRONG = {
-    "lecture": {
-        "sequential / random, the training text scored alike": "differs",
-        "sequential / random, held-out text scored alike": "differs",
-    },
-    "corpus": {f"{PAIRS}: times that Laplace expects / times in the second half": "differs"},
-    "reverse": {
-        "5-gram, bits a character: reverse less forward": "differs",
-        "7-gram, bits a character: reverse less forward": "differs",
-        "bigram (laplace) of x' = f(x), nats a token: reverse less forward": "differs",
-    },
-    "sine": {
-        "window 4, error 16 steps ahead / that of the last value": "differs",
-        "auto, error 64 steps ahead / that of the last value": "differs",
-    },
-    "counting": {
-        "a loop, the last of 3 tokens (unrolled), validation accuracy": "falls short",
-        "a loop, the last of 3 tokens (as a loop), validation accuracy": "falls short",
-        "GRU of 56 units (GRUCell), validation accuracy": "falls short",
-        "the article's GRU, training 20-token roll-outs exact": "falls short",
-        "the article's GRU, held-out 20-token roll-outs exact": "falls short",
-    },
-}
-"""Claims of a source that do not hold by one protocol or once a remedy is applied, and figures that we do not reach."""
 
 
 def test_what_differs_or_falls_short_is_known():

@@ -1,66 +1,14 @@
 """Each cell equals a transcription of its equations in scalars, and PyTorch's layer with the same weights."""
 
-from math import exp, tanh
-
 import pytest
 import torch
 from helpers import V, task
+from scalar_cells import UNITS, scalar_layer
 from torch import Tensor, nn
 
 import elman
 from elman.cells import CELLS
 from elman.engines import ENGINES, Weights
-
-Vector = list[float]
-
-
-# --- the equations in scalars: one unit of one row at a time, no tensors
-
-
-def sigmoid(a: float) -> float:
-    return 1 / (1 + exp(-a))
-
-
-def elman_unit(x: Vector, u: Vector, h: float) -> tuple[float]:
-    return (tanh(x[0] + u[0]),)
-
-
-def elman_relu_unit(x: Vector, u: Vector, h: float) -> tuple[float]:
-    a = x[0] + u[0]
-    return (a if a > 0 else 0.0,)
-
-
-def gru_unit(x: Vector, u: Vector, h: float) -> tuple[float]:
-    reset = sigmoid(x[0] + u[0])
-    keep = sigmoid(x[1] + u[1])
-    candidate = tanh(x[2] + reset * u[2])
-    return (candidate - keep * candidate + keep * h,)
-
-
-def lstm_unit(x: Vector, u: Vector, h: float, c: float) -> tuple[float, float]:
-    enter, forget, leave = sigmoid(x[0] + u[0]), sigmoid(x[1] + u[1]), sigmoid(x[3] + u[3])
-    memory = forget * c + enter * tanh(x[2] + u[2])
-    return leave * tanh(memory), memory
-
-
-UNITS = {"elman": (elman_unit, 1), "elman-relu": (elman_relu_unit, 1), "gru": (gru_unit, 3), "lstm": (lstm_unit, 4)}
-
-
-def scalar_layer(cell: str, inputs: list[Vector], state: list[Vector], w: dict[str, list]) -> list[list[Vector]]:
-    """The states (h, ...) after every step of one sequence; gate k of unit j is row k*H + j of the weights."""
-    unit, gates = UNITS[cell]
-    H = len(state[0])
-    history = []
-    for x_t in inputs:
-        h, new = state[0], []
-        for j in range(H):
-            rows = [k * H + j for k in range(gates)]
-            x = [sum(a * b for a, b in zip(w["W_x"][r], x_t, strict=True)) + w["b_x"][r] for r in rows]
-            u = [sum(a * b for a, b in zip(w["W_h"][r], h, strict=True)) + w["b_h"][r] for r in rows]
-            new.append(unit(x, u, *(s[j] for s in state)))
-        state = [list(s) for s in zip(*new, strict=True)]
-        history.append(state)
-    return history
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -84,8 +32,8 @@ def test_one_step_equals_the_equations(cell):
     assert len(after) == len(kind.states)
     for b in range(B):
         for j in range(H):
-            asked = [[float(t[b, k * H + j]) for k in range(gates)] for t in (x, u)]
-            expected = unit(*asked, *(float(s[b, j]) for s in state))
+            given = [[float(t[b, k * H + j]) for k in range(gates)] for t in (x, u)]
+            expected = unit(*given, *(float(s[b, j]) for s in state))
             assert [float(s[b, j]) for s in after] == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 

@@ -95,7 +95,7 @@ def test_a_network_scores_what_it_scores_when_trained_by_itself(name, compared, 
 def test_a_counting_model_is_counted_once(name, order, smoothing, compared, corpus):
     (measured,) = entry(compared, name).measured
     model = elman.NGram.fit(elman.TextTask(corpus.vocab), corpus.train.ids, order=order, smoothing=smoothing)
-    assert measured.nats == pytest.approx(model.costs(corpus.held_out.ids).sum(), rel=1e-12)
+    assert measured.nats == pytest.approx(model.surprisals(corpus.held_out.ids).sum(), rel=1e-12)
     assert measured.seed is None
 
 

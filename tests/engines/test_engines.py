@@ -1,12 +1,12 @@
-"""Every engine equals `loop`, the definition: in value and in every gradient, wherever it says that it runs."""
+"""Every engine equals `loop`, the definition: in value and in every gradient, wherever `supports` is true."""
 
 import itertools
 from dataclasses import replace
-from typing import NamedTuple
 
 import pytest
 import torch
 from command import ENGLISH
+from engine_cases import FOUR, Problem, Size, assert_near, cast, everything, leaves, make, run
 from torch import Tensor
 
 import elman.training.run
@@ -19,7 +19,6 @@ CPU = torch.device("cpu")
 DEVICES = [torch.device(name) for name in ("cpu", "cuda", "mps")]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 PRECISE = {torch.float64, torch.float32}
-FOUR = {"elman", "elman-relu", "gru", "lstm"}
 
 # What runs where: engine -> (cells, devices, precisions). A row a new engine must add.
 SUPPORT = {
@@ -89,6 +88,32 @@ def test_auto_takes_the_compiled_engine_where_it_is_exact(cell):
     assert choose("auto", CELLS[cell], CPU, torch.float32, one_hot=28, hidden=64).name == "native"
 
 
+@pytest.mark.parametrize(("rank", "expected"), [(None, False), (-1, False), (99, True)])
+def test_a_new_engine_joins_the_choice_by_its_own_priority(monkeypatch, rank, expected):
+    """Its file is all that is needed; without a rank, or on a device that it does not support, it is not chosen."""
+    monkeypatch.setattr(native, "BFLOAT16", list(native.INSTRUCTIONS))
+    before = choose("auto", CELLS["gru"], CPU, torch.float32)
+
+    class New(ENGINES["loop"]):
+        name = "new"
+
+        @staticmethod
+        def supports(cell, device, dtype):
+            return device.type == "cpu"
+
+        @staticmethod
+        def priority(cell, *, one_hot, hidden):
+            return rank
+
+    try:
+        assert (choose("auto", CELLS["gru"], CPU, torch.float32) is New) == expected
+        assert choose("auto", CELLS["gru"], torch.device("cuda"), torch.float32).name == "aten"
+        assert choose("new", CELLS["gru"], CPU, torch.float32) is New
+    finally:
+        del ENGINES["new"]
+    assert choose("auto", CELLS["gru"], CPU, torch.float32) is before
+
+
 @pytest.mark.parametrize("cell", sorted(FOUR))
 def test_what_was_not_built_is_refused_by_name(monkeypatch, cell):
     monkeypatch.setattr(native, "INSTRUCTIONS", [])
@@ -96,7 +121,7 @@ def test_what_was_not_built_is_refused_by_name(monkeypatch, cell):
         choose("native", CELLS[cell], CPU, torch.float32)
 
 
-def test_a_run_without_the_compiled_engine_says_why(monkeypatch, tmp_path):
+def test_a_run_without_the_compiled_engine_notes_why(monkeypatch, tmp_path):
     (tmp_path / "t.txt").write_text(ENGLISH, encoding="utf-8")
     for module in (native, elman.training.run):
         monkeypatch.setattr(module, "INSTRUCTIONS", [])
@@ -107,7 +132,7 @@ def test_a_run_without_the_compiled_engine_says_why(monkeypatch, tmp_path):
     assert elman.training.run.begin(tmp_path / "mogrified", mogrified).notes == []
 
 
-def test_a_cell_that_no_engine_knows_runs_in_the_loop():
+def test_a_new_cell_runs_in_the_loop():
     class Sum(Cell):
         name, gates, states = "sum", "h", "h"
 
@@ -124,19 +149,6 @@ def test_a_cell_that_no_engine_knows_runs_in_the_loop():
         del CELLS["sum"]
 
 
-class Size(NamedTuple):
-    B: int
-    T: int
-    I: int  # noqa: E741 - the letter of the equations
-    H: int
-
-
-class Problem(NamedTuple):
-    inputs: Tensor
-    state: tuple[Tensor, ...]
-    weights: Weights
-
-
 SIZES = [
     Size(1, 1, 1, 1),
     Size(1, 36, 3, 1),
@@ -146,56 +158,6 @@ SIZES = [
     Size(3, 36, 28, 63),
     Size(1, 2, 9, 63),
 ]
-
-
-def make(cell: str, size: Size, *, ids: bool = False, column_major: bool = False, seed: int = 0) -> Problem:
-    """Random inputs, states and weights in float64, all of them asking for gradients but for ids."""
-    rng = torch.Generator().manual_seed(seed)
-    B, T, I, H = size  # noqa: E741
-    rows = len(CELLS[cell].gates) * H
-
-    def normal(*shape: int, scale: float = 1.0) -> Tensor:
-        return torch.randn(shape, generator=rng, dtype=torch.float64).mul_(scale).requires_grad_()
-
-    inputs = torch.randint(I, (B, T), generator=rng) if ids else normal(B, T, I)
-    state = tuple(normal(B, H) for _ in CELLS[cell].states)
-    W_x = normal(rows, I, scale=I**-0.5)
-    if column_major:
-        W_x = W_x.detach().t().contiguous().t().requires_grad_()
-        assert min(W_x.shape) == 1 or not W_x.is_contiguous()
-    return Problem(inputs, state, Weights(W_x, normal(rows, H, scale=H**-0.5), normal(rows), normal(rows)))
-
-
-def cast(problem: Problem, dtype: torch.dtype) -> Problem:
-    """The same problem in another precision."""
-
-    def to(t: Tensor) -> Tensor:
-        return t.detach().to(dtype).requires_grad_() if t.is_floating_point() else t
-
-    return Problem(to(problem.inputs), tuple(map(to, problem.state)), Weights(*map(to, problem.weights)))
-
-
-def run(engine: str, cell: str, problem: Problem) -> tuple[Tensor, tuple[Tensor, ...]]:
-    return ENGINES[engine].run(CELLS[cell], *problem)
-
-
-def leaves(cell: str, problem: Problem) -> dict[str, Tensor]:
-    """What a gradient is asked for, by name."""
-    named = {"inputs": problem.inputs} if problem.inputs.is_floating_point() else {}
-    named |= {f"{letter}0": s for letter, s in zip(CELLS[cell].states, problem.state, strict=True)}
-    return named | problem.weights._asdict()
-
-
-def everything(engine: str, cell: str, problem: Problem) -> dict[str, Tensor]:
-    """Outputs, last state, and the gradient of every leaf when all of these are owed something."""
-    outputs, last = run(engine, cell, problem)
-    results = {"outputs": outputs} | dict(zip(CELLS[cell].states, last, strict=True))
-    rng = torch.Generator().manual_seed(99)
-    owed = [torch.randn(r.shape, generator=rng, dtype=torch.float64).to(r.dtype) for r in results.values()]
-    named = leaves(cell, problem)
-    gradients = torch.autograd.grad(list(results.values()), list(named.values()), owed)
-    results |= {f"d_{name}": g for name, g in zip(named, gradients, strict=True)}
-    return {name: t.detach() for name, t in results.items()}
 
 
 def suited(engine: str, problem: Problem) -> Problem:
@@ -213,15 +175,6 @@ def assert_equal(engine: str, cell: str, problem: Problem) -> None:
     assert list(found) == list(expected)
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-11, msg=lambda m, name=name: f"{name}: {m}")
-
-
-def assert_near(engine: str, cell: str, single: Problem) -> None:
-    truth = everything("loop", cell, cast(single, torch.float64))
-    loop = distance(everything("loop", cell, single), truth)
-    found = distance(everything(engine, cell, single), truth)
-    ulp = torch.finfo(torch.float32).eps
-    for name, far in found.items():
-        assert far <= 8 * max(loop[name], ulp), f"{name}: {far:.1e} from the truth, the loop {loop[name]:.1e}"
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda s: f"B{s.B}-T{s.T}-I{s.I}-H{s.H}")
@@ -277,14 +230,6 @@ def test_memory_that_nobody_wrote_is_never_read(engine, cell, ids):
         assert_equal(engine, cell, problem)
 
 
-def distance(found: dict[str, Tensor], truth: dict[str, Tensor]) -> dict[str, float]:
-    """The largest error of each result, as a share of the largest true value."""
-    return {
-        name: float((found[name].double() - t).abs().max() / t.abs().max().clamp_min(1e-30))
-        for name, t in truth.items()
-    }
-
-
 @pytest.mark.parametrize("size", [Size(3, 36, 28, 63), Size(33, 36, 5, 7), Size(1, 2, 3, 7)])
 @pytest.mark.parametrize("ids", [False, True], ids=["features", "ids"])
 @pytest.mark.parametrize(("engine", "cell"), RIVALS)
@@ -304,16 +249,16 @@ def test_gradients_agree_with_finite_differences(engine, cell):
     assert torch.autograd.gradcheck(function, (problem.inputs, *problem.state, *problem.weights))
 
 
-@pytest.mark.parametrize("asked", ["outputs", "state"])
+@pytest.mark.parametrize("result", ["outputs", "state"])
 @pytest.mark.parametrize(("engine", "cell"), RIVALS)
-def test_what_is_owed_to_one_result_alone(engine, cell, asked):
+def test_a_gradient_of_one_result_alone(engine, cell, result):
     """A loss on the outputs only, as in training, or on the last state only."""
     problem = suited(engine, make(cell, Size(3, 4, 2, 5)))
     named = leaves(cell, problem)
 
     def gradients(name: str) -> tuple[Tensor, ...]:
         outputs, last = run(name, cell, problem)
-        loss = outputs.square().sum() if asked == "outputs" else last[-1].square().sum()
+        loss = outputs.square().sum() if result == "outputs" else last[-1].square().sum()
         return torch.autograd.grad(loss, list(named.values()))
 
     torch.testing.assert_close(gradients(engine), gradients("loop"))
@@ -345,12 +290,12 @@ def test_nothing_that_is_passed_in_is_changed(engine, cell):
 
 
 @pytest.mark.parametrize(("engine", "cell"), PAIRS)
-def test_what_is_owed_is_read_and_not_changed(engine, cell):
+def test_gradients_that_are_passed_in_are_not_changed(engine, cell):
     problem = suited(engine, make(cell, Size(3, 4, 2, 5)))
     outputs, last = run(engine, cell, problem)
-    owed = [torch.ones_like(r) for r in (outputs, *last)]
-    torch.autograd.grad([outputs, *last], list(leaves(cell, problem).values()), owed)
-    assert all((o == 1).all() for o in owed)
+    given = [torch.ones_like(r) for r in (outputs, *last)]
+    torch.autograd.grad([outputs, *last], list(leaves(cell, problem).values()), given)
+    assert all((o == 1).all() for o in given)
 
 
 @pytest.mark.parametrize(("engine", "cell"), PAIRS)

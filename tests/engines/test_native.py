@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from test_engines import FOUR, Size, assert_near, cast, everything, make
+from engine_cases import BUILDS, FOUR, Size, assert_near, cast, everything, make
 
 from elman.engines import native
 
 pytestmark = pytest.mark.skipif(not native.INSTRUCTIONS, reason="elman was built without a compiler")
-BUILDS = list(native.INSTRUCTIONS) or ["none"]
 
 
 @pytest.fixture(params=BUILDS)
@@ -61,7 +60,7 @@ def test_what_is_not_finite_is_not_hidden(cell):
 
 @pytest.mark.usefixtures("build")
 @pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
-def test_asks_that_saturate_every_gate_stay_finite(cell):
+def test_pre_activations_that_saturate_every_gate_stay_finite(cell):
     """Far outside of what float32 can raise e to: outputs of -1, 0 or 1, and gradients that are numbers."""
     problem = cast(make(cell, Size(3, 4, 2, 9)), torch.float32)
     with torch.no_grad():
@@ -74,4 +73,4 @@ def test_asks_that_saturate_every_gate_stay_finite(cell):
 
 def test_a_call_for_another_processor_is_refused():
     with pytest.raises(ValueError, match="does not run the instruction set sve"):
-        native.MODULE.run("sve", 0, False, {})
+        native.MODULE.run_layer("sve", 0, False, {})

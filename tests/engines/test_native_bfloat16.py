@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 from command import ENGLISH
-from test_engines import FOUR, Size, cast, leaves, make
+from engine_cases import BUILDS, FOUR, Size, cast, leaves, make
 from torch.autograd.function import Function
 
 from elman.cells import CELLS
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 built = pytest.mark.skipif(not native.INSTRUCTIONS, reason="elman was built without a compiler")
 
 
-@pytest.fixture(params=list(native.INSTRUCTIONS) or ["none"])
+@pytest.fixture(params=BUILDS)
 def build(request, monkeypatch):
     """Each instruction set that was built and runs here; those without bfloat16 go through it step by step."""
     monkeypatch.setattr(native, "INSTRUCTIONS", [request.param])
@@ -51,8 +51,8 @@ def by_hand(cell, problem):
     outputs = []
     for t in range(inputs.shape[1]):
         x = inputs[:, t]
-        asked = Rounding.apply(x, w.W_x.t()) + w.b_x if x.is_floating_point() else (w.W_x.t() + w.b_x)[x]
-        state = CELLS[cell].step(asked, Rounding.apply(state[0], w.W_h.t()) + w.b_h, *state)
+        projected = Rounding.apply(x, w.W_x.t()) + w.b_x if x.is_floating_point() else (w.W_x.t() + w.b_x)[x]
+        state = CELLS[cell].step(projected, Rounding.apply(state[0], w.W_h.t()) + w.b_h, *state)
         outputs.append(state[0])
     return torch.stack(outputs, 1), state
 
@@ -141,7 +141,7 @@ def test_a_processor_without_it_is_told_what_it_takes(monkeypatch):
 
 @built
 @pytest.mark.usefixtures("build")
-def test_it_is_never_chosen_unasked():
+def test_auto_never_chooses_it():
     assert choose("auto", CELLS["gru"], CPU, torch.float32).name == "native"
     assert choose("native-bfloat16", CELLS["gru"], CPU, torch.float32) is NativeBfloat16
 

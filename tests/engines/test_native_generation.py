@@ -1,18 +1,17 @@
-"""Writing in compiled code: the loop's tokens, a float64 oracle, chunks, threads and what is not finite."""
+"""Sampling in compiled code: the loop's tokens, a float64 oracle, chunks, threads and what is not finite."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from helpers import V, shaken, task, tiny, tokens
-from test_generation import assert_drawn_from
-from test_native import BUILDS
+from engine_cases import BUILDS
+from helpers import V, assert_drawn_from, shaken, task, tiny, tokens
 
 import elman
 from elman.engines import native, native_generate
 from elman.engines.sampling import Sampling
-from elman.inference.generation import _by_steps, generate, generate_samples, sample_tokens
+from elman.inference.generation import _sampler_of_steps, generate, sample_tokens
 
 pytestmark = pytest.mark.skipif(not native.INSTRUCTIONS, reason="elman was built without a compiler")
 CELLS = ["elman", "elman-relu", "gru", "lstm"]
@@ -50,22 +49,22 @@ def start(m, B, seed=0):
     return torch.randint(V, (B,), generator=rng).numpy(), state
 
 
-def write(m, B, steps, *, seed=0, **settings):
+def sample(m, B, steps, *, seed=0, **settings):
     """The tokens, the state, and the numbers that chose them."""
-    draw = Sampling(**settings)
-    u = np.random.default_rng(seed).random((steps, B)) if draw.temperature else None
+    sampling = Sampling(**settings)
+    u = np.random.default_rng(seed).random((steps, B)) if sampling.temperature else None
     first, state = start(m, B, seed)
     with torch.inference_mode():
-        drawn, after = m.sampler(draw, B)(first, state, steps, u)
+        drawn, after = m.sampler(sampling, B)(first, state, steps, u)
     return drawn, after, u
 
 
 def loop(m, B, steps, *, seed=0, **settings):
-    draw = Sampling(**settings)
-    u = np.random.default_rng(seed).random((steps, B)) if draw.temperature else None
+    sampling = Sampling(**settings)
+    u = np.random.default_rng(seed).random((steps, B)) if sampling.temperature else None
     first, state = start(m, B, seed)
     with torch.inference_mode():
-        return _by_steps(m, draw)(first, state, steps, u)
+        return _sampler_of_steps(m, sampling)(first, state, steps, u)
 
 
 # --- against the loop
@@ -77,7 +76,7 @@ def test_greedy_tokens_are_the_loop_s(cell, shape):
     for H in (1, 7, 63, 100) + ((512,) if shape == {} else ()):
         m = model(cell=cell, hidden=H, **shape)
         for B in (1, 2, 3, 33):
-            drawn, after, _ = write(m, B, 12, temperature=0)
+            drawn, after, _ = sample(m, B, 12, temperature=0)
             expected, state = loop(m, B, 12, temperature=0)
             assert drawn.tolist() == expected.tolist(), (H, B)
             torch.testing.assert_close(after, state, rtol=1e-5, atol=1e-5)
@@ -87,7 +86,7 @@ def test_greedy_tokens_are_the_loop_s(cell, shape):
 def test_widths_of_their_own_and_a_tied_output(cell):
     for m in (model(cell=cell, hidden=[9, 70, 3]), model(cell=cell, hidden=[20, 11], embedding=11, tied=True)):
         for B in (1, 5):
-            drawn, after, _ = write(m, B, 20, temperature=0)
+            drawn, after, _ = sample(m, B, 20, temperature=0)
             expected, state = loop(m, B, 20, temperature=0)
             assert drawn.tolist() == expected.tolist()
             torch.testing.assert_close(after, state, rtol=1e-5, atol=1e-5)
@@ -96,9 +95,9 @@ def test_widths_of_their_own_and_a_tied_output(cell):
 @pytest.mark.parametrize("B", [1, 3])
 def test_an_embedding_too_large_to_fold_in_is_read_row_by_row(B, monkeypatch):
     m = model(cell="gru", hidden=[9, 5], embedding=12)
-    folded = write(m, B, 30, temperature=0)
-    monkeypatch.setattr(native_generate, "FOLDED", 0)
-    plain = write(m, B, 30, temperature=0)
+    folded = sample(m, B, 30, temperature=0)
+    monkeypatch.setattr(native_generate, "MAX_TABLE", 0)
+    plain = sample(m, B, 30, temperature=0)
     assert plain[0].tolist() == folded[0].tolist()
     torch.testing.assert_close(plain[1], folded[1])
 
@@ -153,7 +152,7 @@ def test_sampled_tokens_are_those_of_float64(cell, settings):
     m = model(cell=cell, hidden=[10, 17])
     near = 0
     for B in (1, 4):
-        drawn, after, u = write(m, B, 60, **settings)
+        drawn, after, u = sample(m, B, 60, **settings)
         first, state = start(m, B)
         for b in range(B):
             token, rows = int(first[b]), [s[b].double().numpy() for s in state]
@@ -182,7 +181,7 @@ def test_draws_follow_the_exact_probabilities(settings):
     assert_drawn_from(probabilities(logits, **settings).tolist(), np.bincount(drawn[0], minlength=V))
 
 
-# --- the draw alone: logits that do not depend on the state
+# --- sampling alone: logits that do not depend on the state
 
 
 def constant(logits, *, unknown=False):
@@ -212,28 +211,29 @@ def test_every_setting_draws_as_the_definition_does(size):
     m, n = constant(logits.tolist()), 40
     u = np.linspace(0, np.nextafter(1, 0), n)
     for settings in DRAWS:
-        draw = Sampling(**settings)
+        sampling = Sampling(**settings)
         numbers = u if settings["temperature"] else None
         with torch.inference_mode():
-            drawn, _ = m.sampler(draw, n)(np.zeros(n, np.int64), m.initial(n), 1, None if numbers is None else u[None])
-        expected = draw(np.tile(logits, (n, 1)), numbers)
-        edges = [] if numbers is None else np.cumsum(_p(logits, draw))
+            sampler, first = m.sampler(sampling, n), np.zeros(n, np.int64)
+            drawn, _ = sampler(first, m.initial(n), 1, None if numbers is None else u[None])
+        expected = sampling(np.tile(logits, (n, 1)), numbers)
+        edges = [] if numbers is None else np.cumsum(_p(logits, sampling))
         near = np.array([any(abs(e - x) < 1e-6 for e in edges[:-1]) for x in u], dtype=bool) & (u > 0) & (u < u[-1])
         assert drawn[0][~near].tolist() == expected[~near].tolist(), settings
 
 
-def _p(logits, draw):
-    p = draw._weights(logits[None])[0]
+def _p(logits, sampling):
+    p = sampling._weights(logits[None])[0]
     return p / p.sum()
 
 
 @pytest.mark.parametrize("B", [1, 6])
 def test_the_narrowest_top_k_and_top_p_are_greedy(B):
     m = model(cell="lstm", hidden=20)
-    greedy = write(m, B, 50, temperature=0)[0].tolist()
-    assert write(m, B, 50, top_k=1)[0].tolist() == greedy
-    assert write(m, B, 50, top_p=1e-9)[0].tolist() == greedy
-    assert write(m, B, 50, temperature=1e-9)[0].tolist() == greedy
+    greedy = sample(m, B, 50, temperature=0)[0].tolist()
+    assert sample(m, B, 50, top_k=1)[0].tolist() == greedy
+    assert sample(m, B, 50, top_p=1e-9)[0].tolist() == greedy
+    assert sample(m, B, 50, temperature=1e-9)[0].tolist() == greedy
 
 
 def test_small_probabilities_keep_their_digits():
@@ -251,7 +251,7 @@ def test_the_unknown_token_is_never_drawn():
     with torch.no_grad():
         m.b_q[0] = 100.0
     for settings in ({"temperature": 0}, {}, {"temperature": 1e9}, {"top_k": 100}, {"top_p": 0.999}):
-        assert write(m, 3, 100, **settings)[0].min() > 0
+        assert sample(m, 3, 100, **settings)[0].min() > 0
 
 
 # --- chunks, threads, NaN
@@ -261,7 +261,7 @@ def test_the_unknown_token_is_never_drawn():
 @pytest.mark.parametrize("cell", CELLS)
 def test_chunks_change_no_bit(cell, B):
     m = model(cell=cell, hidden=[70, 11])
-    whole, last, u = write(m, B, 23, top_p=0.9)
+    whole, last, u = sample(m, B, 23, top_p=0.9)
     tokens_, state = start(m, B)
     pieces, at = [], 0
     with torch.inference_mode():
@@ -279,7 +279,7 @@ def test_threads_change_no_bit_and_the_state_that_is_passed_in_stays(cell):
     found = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        found.append(write(m, 33, 15))
+        found.append(sample(m, 33, 15))
     for drawn, state, _ in found[1:]:
         assert drawn.tolist() == found[0][0].tolist()
         assert all(torch.equal(a, b) for a, b in zip(state, found[0][1], strict=True))
@@ -298,15 +298,15 @@ def test_weights_that_are_not_finite_give_tokens_all_the_same(where, bad):
         dict(m.named_parameters())[where].view(-1)[1::3] = bad
     for settings in ({"temperature": 0}, *SETTINGS):
         for B in (1, 4):
-            drawn = write(m, B, 10, **settings)[0]
+            drawn = sample(m, B, 10, **settings)[0]
             assert drawn.min() >= 0
             assert drawn.max() < V
 
 
-# --- who writes
+# --- who has a sampler
 
 
-def test_only_the_native_engine_writes():
+def test_only_the_native_engine_has_a_sampler():
     assert tiny(cell="gru").sampler(Sampling(), 1) is not None
     assert tiny(cell="gru", engine="native").sampler(Sampling(), 1) is not None
     for m in (tiny(cell="gru", engine="loop"), tiny(cell="gru", engine="bptt"), tiny(cell="gru").double()):
@@ -318,13 +318,13 @@ def test_only_the_native_engine_writes():
 def test_a_text_is_the_same_from_any_engine(settings):
     one, other = (shaken(elman.Recurrent(task(), hidden=12, engine=e)) for e in ("auto", "loop"))
     assert "".join(generate(one, "ab", 300, **settings)) == "".join(generate(other, "ab", 300, **settings))
-    texts = [generate_samples(m, "fade", 90, samples=5, seed=2, **settings) for m in (one, other)]
+    texts = [generate(m, "fade", 90, samples=5, seed=2, **settings) for m in (one, other)]
     assert texts[0] == texts[1]
 
 
 def test_how_many_tokens_are_drawn_at_a_time_does_not_show(monkeypatch):
     m = model(cell="lstm", hidden=30)
-    expected = [t.tolist() for t in sample_tokens(m, tokens(5), count=300, draw=Sampling(), samples=3)]
+    expected = [t.tolist() for t in sample_tokens(m, tokens(5), count=300, sampling=Sampling(), samples=3)]
     for name, value in (("CHUNK", 7), ("QUICK", -1.0), ("TOKENS_AT_ONCE", 1)):
         monkeypatch.setattr(f"elman.inference.generation.{name}", value)
-        assert [t.tolist() for t in sample_tokens(m, tokens(5), count=300, draw=Sampling(), samples=3)] == expected
+        assert [t.tolist() for t in sample_tokens(m, tokens(5), count=300, sampling=Sampling(), samples=3)] == expected

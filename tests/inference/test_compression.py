@@ -211,7 +211,7 @@ def test_real_text_in_several_streams_takes_what_one_carried_stream_reports() ->
 
 def test_an_n_gram_costs_what_its_formula_says() -> None:
     model = ngram()
-    expected = model.costs(model.task.vocab.encode(TEXT)).sum() / math.log(2)
+    expected = model.surprisals(model.task.vocab.encode(TEXT)).sum() / math.log(2)
     assert through(model, TEXT.encode())[1]["model"] == pytest.approx(expected, rel=1e-9)
 
 

@@ -1,19 +1,22 @@
 """Continuing a text: arg-max by re-reading everything, draws against enumerated probabilities, and every edge."""
 
 import math
+import traceback
 from itertools import accumulate
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import SYMBOLS, V, tiny, tokens
+from helpers import SYMBOLS, V, assert_drawn_from, tiny, tokens
 from hypothesis import given
 from hypothesis import strategies as st
 
 import elman
 from elman.errors import ConfigError, DataError
-from elman.inference.generation import Sampling, generate, generate_samples, sample_tokens, until
+from elman.inference.generation import Sampling, generate, prefill, sample_after, sample_tokens, truncate_at
 
+PACKAGE = Path(elman.__file__).parent
 LOGITS = [1.5, -0.3, 0.9, 0.2, -2.0, 0.9001]
 
 
@@ -72,16 +75,6 @@ def draws(n: int = 40_000, seed: int = 0, *, temperature: float = 1.0, **setting
     return Sampling(temperature, **settings)(logits, np.random.default_rng(seed).random(n))
 
 
-def assert_drawn_from(expected: list[float], counts: np.ndarray) -> None:
-    """Nothing impossible was drawn, and chi-square is within its mean and five standard deviations."""
-    n = counts.sum()
-    possible = [i for i, p in enumerate(expected) if p]
-    assert all(counts[i] == 0 for i, p in enumerate(expected) if not p)
-    chi = sum((counts[i] - n * expected[i]) ** 2 / (n * expected[i]) for i in possible)
-    freedom = len(possible) - 1
-    assert chi <= freedom + 5 * math.sqrt(2 * max(freedom, 1))
-
-
 @pytest.mark.parametrize(
     "settings",
     [
@@ -128,9 +121,12 @@ def test_rows_are_drawn_apart():
 
 
 def test_the_token_is_the_first_whose_cumulative_probability_is_more_than_the_number():
-    draw, logits = Sampling(temperature=0.5), np.array([[0, math.log(2), -math.inf, 0]], np.float32)  # 1/6, 4/6, 0, 1/6
+    sampling, logits = (
+        Sampling(temperature=0.5),
+        np.array([[0, math.log(2), -math.inf, 0]], np.float32),
+    )  # 1/6, 4/6, 0, 1/6
     numbers = np.array([0, 1 / 6 - 1e-6, 1 / 6 + 1e-6, 5 / 6 - 1e-6, 5 / 6 + 1e-6, np.nextafter(1, 0)])
-    assert draw(np.repeat(logits, 6, 0), numbers).tolist() == [0, 0, 1, 1, 3, 3]
+    assert sampling(np.repeat(logits, 6, 0), numbers).tolist() == [0, 0, 1, 1, 3, 3]
 
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-9, 1.0, 1e308])
@@ -146,7 +142,7 @@ def test_logits_of_minus_infinity_are_never_drawn(temperature, settings):
 def test_what_a_model_draws_has_the_model_s_probabilities(temperature):
     """The whole way from the prompt to the token: many samples of one token."""
     m = model()
-    drawn = next(sample_tokens(m, tokens(5), count=1, draw=Sampling(temperature), samples=20_000, seed=1))
+    drawn = next(sample_tokens(m, tokens(5), count=1, sampling=Sampling(temperature), samples=20_000, seed=1))
     ids = np.concatenate(([0], tokens(5))).astype(np.int64)
     with torch.inference_mode():
         logits, _ = m(torch.from_numpy(ids)[None], m.initial(1))
@@ -158,7 +154,7 @@ def test_what_a_model_draws_has_the_model_s_probabilities(temperature):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"temperature": -1.0}, "temperature -1.0: give a finite number, 0 or more"),
         ({"temperature": math.nan}, "temperature nan"),
@@ -170,18 +166,18 @@ def test_what_a_model_draws_has_the_model_s_probabilities(temperature):
         ({"top_p": math.nan}, "top_p nan"),
     ],
 )
-def test_settings_out_of_range_are_refused_at_once(settings, told):
-    with pytest.raises(ConfigError, match=told):
+def test_settings_out_of_range_are_refused_at_once(settings, message):
+    with pytest.raises(ConfigError, match=message):
         generate(model(), "a", 5, **settings)
-    with pytest.raises(ConfigError, match=told):
-        generate_samples(model(), "a", 5, samples=2, **settings)
+    with pytest.raises(ConfigError, match=message):
+        generate(model(), "a", 5, samples=2, **settings)
 
 
 def test_a_negative_length_and_no_samples_are_refused():
     with pytest.raises(ConfigError, match="no negative length"):
         list(generate(model(), "a", -1))
     with pytest.raises(ConfigError, match="at least one sample"):
-        generate_samples(model(), "a", 3, samples=0)
+        generate(model(), "a", 3, samples=0)
 
 
 def test_symbols_that_were_never_seen_are_listed():
@@ -197,7 +193,7 @@ def test_symbols_that_were_never_seen_are_listed():
 
 def test_length_zero_is_nothing():
     assert list(generate(model(), "abc", 0)) == []
-    assert generate_samples(model(), "abc", 0, samples=3) == ["", "", ""]
+    assert generate(model(), "abc", 0, samples=3) == ["", "", ""]
 
 
 @pytest.mark.parametrize("length", [1, 2, 300])
@@ -229,20 +225,50 @@ def test_a_longer_text_begins_with_the_shorter_one():
 
 def test_how_many_tokens_are_drawn_at_a_time_does_not_show(monkeypatch):
     m = model()
-    expected = generate_samples(m, "ab", 50, samples=3, temperature=1)
+    expected = generate(m, "ab", 50, samples=3, temperature=1)
     monkeypatch.setattr("elman.inference.generation.CHUNK", 7)
-    assert generate_samples(m, "ab", 50, samples=3, temperature=1) == expected
+    assert generate(m, "ab", 50, samples=3, temperature=1) == expected
 
 
 def test_streaming_equals_the_batch():
     m = model()
-    assert generate_samples(m, "ab", 90, samples=1, seed=5) == ["".join(generate(m, "ab", 90, seed=5))]
+    assert generate(m, "ab", 90, samples=1, seed=5) == ["".join(generate(m, "ab", 90, seed=5))]
     greedy = "".join(generate(m, "ab", 40, temperature=0))
-    assert generate_samples(m, "ab", 40, samples=3, temperature=0) == [greedy] * 3
+    assert generate(m, "ab", 40, samples=3, temperature=0) == [greedy] * 3
+
+
+def test_the_old_name_of_several_samples_gives_the_same_with_a_warning():
+    m = model()
+    with pytest.warns(DeprecationWarning, match=r"elman.generate\(..., samples=...\); the old name goes in 0.3"):
+        old = elman.generate_samples(m, "ab", 30, samples=2, temperature=1, top_k=4, seed=3)
+    assert old == generate(m, "ab", 30, samples=2, temperature=1, top_k=4, seed=3)
+
+
+def test_logits_that_are_passed_in_stay_as_they_are():
+    m = model()
+    logits, state = prefill(m, np.array([[0, 1]]), m.initial(1))
+    before = logits.clone()
+    list(sample_after(m, logits, state, count=3, sampling=Sampling()))
+    torch.testing.assert_close(logits, before, rtol=0, atol=0)
+
+
+def test_from_generating_to_the_cell_there_are_few_frames(monkeypatch):
+    """The generators of the text and of the tokens, the reading of the prompt; then the model, its engine, the cell."""
+    m, frames = model(engine="loop"), []
+    step = m.cell.step
+
+    def watched(x, u, *state):
+        frames.append([f.name for f in traceback.extract_stack() if Path(f.filename).is_relative_to(PACKAGE)])
+        return step(x, u, *state)
+
+    monkeypatch.setattr(m.cell, "step", watched)
+    next(generate(m, "ab", 1))
+    assert frames[0][:4] == ["decode_stream", "sample_tokens", "prefill", "forward"]
+    assert len(frames[0]) <= 7, frames[0]
 
 
 def test_samples_differ_from_each_other():
-    assert len(set(generate_samples(model(), "ab", 60, samples=8, temperature=1))) == 8
+    assert len(set(generate(model(), "ab", 60, samples=8, temperature=1))) == 8
 
 
 def test_pieces_come_as_they_are_drawn():
@@ -311,22 +337,22 @@ def test_bytes_come_as_whole_characters():
 
 
 @given(st.text("abc", max_size=40), st.text("abc", min_size=1, max_size=5), st.lists(st.integers(1, 5)))
-def test_until_equals_cutting_the_whole_text(text, stop, sizes):
+def test_truncating_equals_cutting_the_whole_text(text, stop, sizes):
     pieces, at = [], 0
     for size in [*sizes, len(text)]:
         pieces.append(text[at : at + size])
         at += size
-    found = list(until(stop, iter([p for p in pieces if p])))
+    found = list(truncate_at(stop, iter([p for p in pieces if p])))
     assert "".join(found) == text.partition(stop)[0]
 
 
 def test_without_a_stop_all_pieces_pass_as_they_are():
     for stop in (None, ""):
-        assert list(until(stop, iter(["ab", "c"]))) == ["ab", "c"]
+        assert list(truncate_at(stop, iter(["ab", "c"]))) == ["ab", "c"]
 
 
 def test_what_cannot_begin_the_stop_is_not_held_back():
-    pieces = until("xyz", iter(["a", "bx", "y", "c"]))
+    pieces = truncate_at("xyz", iter(["a", "bx", "y", "c"]))
     assert list(pieces) == ["a", "b", "xyc"]
 
 
@@ -336,7 +362,7 @@ def test_generation_stops_before_the_stop_string():
     stop = whole[20:23]
     expected = whole[: whole.index(stop)]
     assert "".join(generate(m, "ab", 200, temperature=1, seed=2, stop=stop)) == expected
-    assert generate_samples(m, "ab", 200, samples=1, temperature=1, seed=2, stop=stop) == [expected]
+    assert generate(m, "ab", 200, samples=1, temperature=1, seed=2, stop=stop) == [expected]
 
 
 def test_a_generator_leaves_its_caller_as_it_was():

@@ -1,4 +1,4 @@
-"""A text read from its end (S19): the same tokens, the same chance by the chain rule, its own model."""
+"""A text read from its end: the same tokens, the same chance by the chain rule, its own model."""
 
 import json
 import math
@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from elman import NGram, TextTask, Vocab, evaluate, generate, load, read_corpus, save
 from elman.data.corpus import read_part
 from elman.errors import ConfigError, ModelError
-from elman.inference.generation import generate_samples
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def test_the_direction_is_in_the_digest_even_of_a_palindrome(tmp_path):
     assert one.digest != other.digest
 
 
-def test_a_text_to_score_is_cut_and_cleared_before_it_is_turned(tmp_path):
+def test_a_text_to_score_is_cut_and_cleared_before_it_is_reversed(tmp_path):
     (tmp_path / "o.txt").write_text("abcxdef")
     vocab = Vocab.chars("abcdef", unknown=False)
     part = read_part([str(tmp_path / "o.txt")], vocab, limit=5, drop_unknown=True, reverse=True)
@@ -64,7 +63,7 @@ def conditional(pairs):
 
 def mle(ids, order):
     """Nats of a text under its own maximum likelihood estimate; how it begins is certain."""
-    return float(NGram.fit(task(), ids, order=order, smoothing="laplace", eps=0.0).costs(ids).sum())
+    return float(NGram.fit(task(), ids, order=order, smoothing="laplace", eps=0.0).surprisals(ids).sum())
 
 
 TEXTS = st.lists(st.integers(1, 6), min_size=5, max_size=60)
@@ -93,14 +92,14 @@ def causal(seed):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_which_direction_is_easier_to_learn_depends_on_the_model(seed):
-    """Whoever knows the source pays the same either way; whoever learns it may find either direction easier."""
+    """The source itself has one entropy either way; a model of it may learn either direction better."""
     t = TextTask(Vocab.chars("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN", unknown=False))
     halves = causal(seed)[:200], causal(seed)[200:]
 
     def nats(smoothing, way):
         """A held-out token, by a bigram of the other half."""
         train, held_out = (half[::way] for half in halves)
-        return NGram.fit(t, train, order=2, smoothing=smoothing).costs(held_out).mean()
+        return NGram.fit(t, train, order=2, smoothing=smoothing).surprisals(held_out).mean()
 
     assert nats("kneser-ney", 1) < nats("kneser-ney", -1)
     assert nats("laplace", 1) > nats("laplace", -1)
@@ -119,8 +118,8 @@ def test_a_string_is_scored_in_the_direction_of_the_model():
     back = reader(reverse=True)
     ids = back.task.vocab.encode("abcdeaffab")
     assert evaluate(back, "abcdeaffab") == evaluate(back, ids[::-1].copy())
-    assert evaluate(back, "abcdeaffab").nats == pytest.approx(back.costs(ids[::-1]).sum())
-    assert evaluate(back, "abcdeaffab").nats != pytest.approx(back.costs(ids).sum())
+    assert evaluate(back, "abcdeaffab").nats == pytest.approx(back.surprisals(ids[::-1]).sum())
+    assert evaluate(back, "abcdeaffab").nats != pytest.approx(back.surprisals(ids).sum())
 
 
 def test_the_length_of_a_text_is_that_of_the_text_in_its_own_order():
@@ -131,7 +130,7 @@ def test_the_length_of_a_text_is_that_of_the_text_in_its_own_order():
 
 
 def test_it_does_not_continue_a_text():
-    for call in (lambda m: generate(m, "ab"), lambda m: generate_samples(m, "ab", samples=2)):
+    for call in (lambda m: generate(m, "ab"), lambda m: generate(m, "ab", samples=2)):
         with pytest.raises(ConfigError, match="from the end of a text to its beginning and cannot continue one"):
             call(reader(reverse=True))
 

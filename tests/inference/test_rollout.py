@@ -1,4 +1,4 @@
-"""Roll-outs: against the same done one place at a time, and what is said of them against brute force."""
+"""Roll-outs: against the same done one place at a time, and the figures against brute force."""
 
 import json
 from collections import Counter
@@ -14,7 +14,7 @@ from helpers import V, copying, shaken, task, tiny, tokens
 import elman as package
 from elman.engines.sampling import Sampling
 from elman.errors import ConfigError, DataError
-from elman.inference.rollout import CONTEXT, Rollouts, held, loops, report, rollouts
+from elman.inference.rollout import CONTEXT, Rollouts, ends_in_loop, is_known, report, rollouts
 from elman.models.ngram.counts import Counts
 from elman.rng import numpy_generator
 
@@ -30,10 +30,10 @@ def copier():
     return shaken(copying(task(), hidden=5, copy_window=9))
 
 
-# --- what is written
+# --- continuations
 
 
-def alone(model, ids, start, draw, uniforms):
+def alone(model, ids, start, sampling, uniforms):
     """One roll-out, each token after the whole prefix is read again."""
     known = [0, *ids[:start].tolist()]
     for t in range(N):
@@ -41,7 +41,7 @@ def alone(model, ids, start, draw, uniforms):
             logits, _ = model(torch.tensor([known]), model.initial(1))
         scores = logits[:, -1].float().numpy().copy()
         scores[:, 0] = -np.inf
-        known.append(int(draw(scores, None if uniforms is None else uniforms[t : t + 1])[0]))
+        known.append(int(sampling(scores, None if uniforms is None else uniforms[t : t + 1])[0]))
     return known[-N:]
 
 
@@ -50,20 +50,20 @@ def alone(model, ids, start, draw, uniforms):
 def test_a_rollout_is_the_continuation_of_the_true_prefix(make, temperature):
     model = make()
     found = rollouts(model, TEXT, length=N, places=60, temperature=temperature, seed=2)
-    assert found.truth.tolist() == [TEXT[83:].tolist()]  # the first 83 are only read
+    assert found.reference.tolist() == [TEXT[83:].tolist()]  # the first 83 are only read
     long = np.concatenate((TEXT, TEXT))
     found = rollouts(model, long, length=N, places=20, temperature=temperature, seed=2)
-    assert len(found.truth) == 20
+    assert len(found.reference) == 20
     text = long.tolist()
     numbers = numpy_generator(2, "samples").random((N, 20)) if temperature else None
     starts = []
     for i in range(20):
-        where = [s for s in range(128, 180 - N + 1) if text[s - CONTEXT : s] == found.before[i].tolist()]
+        where = [s for s in range(128, 180 - N + 1) if text[s - CONTEXT : s] == found.context[i].tolist()]
         assert len(where) == 1
         starts += where
-        assert found.truth[i].tolist() == text[where[0] : where[0] + N]
+        assert found.reference[i].tolist() == text[where[0] : where[0] + N]
         expected = alone(model, long, where[0], Sampling(temperature), None if numbers is None else numbers[:, i])
-        assert found.written[i].tolist() == expected
+        assert found.generated[i].tolist() == expected
     assert starts == sorted(set(starts))
 
 
@@ -72,28 +72,28 @@ def test_a_prompt_is_all_that_is_read(make):
     model, prompt = make(), 20
     found = rollouts(model, np.concatenate((TEXT, TEXT)), length=N, places=20, prompt=prompt, seed=2)
     same = rollouts(model, np.concatenate((TEXT, TEXT)), length=N, places=20, seed=2)
-    assert found.before.tolist() == same.before.tolist()
+    assert found.context.tolist() == same.context.tolist()
     text = [*TEXT.tolist(), *TEXT.tolist()]
     for i in range(20):
-        (at,) = (s for s in range(128, 174) if text[s - CONTEXT : s] == found.before[i].tolist())
+        (at,) = (s for s in range(128, 174) if text[s - CONTEXT : s] == found.context[i].tolist())
         known = text[at - prompt : at]
         for _ in range(N):
             with torch.no_grad():
                 logits, _ = model(torch.tensor([known]), model.initial(1))
             known.append(int(logits[0, -1, 1:].argmax()) + 1)
-        assert found.written[i].tolist() == known[prompt:]
+        assert found.generated[i].tolist() == known[prompt:]
 
 
 def test_the_places_are_those_of_the_seed_whatever_the_model():
     long = np.tile(TEXT, 3)
-    kept = [rollouts(m, long, length=5, places=3, seed=s).before.tolist() for m in (tiny(), ngram()) for s in (0, 1)]
+    kept = [rollouts(m, long, length=5, places=3, seed=s).context.tolist() for m in (tiny(), ngram()) for s in (0, 1)]
     assert kept[0] == kept[2]
     assert kept[1] == kept[3]
     assert kept[0] != kept[1]
 
 
 @pytest.mark.parametrize(
-    ("error", "said", "settings"),
+    ("error", "message", "settings"),
     [
         (DataError, r"90 tokens, too few for roll-outs of 75 after 16", {"length": 75}),
         (ConfigError, "0 roll-outs of 7 tokens", {"places": 0}),
@@ -104,13 +104,13 @@ def test_the_places_are_those_of_the_seed_whatever_the_model():
         (DataError, "too few for roll-outs of 60 after 31", {"prompt": 31, "length": 60}),
     ],
 )
-def test_what_cannot_be_rolled_out_is_refused(error, said, settings):
-    with pytest.raises(error, match=said):
+def test_what_cannot_be_rolled_out_is_refused(error, message, settings):
+    with pytest.raises(error, match=message):
         rollouts(tiny(), TEXT, **{"length": N} | settings)
-    assert len(rollouts(tiny(), TEXT, length=74).truth) == 1
+    assert len(rollouts(tiny(), TEXT, length=74).reference) == 1
 
 
-# --- what is said of it
+# --- the figures
 
 
 def made(truth, written, before=None):
@@ -120,17 +120,17 @@ def made(truth, written, before=None):
 
 def test_exact_is_the_share_of_rollouts_without_an_error_so_far():
     found = made([[1, 2, 3], [1, 2, 3], [1, 2, 3], [1, 2, 3]], [[1, 2, 3], [1, 2, 4], [2, 2, 3], [1, 3, 3]])
-    assert found.right.tolist() == [3, 2, 0, 1]
-    assert [found.exact(n) for n in (1, 2, 3)] == [0.75, 0.5, 0.25]
+    assert found.correct.tolist() == [3, 2, 0, 1]
+    assert [found.exact_match(n) for n in (1, 2, 3)] == [0.75, 0.5, 0.25]
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
-def test_held_are_the_ngrams_of_the_text(n):
+def test_known_are_the_ngrams_of_the_text(n):
     known, rows = tokens(60, seed=1).tolist(), tokens(40 * 30, seed=2).reshape(40, 30).astype(np.int64)
     every = {tuple(known[i : i + n]) for i in range(len(known) - n + 1)}
     expected = [[tuple(row[t - n + 1 : t + 1]) in every for t in range(CONTEXT, 30)] for row in rows.tolist()]
     counts = Counts.of(np.array(known, np.uint8), V, n, bos=False)
-    found = held(counts, rows[:, :CONTEXT], rows[:, CONTEXT:])
+    found = is_known(counts, rows[:, :CONTEXT], rows[:, CONTEXT:])
     assert found.tolist() == expected
     assert 0 < found.mean() < 1
 
@@ -140,7 +140,7 @@ def test_loops_are_three_times_the_same_at_the_end():
     expected = [
         any(len({tuple(r[13 - k * p : 13 - (k - 1) * p]) for k in (1, 2, 3)}) == 1 for p in range(1, 5)) for r in rows
     ]
-    assert loops(rows).tolist() == expected
+    assert ends_in_loop(rows).tolist() == expected
     assert 0.1 < np.mean(expected) < 0.9
 
 
@@ -156,10 +156,10 @@ def test_each_error_has_one_kind():
         [1, 2, 3, 1, 2, 4],  # the text has what no vocabulary holds
     ]
     found = made(truth, written)
-    assert found.kinds(counts, unknown=True) == {"unknown": 1, "loop": 2, "new": 1, "familiar": 1}
-    assert found.kinds(counts, unknown=False) == {"unknown": 0, "loop": 2, "new": 1, "familiar": 2}
+    assert found.error_kinds(counts, unknown=True) == {"unknown": 1, "loop": 2, "new": 1, "familiar": 1}
+    assert found.error_kinds(counts, unknown=False) == {"unknown": 0, "loop": 2, "new": 1, "familiar": 2}
     both = made([[5, 1, 1, 1]], [[4, 1, 1, 1]])  # the text loops as well
-    assert both.kinds(counts, unknown=True)["loop"] == 0
+    assert both.error_kinds(counts, unknown=True)["loop"] == 0
 
 
 def test_a_report_is_of_the_rollouts_it_names():
@@ -169,11 +169,11 @@ def test_a_report_is_of_the_rollouts_it_names():
     every = {tuple(training[i : i + 5].tolist()) for i in range(496)}
     for name, temperature in (("greedy", 0.0), ("sampled", 0.9)):
         same = rollouts(model, ids, length=20, places=30, temperature=temperature, seed=5)
-        assert found[name]["exact"] == {str(n): same.exact(n) for n in (1, 2, 5, 10, 20)}
-        assert found[name]["right"]["each"] == same.right.tolist()
-        assert sum(found[name]["errors"].values()) == int((same.right < 20).sum())
-        for tokens_of, of in ((same.written, name), (same.truth, "truth")):
-            rows = np.concatenate((same.before, tokens_of), 1).tolist()
+        assert found[name]["exact"] == {str(n): same.exact_match(n) for n in (1, 2, 5, 10, 20)}
+        assert found[name]["right"]["each"] == same.correct.tolist()
+        assert sum(found[name]["errors"].values()) == int((same.correct < 20).sum())
+        for tokens_of, of in ((same.generated, name), (same.reference, "truth")):
+            rows = np.concatenate((same.context, tokens_of), 1).tolist()
             lasts = [next((t for t in range(20) if tuple(r[t + 12 : t + 17]) not in every), 20) for r in rows]
             assert found[of]["passing"]["each"] == lasts
             assert found[of]["passing"]["mean"] == pytest.approx(np.mean(lasts))
@@ -187,11 +187,11 @@ def test_a_report_is_of_the_rollouts_it_names():
             assert found[of]["passing"]["quantiles"] == {q: sorted(lasts)[rank] for q, rank in ranks.items()}
     example, vocab = found["greedy"]["examples"][0], model.task.vocab
     same = rollouts(model, ids, length=20, places=30, seed=5)
-    row = int(np.flatnonzero(same.right < 20)[0])
-    at = int(same.right[row])
-    assert example["wrote"] == vocab.decode(same.written[row, at : at + 8])
-    assert example["truth"] == vocab.decode(same.truth[row, at : at + 8])
-    assert (vocab.decode(same.before[row]) + vocab.decode(same.truth[row, :at])).endswith(example["after"])
+    row = int(np.flatnonzero(same.correct < 20)[0])
+    at = int(same.correct[row])
+    assert example["wrote"] == vocab.decode(same.generated[row, at : at + 8])
+    assert example["truth"] == vocab.decode(same.reference[row, at : at + 8])
+    assert (vocab.decode(same.context[row]) + vocab.decode(same.reference[row, :at])).endswith(example["after"])
 
 
 # --- the command
@@ -232,7 +232,7 @@ def test_a_text_of_ones_own_may_be_given(here):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("r", "--temperature", "0"), 2, "give more than 0"),
         (("r", "--length", "5000"), 3, "too few for roll-outs of 5000"),
@@ -240,6 +240,6 @@ def test_a_text_of_ones_own_may_be_given(here):
         (("r/ngram",), 2, "a model without a run"),
     ],
 )
-def test_what_the_command_refuses(here, arguments, code, said):
+def test_what_the_command_refuses(here, arguments, code, message):
     done = elman("rollout", *arguments, folder=here)
-    assert (done.code, said in done.err) == (code, True), done.err
+    assert (done.code, message in done.err) == (code, True), done.err

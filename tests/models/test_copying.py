@@ -112,7 +112,7 @@ def test_gradients_are_those_of_finite_differences():
 def test_generating_reads_what_was_written(samples):
     """Several samples of one prompt each remember their own text."""
     model = copier(cell="gru").float()
-    texts = elman.generate_samples(model, "abcab", 12, samples=samples, temperature=0.9, seed=3)
+    texts = elman.generate(model, "abcab", 12, samples=samples, temperature=0.9, seed=3)
     assert len(set(texts)) == samples
     numbers = numpy_generator(3, "samples").random((12, samples))
     draw, expected = Sampling(0.9), [""] * samples

@@ -80,7 +80,7 @@ def test_contexts_are_equal_where_what_stands_around_is(level, data):
         assert len({key for key, _ in seen}) == len(seen) == len({meaning for _, meaning in seen}), k
 
 
-def test_words_are_what_a_reader_would_say():
+def test_words_are_split_as_a_reader_would():
     vocab = elman.Vocab.chars(CHARS + "CTcdefghijklmnopqrstuvwxyz", unknown=False)
 
     def kind(k, *texts):
@@ -154,7 +154,7 @@ def test_rows_of_any_length_change_nothing_but_what_is_older_than_their_warmth(m
     assert np.array_equal(found[:, [0, 4]], whole[:, [0, 4]])
 
 
-# --- what they say
+# --- their distributions
 
 
 def discounts(times):
@@ -198,27 +198,27 @@ class Slow:
             return general, 1.0
         d = (0.0, *discounts([c for each in followed.values() for c in each.values()]))
         total = sum(times.values())
-        rest = sum(d[min(c, 3)] for c in times.values()) / total
-        return [(times[w] - d[min(times[w], 3)]) / total + rest * general[w] for w in range(self.size)], rest
+        weight = sum(d[min(c, 3)] for c in times.values()) / total
+        return [(times[w] - d[min(times[w], 3)]) / total + weight * general[w] for w in range(self.size)], weight
 
     def after(self, read, number):
-        """Probabilities and rests of all experts after `read`, START included."""
+        """Probabilities and backoff weights of all experts after `read`, START included."""
         uniform = [1 / self.size] * self.size
         if not self.order:
             return [uniform] * number, [1.0] * number
         unigram, _ = self.interpolate_(self.grams[0], (), uniform)
-        said, rests, running = [], [], unigram
+        expected, weights, running = [], [], unigram
         for n in range(2, number - KINDS + 2):
-            rest = 1.0
+            weight = 1.0
             if n <= self.order and len(read) >= n - 1:
-                running, rest = self.interpolate_(self.grams[n - 1], tuple(read[len(read) - n + 1 :]), running)
-            said.append(running)
-            rests.append(rest)
+                running, weight = self.interpolate_(self.grams[n - 1], tuple(read[len(read) - n + 1 :]), running)
+            expected.append(running)
+            weights.append(weight)
         for k, context in enumerate(parsed(self.vocab, read)):
-            p, rest = self.interpolate_(self.kinds[k], context, unigram if k == KINDS - 1 else running)
-            said.append(p)
-            rests.append(rest)
-        return said, rests
+            p, weight = self.interpolate_(self.kinds[k], context, unigram if k == KINDS - 1 else running)
+            expected.append(p)
+            weights.append(weight)
+        return expected, weights
 
 
 def windows(vocab, read, order):
@@ -242,12 +242,12 @@ def test_experts_equal_the_definition(parts, then, order):
     number = Experts.number(order)
     fast, slow = Experts(SMALL, parts, order), Slow(SMALL, parts, order)
     for read in ([0, *then], [0, *parts[-1]]):
-        log_p, rest = fast.after(*windows(SMALL, read, order))
+        log_p, weight = fast.after(*windows(SMALL, read, order))
         assert log_p.shape == (1, len(read), number, 5)
         for t in range(len(read)):
-            said, rests = slow.after(read[: t + 1], number)
-            assert np.exp(log_p[0, t]) == pytest.approx(np.array(said), rel=2e-5, abs=1e-6)
-            assert rest[0, t] == pytest.approx(np.array(rests), rel=1e-6)
+            expected, weights = slow.after(read[: t + 1], number)
+            assert np.exp(log_p[0, t]) == pytest.approx(np.array(expected), rel=2e-5, abs=1e-6)
+            assert weight[0, t] == pytest.approx(np.array(weights), rel=1e-6)
 
 
 def test_contexts_that_occur_often_have_discounts_of_their_own():
@@ -258,19 +258,19 @@ def test_contexts_that_occur_often_have_discounts_of_their_own():
     times = [[c for each in followed.values() for c in each.values()] for followed in (*slow.grams, *slow.kinds)]
     assert sum(discounts(each) != (0.5, 1.0, 1.5) for each in times) >= 3
     read = [0, *ids[700:730].tolist()]
-    log_p, rest = fast.after(*windows(vocab, read, 4))
+    log_p, weight = fast.after(*windows(vocab, read, 4))
     for t in (0, 1, 2, 17, 30):
-        said, rests = slow.after(read[: t + 1], 8)
-        assert np.exp(log_p[0, t]) == pytest.approx(np.array(said), rel=2e-5)
-        assert rest[0, t] == pytest.approx(np.array(rests), rel=1e-6)
+        expected, weights = slow.after(read[: t + 1], 8)
+        assert np.exp(log_p[0, t]) == pytest.approx(np.array(expected), rel=2e-5)
+        assert weight[0, t] == pytest.approx(np.array(weights), rel=1e-6)
 
 
 def test_an_alphabet_of_one_symbol_is_certain():
     vocab = elman.Vocab.chars("a", unknown=False)
     for n in (0, 1, 2, 9):
-        log_p, rest = Experts(vocab, [np.zeros(n, np.uint8)], 5).after(*windows(vocab, [0] * 4, 5))
+        log_p, weight = Experts(vocab, [np.zeros(n, np.uint8)], 5).after(*windows(vocab, [0] * 4, 5))
         assert log_p == pytest.approx(0, abs=1e-6)
-        assert ((rest >= 0) & (rest <= 1)).all()
+        assert ((weight >= 0) & (weight <= 1)).all()
 
 
 def test_the_longest_level_is_the_n_gram():
@@ -287,14 +287,14 @@ def test_every_expert_of_many_rows_gives_a_distribution_and_rows_do_not_mix():
     read = np.random.default_rng(0).integers(-1, V, (6, 4 + 11))
     keys, _ = features.extract(read[:, 4:], features.initial(6))
     some = Experts(task().vocab, [tokens(400), tokens(5)], 5)
-    log_p, rest = some.after(read, keys)
-    assert (log_p.dtype, rest.dtype) == (np.float32, np.float32)
+    log_p, weight = some.after(read, keys)
+    assert (log_p.dtype, weight.dtype) == (np.float32, np.float32)
     assert np.exp(log_p).sum(-1) == pytest.approx(1, abs=1e-5)
     for row in range(6):
         for t in range(11):
             alone = some.after(read[row : row + 1, t : t + 5], keys[row : row + 1, t : t + 1])
             assert np.array_equal(alone[0][0, 0], log_p[row, t])
-            assert np.array_equal(alone[1][0, 0], rest[row, t])
+            assert np.array_equal(alone[1][0, 0], weight[row, t])
 
 
 def test_a_probability_of_nothing_has_a_logarithm(monkeypatch):
@@ -312,7 +312,7 @@ def test_a_probability_of_nothing_has_a_logarithm(monkeypatch):
 
 
 def everywhere(folds, vocab, ids, order, at, width):
-    """What the folds say in rows of `width` targets that begin at `at`, each read from its own beginning."""
+    """The distributions of folds in rows of `width` targets that begin at `at`, each read from its own beginning."""
     text = [0, *ids.tolist()]
     features = ContextFeatures(vocab)
     inputs = np.array([(text + [0] * width)[a : a + width] for a in at], np.int64)
@@ -325,7 +325,7 @@ def everywhere(folds, vocab, ids, order, at, width):
 def test_each_target_is_read_by_what_its_stretch_is_not_part_of(n, number):
     vocab, ids, width = task().vocab, tokens(n, seed=4), 9
     at = list(range(0, n, 7))  # windows overlap, cross stretches, and reach beyond the end
-    read, keys, (log_p, rest) = everywhere(Folds(vocab, ids, 3, number), vocab, ids, 3, at, width)
+    read, keys, (log_p, weight) = everywhere(Folds(vocab, ids, 3, number), vocab, ids, 3, at, width)
     fold_count = [(n * f // number, n * (f + 1) // number) for f in range(number)]
     alone = {(a, b): Experts(vocab, [ids[:a], ids[b:]], 3) for a, b in fold_count}
     for row, start in enumerate(at):
@@ -334,7 +334,7 @@ def test_each_target_is_read_by_what_its_stretch_is_not_part_of(n, number):
             (own,) = [each for (a, b), each in alone.items() if a <= here < b]
             expected = own.after(read[row : row + 1, t : t + 3], keys[row : row + 1, t : t + 1])
             assert np.array_equal(log_p[row, t], expected[0][0, 0])
-            assert np.array_equal(rest[row, t], expected[1][0, 0])
+            assert np.array_equal(weight[row, t], expected[1][0, 0])
 
 
 @pytest.mark.parametrize("own", range(4))
@@ -343,11 +343,11 @@ def test_what_stands_in_a_stretch_is_not_known_there(own):
     other = ids.copy()
     other[50 * own : 50 * (own + 1)] = tokens(50, seed=6)
     at = [0, 38, 47, 100, 145, 190]
-    read, keys, (log_p, rest) = everywhere(Folds(vocab, ids, 4, 4), vocab, ids, 4, at, 10)
+    read, keys, (log_p, weight) = everywhere(Folds(vocab, ids, 4, 4), vocab, ids, 4, at, 10)
     places = np.array(at)[:, None] + np.arange(10)
     changed_p, changed_rest = Folds(vocab, other, 4, 4).after(read, keys, places)
     inside = (places >= 50 * own) & (places < 50 * (own + 1))
     assert np.array_equal(log_p[inside], changed_p[inside])
-    assert np.array_equal(rest[inside], changed_rest[inside])
+    assert np.array_equal(weight[inside], changed_rest[inside])
     outside = ~inside & (places < 200)
     assert (log_p[outside] != changed_p[outside]).any((1, 2)).all()

@@ -1,4 +1,4 @@
-"""Frequencies of n-grams: a Counter over slices, exact power laws, and the published figures of the book."""
+"""Frequencies of n-grams: a Counter over slices, exact power laws, and published figures of The Time Machine."""
 
 import math
 from collections import Counter
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from elman import Vocab, ngram_frequencies, read_corpus
 from elman.data.sources.time_machine import FILE, data_home
 from elman.errors import ConfigError, DataError
-from elman.models.ngram.frequencies import fit
+from elman.models.ngram.frequencies import fit_power_law
 
 LETTERS = "abcdefg"
 TEXTS = st.text(LETTERS, min_size=4, max_size=80)
@@ -40,7 +40,7 @@ def test_counts_are_those_of_a_counter_over_slices(text):
         assert len(counted(text, order=4, top=2)[f.n - 1].top) == min(2, f.types)
 
 
-def tail_by_hand(text, n):
+def singletons_by_hand(text, n):
     """The definition in exact arithmetic, an n-gram at a time."""
     first, second = text[: len(text) // 2], text[len(text) // 2 :]
     symbols, seen, met = len(set(text)), slices(first, n), slices(second, n)
@@ -60,10 +60,10 @@ def tail_by_hand(text, n):
 
 
 @given(TEXTS)
-def test_the_tail_is_that_of_the_two_halves(text):
+def test_singletons_are_those_of_the_two_halves(text):
     for f in counted(text, order=3):
-        expected = tail_by_hand(text, f.n) if len(text) // 2 >= f.n else None
-        found = f.tail and (f.tail.number, f.tail.observed, f.tail.laplace)
+        expected = singletons_by_hand(text, f.n) if len(text) // 2 >= f.n else None
+        found = f.singleton_stats and (f.singleton_stats.number, f.singleton_stats.observed, f.singleton_stats.laplace)
         assert found == (expected and pytest.approx(expected))
 
 
@@ -71,23 +71,23 @@ def test_the_tail_is_that_of_the_two_halves(text):
 def test_an_exact_power_law_gives_its_exponent(alpha):
     exact = 1e9 / np.arange(1, 3001) ** alpha
     exact[:9], exact[1000:] = 3e9, 1.0  # outside of the ranks that are fitted
-    line = fit(exact)
-    assert (line.alpha, line.scale) == pytest.approx((alpha, 1e9))
-    assert (line.first, line.last) == (10, 1000)
+    law = fit_power_law(exact)
+    assert (law.alpha, law.scale) == pytest.approx((alpha, 1e9))
+    assert (law.first, law.last) == (10, 1000)
 
 
 @given(st.lists(st.integers(1, 10**6), min_size=19, max_size=60))
 def test_the_fit_is_the_least_squares_line(times):
     times = np.sort(np.array(times))[::-1]
-    line, ranks = fit(times), np.arange(10, len(times) + 1)
+    law, ranks = fit_power_law(times), np.arange(10, len(times) + 1)
     slope, intercept = np.polyfit(np.log(ranks), np.log(times[9:]), 1)
-    assert (line.alpha, math.log(line.scale), line.last) == pytest.approx((-slope, intercept, len(times)), abs=1e-8)
+    assert (law.alpha, math.log(law.scale), law.last) == pytest.approx((-slope, intercept, len(times)), abs=1e-8)
 
 
 def test_too_few_types_have_no_exponent():
-    assert fit(np.arange(18, 0, -1)) is None
-    assert fit(np.arange(19, 0, -1)) is not None
-    assert [f.line for f in counted("abab", order=2)] == [None, None]
+    assert fit_power_law(np.arange(18, 0, -1)) is None
+    assert fit_power_law(np.arange(19, 0, -1)) is not None
+    assert [f.power_law for f in counted("abab", order=2)] == [None, None]
 
 
 def test_symbols_that_do_not_occur_are_no_types():
@@ -99,16 +99,17 @@ def test_symbols_that_do_not_occur_are_no_types():
 
 def test_short_texts():
     (only,) = counted("a", order=1)
-    assert (only.total, only.types, only.top, only.tail, only.line) == (1, 1, ((("a",), 1),), None, None)
+    assert (only.total, only.types, only.top) == (1, 1, ((("a",), 1),))
+    assert (only.singleton_stats, only.power_law) == (None, None)
     whole = counted("abc", order=3)[-1]
-    assert (whole.top, whole.tail) == (((("a", "b", "c"), 1),), None)
+    assert (whole.top, whole.singleton_stats) == (((("a", "b", "c"), 1),), None)
     with pytest.raises(DataError, match="a text of 3 tokens has no n-gram of 4"):
         counted("abc", order=4)
     with pytest.raises(ConfigError, match="order 0"):
         counted("abc", order=0)
 
 
-# --- the book
+# --- The Time Machine
 
 BOOK = pytest.mark.skipif(
     not (data_home() / FILE).exists(),
@@ -136,8 +137,8 @@ def test_the_published_counts_and_exponents_of_the_book(book, n):
     shown = ", ".join(f"{' '.join(tokens)} {times}" for tokens, times in f.top)
     assert f.n == n
     assert shown.startswith(TOP[n])
-    assert (f.types, round(f.line.alpha, 2), round(100 * f.singletons / f.types)) == FIGURES[n]
-    assert (f.line.first, f.line.last) == (10, 1000)
+    assert (f.types, round(f.power_law.alpha, 2), round(100 * f.singletons / f.types)) == FIGURES[n]
+    assert (f.power_law.first, f.power_law.last) == (10, 1000)
 
 
 @BOOK
@@ -145,7 +146,7 @@ def test_in_the_book_few_n_grams_occur_and_laplace_overestimates_the_rare(book):
     assert book[1].types / book[1].possible < 0.001
     assert book[2].types / book[2].possible < 1e-6
     for f in book:
-        assert f.tail.laplace > 1.7 * f.tail.observed
+        assert f.singleton_stats.laplace > 1.7 * f.singleton_stats.observed
 
 
 # --- by the command line

@@ -65,7 +65,7 @@ def test_of_higher_orders_it_is_the_sum_over_all_paths(order, read, smoothing):
 
 @pytest.mark.parametrize("smoothing", ["kneser-ney", "laplace"])
 @pytest.mark.parametrize("read", [[], [2], [2, 1]])
-def test_before_the_context_is_full_it_is_what_the_model_says_there(read, smoothing):
+def test_before_the_context_is_full_it_is_what_the_model_predicts_there(read, smoothing):
     model = chain(3, smoothing)
     found = predict_ahead(model, np.array(read, np.uint8), 3)
     for k in (1, 2, 3):

@@ -87,7 +87,7 @@ def test_probabilities_equal_the_definition(smoothing, order, eps):
             expected = [float(slow.p(read[: t + 1], token)) for token in range(SIZE)]
             assert logits[0, t].exp().tolist() == pytest.approx(expected, rel=1e-10)
         each = [-math.log(slow.p(read[: t + 1], read[t + 1])) for t in range(len(ids))]
-        assert fast.costs(ids) == pytest.approx(each, rel=1e-10)
+        assert fast.surprisals(ids) == pytest.approx(each, rel=1e-10)
 
 
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
@@ -104,13 +104,13 @@ def test_the_limits_of_eps(smoothing):
     p = m(torch.tensor([[1, 2]]), m.initial(1))[0][0, 1].exp()
     assert p.tolist() == pytest.approx([n3[(1, 2, w)] / sum(n3[(1, 2, v)] for v in range(SIZE)) for w in range(SIZE)])
     assert n2[(1, 2)] == sum(n3[(1, 2, v)] for v in range(SIZE))
-    assert math.isinf(m.costs(np.array([5], np.uint8))[0])
+    assert math.isinf(m.surprisals(np.array([5], np.uint8))[0])
     flat = model(3, smoothing, 1e12)
     assert flat(torch.tensor([[1, 2]]), flat.initial(1))[0].exp().numpy() == pytest.approx(1 / SIZE, rel=1e-9)
 
 
 def test_the_trigram_line_backs_off_to_the_unigram_literally():
-    """S21: after a pair that never occurred the bigram has no say."""
+    """After a pair that never occurred the bigram is not used (Smola and Li 2019)."""
     m = model(3, "laplace", 2.0)
     p = m(torch.tensor([[6, 1]]), m.initial(1))[0][0, 1].exp()
     n1 = slices(1)
@@ -126,11 +126,11 @@ def test_discounts_of_a_text_that_cannot_tell_them():
     assert _discounts(times) == pytest.approx((1 - 2 * 0.5 * n2 / n1, 2 - 3 * 0.5 * n3 / n2, 3 - 4 * 0.5 * n4 / n3))
 
 
-def test_the_costs_of_a_stream_are_those_of_the_protocol():
+def test_the_surprisals_of_a_stream_are_those_of_the_protocol():
     m, ids = model(4), tokens(300, seed=5, size=SIZE)
     score = elman.evaluate(m, ids)
-    assert score.nats == pytest.approx(m.costs(ids).sum(), rel=1e-12)
-    assert score.perplexity == pytest.approx(math.exp(m.costs(ids).mean()))
+    assert score.nats == pytest.approx(m.surprisals(ids).sum(), rel=1e-12)
+    assert score.perplexity == pytest.approx(math.exp(m.surprisals(ids).mean()))
     assert elman.evaluate(m, ids, protocol="reset", window=5).nats != pytest.approx(score.nats)
 
 
@@ -153,6 +153,13 @@ def test_a_text_is_continued():
     assert len("".join(elman.generate(m, "the", 50, seed=1))) == 50
 
 
+def test_old_names_give_the_same_with_a_warning():
+    with pytest.warns(DeprecationWarning, match="NGram.count is now NGram.fit; the old name goes in 0.3"):
+        m = NGram.count(task(), TEXT, order=3)
+    with pytest.warns(DeprecationWarning, match="NGram.costs is now NGram.surprisals"):
+        assert m.costs(TEXT).tolist() == model(3).surprisals(TEXT).tolist()
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(ConfigError, match=r"'kneser'.*did you mean kneser-ney"):
         model(2, "kneser")
@@ -163,7 +170,7 @@ def test_what_cannot_be_is_refused():
         model(9, ids=TEXT[:5])
 
 
-# The specification, section 6: held-out bits per character, 90/10, and the smoothing of S21.
+# Bits per character of the last tenth of The Time Machine, known beforehand; `laplace` as in Smola and Li 2019.
 FIGURES = {
     "letters": {"laplace": {1: 4.064, 2: 3.264, 3: 2.678}, "kneser-ney": {4: 2.189, 5: 1.960, 6: 1.895, 7: 1.883}},
     "none": {"laplace": {1: 4.440, 2: 3.503, 3: 2.867}, "kneser-ney": {4: 2.372, 5: 2.172, 6: 2.124, 7: 2.120}},
@@ -178,13 +185,13 @@ def test_published_bits_of_the_book(clean):
     for smoothing, figures in FIGURES[clean].items():
         for order, bits in figures.items():
             m = NGram.fit(t, corpus.train.ids, order=order, smoothing=smoothing)
-            assert m.costs(corpus.held_out.ids).mean() / math.log(2) == pytest.approx(bits, abs=0.0015)
+            assert m.surprisals(corpus.held_out.ids).mean() / math.log(2) == pytest.approx(bits, abs=0.0015)
     assert best_order(t, corpus.train.ids) == 7
 
 
 @pytest.mark.skipif(not (data_home() / FILE).exists(), reason="needs The Time Machine: set ELMAN_DATA_HOME")
-def test_d2ls_split():
-    """Section 2c: trained on the first 10,000 characters, on the next 5,000 at most 5.5."""
+def test_the_split_of_the_textbook():
+    """Trained on the first 10,000 characters, as Zhang et al. 2021, perplexity on the next 5,000."""
     corpus = elman.read_corpus(["time-machine"], clean="letters", limit=15_000, held_out=5_000, unknown=False)
     m = NGram.fit(elman.TextTask(corpus.vocab), corpus.train.ids)
     assert elman.evaluate(m, corpus.held_out).perplexity < 4.8

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from helpers import V, supported, task, tiny
-from test_cells import UNITS, sigmoid
+from scalar_cells import UNITS, sigmoid
 
 import elman
 from elman.engines import ENGINES

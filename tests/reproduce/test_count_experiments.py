@@ -31,7 +31,7 @@ def test_bits_about_a_later_letter_are_the_mutual_information_of_the_chain(small
         for path in product(range(V), repeat=k):
             read, chance = list(context), 1.0
             for token in path:
-                chance *= model.after(np.array([read[-(order - 1) :]]))[0, token]
+                chance *= model.next_probabilities(np.array([read[-(order - 1) :]]))[0, token]
                 read.append(token)
             expected[row, path[-1]] += chance
     weight = np.array([grams.count(c) for c in contexts]) / len(grams)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from command import good
-from test_benchmarks import KEPT, WRONG
+from known_figures import KEPT, WRONG
 
 import elman
 from elman.data.sources.time_machine import FILE, data_home

@@ -163,13 +163,13 @@ def test_the_n_gram_of_the_training_text_is_a_bound_and_a_model(run, monkeypatch
     name = f"{expected.order}-gram"
     for part in (corpus.train, corpus.held_out):
         bound = report["figures"][part.name][0]["baselines"][name]
-        assert bound == pytest.approx(math.exp(expected.costs(part.ids).mean()))
+        assert bound == pytest.approx(math.exp(expected.surprisals(part.ids).mean()))
     text, vocab = corpus.train, corpus.vocab
     alone = len(lzma.compress(vocab.decode_bytes(text.ids), preset=9 | lzma.PRESET_EXTREME))
     assert report["xz"]["train"] == pytest.approx(2 ** (8 * alone / len(text.ids)))
     assert report["curve_bounds"] == report["figures"]["held-out"][0]["baselines"]
     monkeypatch.setattr("elman.training.report.HELD_OUT_TOKENS", 30)
-    first = expected.costs(corpus.held_out.ids[:30])
+    first = expected.surprisals(corpus.held_out.ids[:30])
     assert conclude(run)["curve_bounds"][name] == pytest.approx(math.exp(first.mean()))
     again = elman.load(run.path / "ngram")
     assert again.settings() == expected.settings()

@@ -89,10 +89,11 @@ def test_frequencies_fall_with_rank_beside_the_law_that_was_fitted():
     assert curve.get_xydata().tolist() == [[i, times] for i, times in enumerate(letters.times.tolist(), 1)]
     assert other.get_ydata().tolist() == pairs.times.tolist()
     assert law.get_xdata().tolist() == [10, 26]
-    assert law.get_ydata() == pytest.approx([letters.line.scale * rank**-letters.line.alpha for rank in (10, 26)])
+    fitted = letters.power_law
+    assert law.get_ydata() == pytest.approx([fitted.scale * rank**-fitted.alpha for rank in (10, 26)])
     assert (found.get_xscale(), found.get_yscale()) == ("log", "log")
     labels = [t.get_text() for t in found.get_legend().get_texts()]
-    assert labels == [f"1-grams, alpha {letters.line.alpha:.2f}", f"2-grams, alpha {pairs.line.alpha:.2f}"]
+    assert labels == [f"1-grams, alpha {letters.power_law.alpha:.2f}", f"2-grams, alpha {pairs.power_law.alpha:.2f}"]
 
 
 def test_without_held_out_text_its_curve_is_missing(tmp_path):

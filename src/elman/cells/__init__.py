@@ -1,4 +1,4 @@
-"""Recurrent cells, one a file: the mathematics. Importing this package imports every cell beside it."""
+"""Recurrent cells, one per file: the equations. Importing this package imports every cell beside it."""
 
 import importlib
 import pkgutil

@@ -1,4 +1,4 @@
-"""What a recurrent cell is: a pure function of one time step, and two facts about its shape.
+"""The base class of recurrent cells: a pure function of one time step, and the names of its gates and states.
 
 The letters of every equation in elman:
 
@@ -17,24 +17,35 @@ State = tuple[Tensor, ...]
 """The state of a model or a cell: tensors whose first dimension is the batch; a cell's output h comes first."""
 
 CELLS: dict[str, type["Cell"]] = {}
-"""Every cell by the name that a user types."""
+"""Every cell by name; a subclass of `Cell` adds itself."""
 
 
 class Cell(ABC):
-    """One step of a recurrence, given the two linear maps that the layer has already applied.
+    """One time step of a recurrence, given the two affine maps that the layer has already applied.
 
-        x = W_x x_t + b_x     what the input asks of every gate,   (B, G*H)
-        u = W_h h   + b_h     what the past asks of every gate,    (B, G*H)
+        x = W_x x_t + b_x     input pre-activations of all gates,        (B, G*H)
+        u = W_h h   + b_h     recurrent pre-activations of all gates,    (B, G*H)
 
-    A cell owns no parameters and knows no device: that is why every engine can run it.
+    A cell has no parameters and no device: that is why every engine can run it. A subclass with the three class
+    attributes and `step` can be chosen by its name everywhere.
+
+    Example:
+        >>> class Sum(Cell):
+        ...     name, gates, states = "sum", "h", "h"
+        ...
+        ...     @staticmethod
+        ...     def step(x, u, *state):
+        ...         return (x + u,)
+        >>> CELLS.pop("sum").__name__  # and away again
+        'Sum'
     """
 
     name: ClassVar[str]
-    """What a user types to choose it."""
+    """The name by which it is chosen."""
     gates: ClassVar[str]
-    """One letter a gate, in the order in which W_x and W_h stack them (PyTorch's order)."""
+    """One letter per gate, in the order in which W_x and W_h stack them (PyTorch's order)."""
     states: ClassVar[str]
-    """One letter a state; the first is the output h."""
+    """One letter per state tensor; the first is the output h."""
 
     def __init_subclass__(cls) -> None:
         CELLS[cls.name] = cls
@@ -42,4 +53,13 @@ class Cell(ABC):
     @staticmethod
     @abstractmethod
     def step(x: Gates, u: Gates, *state: Hidden) -> State:
-        """The state after this step, (B, H) each; its first member is the output."""
+        """Compute the state after one time step.
+
+        Args:
+            x: input pre-activations W_x x_t + b_x, (B, G*H), the gates in the order of `gates`.
+            u: recurrent pre-activations W_h h + b_h, (B, G*H).
+            *state: the state before the step, (B, H) per letter of `states`.
+
+        Returns:
+            The state after the step, (B, H) per letter of `states`; the first is the output.
+        """

@@ -4,7 +4,7 @@ from elman.cells.base import Cell, Gates, Hidden, State
 
 
 class Elman(Cell):
-    """The simple recurrent network of Elman (1990), "Finding structure in time".
+    """The simple recurrent network, with a hyperbolic tangent (Elman 1990).
 
     h' = tanh(W_x x + b_x + W_h h + b_h)
     """
@@ -14,6 +14,6 @@ class Elman(Cell):
     states = "h"
 
     @staticmethod
-    def step(x: Gates, u: Gates, *state: Hidden) -> State:  # noqa: ARG004 - the past enters through u alone
-        """One step: (B, H) asks of input and past to ((B, H),)."""
+    def step(x: Gates, u: Gates, *state: Hidden) -> State:  # noqa: ARG004 - the state enters through u alone
+        """One step: pre-activations (B, H) of input and state to ((B, H),)."""
         return ((x + u).tanh(),)

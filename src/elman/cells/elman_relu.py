@@ -4,7 +4,7 @@ from elman.cells.base import Cell, Gates, Hidden, State
 
 
 class ElmanReLU(Cell):
-    """Elman's network with an unbounded activation (Le, Jaitly and Hinton 2015).
+    """The simple recurrent network with a rectifier, which is unbounded (Le et al. 2015).
 
     h' = max(0, W_x x + b_x + W_h h + b_h)
     """
@@ -14,6 +14,6 @@ class ElmanReLU(Cell):
     states = "h"
 
     @staticmethod
-    def step(x: Gates, u: Gates, *state: Hidden) -> State:  # noqa: ARG004 - the past enters through u alone
-        """One step: (B, H) asks of input and past to ((B, H),)."""
+    def step(x: Gates, u: Gates, *state: Hidden) -> State:  # noqa: ARG004 - the state enters through u alone
+        """One step: pre-activations (B, H) of input and state to ((B, H),)."""
         return ((x + u).relu(),)

@@ -8,7 +8,7 @@ class LSTM(Cell):
 
     i, f, o = sigmoid(x + u)         input, forget and output gates
     g       = tanh(x_g + u_g)        candidate
-    c'      = f * c + i * g          memory, hidden from the rest of the world
+    c'      = f * c + i * g          cell state, not an output
     h'      = o * tanh(c')
     """
 
@@ -18,7 +18,7 @@ class LSTM(Cell):
 
     @staticmethod
     def step(x: Gates, u: Gates, *state: Hidden) -> State:
-        """One step: (B, 4H) asks of input and past, and (h, c), to (h', c')."""
+        """One step: pre-activations (B, 4H) of input and state, and (h, c), to (h', c')."""
         _, c = state
         i, f, g, o = (x + u).chunk(4, -1)
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()

@@ -1,4 +1,4 @@
-"""Engines run a cell over a sequence, one a file: the speed. All are tested equal to `loop`, the definition."""
+"""Engines run a cell over a sequence, one per file. All are tested equal to `loop`, the definition."""
 
 import importlib
 import pkgutil
@@ -24,20 +24,30 @@ def choose(
     one_hot: int = 0,
     hidden: int = 0,
 ) -> type[Engine]:
-    """The engine of that name, or for "auto" the fastest that supports the cell there.
+    """Find the engine of a name, or for "auto" the one that supports the cell and has the highest priority.
 
-    "auto" never takes one that rounds more than `loop` does, as native-bfloat16.
-    Measured on CPUs: the compiled engine wins everywhere, in single precision and where it was built. Without it the
-    written-out gradients win for Elman and GRU; oneDNN's LSTM wins unless the one-hot product that it cannot skip
-    (`one_hot` = V, against `hidden` = H) outweighs it.
+    Args:
+        name: "auto" or a name in `ENGINES`.
+        cell: the cell to run.
+        device: where the weights are.
+        dtype: their precision.
+        one_hot: V, where the first layer reads one-hot tokens; else 0.
+        hidden: H of the first layer.
+
+    Returns:
+        The engine; for "auto" never one that rounds more than `loop` does, as native-bfloat16.
 
     Raises:
         ConfigError: no such engine, or it does not support this cell, device or precision.
     """
     if name == "auto":
-        lookup_wins = cell.name != "lstm" or one_hot > hidden
-        order = ("native", "bptt", "aten", "loop") if lookup_wins else ("native", "aten", "bptt", "loop")
-        return next(e for e in map(ENGINES.__getitem__, order) if e.supports(cell, device, dtype))
+        ranked = [
+            (rank, engine)
+            for engine in ENGINES.values()
+            if (rank := engine.priority(cell, one_hot=one_hot, hidden=hidden)) is not None
+            and engine.supports(cell, device, dtype)
+        ]
+        return max(ranked, key=lambda pair: pair[0])[1]
     if name not in ENGINES:
         raise ConfigError(no_such("engine", name, ["auto", *sorted(ENGINES)]))
     if not ENGINES[name].supports(cell, device, dtype):

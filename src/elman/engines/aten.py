@@ -11,7 +11,16 @@ from elman.engines.base import Engine, Weights
 
 
 def one_hot(ids: Tensor, width: int, like: Tensor) -> Tensor:
-    """(..., width) rows of zeros with a one at each id, in the precision and on the device of `like`."""
+    """One-hot vectors of token ids.
+
+    Args:
+        ids: (...).
+        width: V, the length of a vector.
+        like: a tensor of the precision and on the device that the result has.
+
+    Returns:
+        (..., V).
+    """
     return like.new_zeros(*ids.shape, width).scatter_(-1, ids[..., None], 1.0)
 
 
@@ -32,11 +41,16 @@ class Aten(Engine):
         return cell.name in Aten.operators and device.type != "mps" and dtype in (torch.float32, torch.float64)
 
     @staticmethod
+    def priority(cell: type[Cell], *, one_hot: int, hidden: int) -> int:
+        """After `bptt`; before it for an LSTM, unless the one-hot product, which cannot be skipped here, outweighs."""
+        return 25 if cell.name == "lstm" and one_hot <= hidden else 10
+
+    @staticmethod
     def run(cell: type[Cell], inputs: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
-        """Outputs (B, T, H) and the last state."""
+        """One call of PyTorch's operator for the whole window."""
         steps = inputs.transpose(0, 1)
         x = steps if inputs.is_floating_point() else one_hot(steps, weights.W_x.shape[1], weights.W_x)
-        h0 = tuple(s[None].contiguous() for s in state)  # cuDNN asks for it
+        h0 = tuple(s[None].contiguous() for s in state)  # cuDNN requires it
         start = h0 if len(h0) > 1 else h0[0]
         outputs, *last = Aten.operators[cell.name](
             x, start, list(weights), True, 1, 0.0, torch.is_grad_enabled(), False, False

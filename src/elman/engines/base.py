@@ -1,4 +1,4 @@
-"""What an engine is: a way to run one layer of a cell over a sequence.
+"""The base class of engines: ways to run one layer of a cell over a sequence.
 
 All engines compute the same function; `loop` is its definition and every other is tested equal to it, in
 values and in all gradients.
@@ -21,21 +21,27 @@ from elman.engines.sampling import Sampling
 Sampler = Callable[
     [npt.NDArray[np.int64], State, int, npt.NDArray[np.float64] | None], tuple[npt.NDArray[np.int64], State]
 ]
-"""Reads a token a stream, (B,), draws the next from what follows, reads that, and so on.
+"""Samples tokens autoregressively: reads a token per stream, samples the next, reads that, and so on.
 
-Given N numbers in [0, 1) a stream, (N, B), which choose (`Sampling`; None: the most probable), it returns N tokens,
-(N, B), and the state after all but the last of them were read.
+Args:
+    tokens: the tokens to read first, (B,).
+    state: the state before they are read.
+    steps: N, tokens to sample per stream.
+    uniforms: numbers in [0, 1) that select the tokens (`Sampling`), (N, B); None takes the most probable ones.
+
+Returns:
+    The sampled tokens, (N, B), and the state after all but the last of them were read.
 """
 
 ENGINES: dict[str, type["Engine"]] = {}
-"""Every engine by the name that a user types."""
+"""Every engine by name; a subclass of `Engine` adds itself."""
 
 
 class Weights(NamedTuple):
     """The parameters of one layer, in PyTorch's shapes and gate order."""
 
     W_x: Tensor
-    """(G*H, I); column-major in memory where the input is a token, so that a token's column is contiguous."""
+    """(G*H, I); column-major in memory where the inputs are tokens, so that a token's column is contiguous."""
     W_h: Tensor
     """(G*H, H)"""
     b_x: Tensor
@@ -57,11 +63,16 @@ class Stack(NamedTuple):
 
 
 class Engine(ABC):
-    """Runs one layer over a window."""
+    """Runs one layer of a cell over a window of time steps, and the output map after the last layer.
+
+    An engine has no state: all methods are static or class methods. A subclass with a `name`, `supports` and `run` can
+    be chosen by its name; with a `priority` the choice "auto" considers it as well.
+    """
 
     name: ClassVar[str]
+    """The name by which it is chosen."""
     needs: ClassVar[str] = ""
-    """What it takes to run it, for whoever asked for it in vain."""
+    """What it needs to run, for the error message where it cannot."""
 
     def __init_subclass__(cls) -> None:
         ENGINES[cls.name] = cls
@@ -69,40 +80,100 @@ class Engine(ABC):
     @staticmethod
     @abstractmethod
     def supports(cell: type[Cell], device: torch.device, dtype: torch.dtype) -> bool:
-        """Whether this engine can run that cell there."""
+        """Whether this engine can run a cell.
+
+        Args:
+            cell: the cell.
+            device: where the weights are.
+            dtype: their precision.
+        """
+
+    @staticmethod
+    def priority(cell: type[Cell], *, one_hot: int, hidden: int) -> int | None:  # noqa: ARG004 - for others
+        """The rank of this engine for "auto", which takes the highest one that supports the cell; None: never.
+
+        Args:
+            cell: the cell to run.
+            one_hot: V, where the first layer reads one-hot tokens; else 0.
+            hidden: H of the first layer.
+        """
+        return None
 
     @staticmethod
     @abstractmethod
     def run(cell: type[Cell], inputs: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
-        """Outputs (B, T, H) and the state after the last step.
+        """Run one layer over a window.
 
-        `inputs` are features (B, T, I), or token ids (B, T), which mean their one-hot vectors.
-        The outputs are a view of time-major memory: `outputs.transpose(0, 1)` is contiguous.
+        Args:
+            cell: the cell.
+            inputs: features (B, T, I), or token ids (B, T), which stand for their one-hot vectors.
+            state: the state before the window, (B, H) per tensor.
+            weights: the layer's parameters.
+
+        Returns:
+            The outputs h of all steps, (B, T, H), a view of time-major memory: `outputs.transpose(0, 1)` is
+            contiguous; and the state after the last step.
         """
 
     @staticmethod
     def linear(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
-        """W x + b of rows (N, I): the map from outputs to logits."""
+        """The output map W x + b, from outputs to logits.
+
+        Args:
+            x: outputs of the last layer, (N, H).
+            W: (V, H).
+            b: (V,).
+
+        Returns:
+            Logits, (N, V).
+        """
         return F.linear(x, W, b)
 
     @staticmethod
     def linear_cross_entropy(x: Tensor, W: Tensor, b: Tensor, targets: Tensor) -> Tensor:
-        """Nats, a scalar, of the targets (N,) where W x + b are logits; a target of `IGNORE` costs nothing.
+        """The output map and the cross-entropy in one, so that an engine need not keep the logits.
 
-        nats = -sum log softmax(W x + b)[target]
+            nats = -sum log softmax(W x + b)[target]
+
+        Args:
+            x: outputs of the last layer, (N, H).
+            W: (V, H).
+            b: (V,).
+            targets: token ids, (N,); a target of `IGNORE` adds 0.
+
+        Returns:
+            The sum over all targets in nats, a scalar.
         """
         return F.cross_entropy(F.linear(x, W, b), targets, ignore_index=IGNORE, reduction="sum")
 
     @staticmethod
-    def sampler(cell: type[Cell], stack: Stack, draw: Sampling, *, streams: int, unknown: bool) -> Sampler | None:  # noqa: ARG004 - for others
-        """What draws many tokens in one call, not token 0 where it is unknown; None where there is no such."""
+    def sampler(cell: type[Cell], stack: Stack, sampling: Sampling, *, streams: int, unknown: bool) -> Sampler | None:  # noqa: ARG004 - for others
+        """A function that samples many tokens in one call, where the engine has one.
+
+        Args:
+            cell: the cell of all layers.
+            stack: the parameters of the model, used as they are now.
+            sampling: how a token is chosen from its logits.
+            streams: B, texts that are continued side by side.
+            unknown: token 0 is `<unk>` and is never sampled.
+
+        Returns:
+            The sampler; None where the engine has none, and the model's steps must be used.
+        """
         return None
 
 
 def input_projection(inputs: Tensor, weights: Weights) -> Tensor:
-    """What the inputs ask of every gate, W_x x_t + b_x for all t at once: (T, B, G*H), contiguous.
+    """The input pre-activations of all gates, W_x x_t + b_x for all t at once.
 
-    A one-hot input picks a column of W_x, so a token costs a row look-up and not a product.
+    A one-hot input selects a column of W_x, so a token costs a row look-up and not a matrix product.
+
+    Args:
+        inputs: features (B, T, I) or token ids (B, T).
+        weights: the layer's parameters.
+
+    Returns:
+        (T, B, G*H), contiguous.
     """
     if inputs.is_floating_point():
         return F.linear(inputs.transpose(0, 1), weights.W_x, weights.b_x)

@@ -1,4 +1,4 @@
-"""Writing texts in compiled code: a call reads and draws any number of tokens of any number of streams."""
+"""Autoregressive sampling in compiled code: any number of tokens of any number of streams in one call."""
 
 from types import ModuleType
 
@@ -12,68 +12,70 @@ from elman.cells import State
 from elman.engines.base import Stack
 from elman.engines.sampling import Sampling
 
-ALONE = -1  # the code of a map that is followed by no cell
-FOLDED = 2**22  # numbers of a table of what each token asks of the first layer, up to which an embedding is folded in
-ROWS_A_THREAD = 4  # streams, fewer than which are not worth a thread
+AFFINE = -1  # the code of a map without a cell
+MAX_TABLE = 2**22  # numbers of a table of the first layer's input projections, up to which it replaces the embedding
+STREAMS_PER_THREAD = 4  # fewer are not worth a thread
 
 
 class NativeSampler:
-    """A language model that writes `streams` texts side by side (`elman.engines.Sampler`).
+    """Samples tokens of several streams with a copy of a model's weights (`elman.engines.Sampler`).
 
-    It keeps the weights as they are when it is made, packed in the order in which they are read.
+    The weights are copied as they are when it is made, packed in the order in which the kernels read them.
 
     Args:
-        module: the compiled code,
-        isa: and the instruction set of it to run.
-        code: the cell's number there.
-        stack: the weights, float32, on the CPU.
-        draw: how a token is chosen.
-        streams: B.
-        unknown: token 0 is never drawn.
+        module: the compiled module.
+        isa: the instruction set to use, one of the module's.
+        code: the number of the cell there.
+        stack: the parameters, float32 on the CPU.
+        sampling: how a token is chosen from its logits.
+        streams: B, texts side by side.
+        unknown: token 0 is `<unk>` and is never sampled.
     """
 
     @torch.no_grad()
     def __init__(
-        self, module: ModuleType, isa: str, code: int, stack: Stack, draw: Sampling, *, streams: int, unknown: bool
+        self, module: ModuleType, isa: str, code: int, stack: Stack, sampling: Sampling, *, streams: int, unknown: bool
     ) -> None:
         self.module, self.isa, self.code, self.streams = module, isa, code, streams
-        self.kept: list[Tensor] = []  # what addresses point to
+        self._tensors: list[Tensor] = []  # the memory behind the addresses
         self.maps: list[tuple[int, int, int, int]] = []
         size, first = len(stack.b_q), stack.layers[0]
-        folded = stack.embed is None or size * len(first.b_x) <= FOLDED
+        has_table = stack.embed is None or size * len(first.b_x) <= MAX_TABLE
         if stack.embed is None:
             table = (first.W_x.t() + first.b_x).contiguous()
         else:
-            table = F.linear(stack.embed, first.W_x, first.b_x) if folded else stack.embed.contiguous()
+            table = F.linear(stack.embed, first.W_x, first.b_x) if has_table else stack.embed.contiguous()
         for depth, layer in enumerate(stack.layers):
-            if depth or not folded:
-                self._add(ALONE, layer.W_x, layer.b_x, gates=1)
+            if depth or not has_table:
+                self._add(AFFINE, layer.W_x, layer.b_x, gates=1)
             else:
                 self.maps.append((0, 0, 0, 0))
             self._add(code, layer.W_h, layer.b_h, gates=len(layer.b_h) // layer.W_h.shape[1])
-        self._add(ALONE, stack.W_q, stack.b_q, gates=1)
-        self.kept.append(table)
+        self._add(AFFINE, stack.W_q, stack.b_q, gates=1)
+        self._tensors.append(table)
         self.settings = {
             "B": streams, "V": size, "table": table.data_ptr(), "forbidden": 0 if unknown else -1,
-            "top_k": min(draw.top_k or size, size), "top_p": draw.top_p or 1.0, "heat": draw.clipped_temperature,
+            "top_k": min(sampling.top_k or size, size), "top_p": sampling.top_p or 1.0,
+            "temperature": sampling.clipped_temperature,
         }  # fmt: skip
 
     def _add(self, code: int, W: Tensor, b: Tensor, *, gates: int) -> None:
-        """The map x -> W x + b, (G*H, K), for the cell of that code or for none."""
+        """Pack the affine map W x + b, (G*H, K), for the cell of that code or for no cell."""
         vectors, width = self.module.panel(self.isa, code, self.streams == 1)
         packed, bias = pack(W, gates, vectors // gates, width), b.detach().contiguous()
-        self.kept += (packed, bias)
+        self._tensors += (packed, bias)
         self.maps.append((W.shape[1], len(W) // gates, packed.data_ptr(), bias.data_ptr()))
 
     def __call__(
         self, tokens: npt.NDArray[np.int64], state: State, steps: int, uniforms: npt.NDArray[np.float64] | None
     ) -> tuple[npt.NDArray[np.int64], State]:
-        """What is drawn, (N, B), and the state after all but the last of it were read."""
-        after = tuple(s.clone(memory_format=torch.contiguous_format) for s in state)
-        first, drawn = torch.from_numpy(tokens), torch.empty(steps, self.streams, dtype=torch.int64)
+        """Sample N tokens per stream; the arguments and results of `elman.engines.Sampler`."""
+        new_state = tuple(s.clone(memory_format=torch.contiguous_format) for s in state)
+        first, sampled = torch.from_numpy(tokens), torch.empty(steps, self.streams, dtype=torch.int64)
         numbers = None if uniforms is None else torch.from_numpy(np.ascontiguousarray(uniforms))
-        per = len(after) // (len(self.maps) // 2)  # states of a layer; in compiled code there are always h and c
-        addresses = [after[i + k].data_ptr() if k < per else 0 for i in range(0, len(after), per) for k in range(2)]
+        per = len(new_state) // (len(self.maps) // 2)  # states of a layer; the compiled code always expects h and c
+        layers = range(0, len(new_state), per)
+        addresses = [new_state[i + k].data_ptr() if k < per else 0 for i in layers for k in range(2)]
         self.module.generate(
             self.isa,
             self.code,
@@ -82,19 +84,26 @@ class NativeSampler:
             self.settings
             | {
                 "steps": steps,
-                "threads": max(1, min(torch.get_num_threads(), self.streams // ROWS_A_THREAD)),
+                "threads": max(1, min(torch.get_num_threads(), self.streams // STREAMS_PER_THREAD)),
                 "first": first.data_ptr(),
-                "tokens": drawn.data_ptr(),
+                "tokens": sampled.data_ptr(),
                 "uniforms": 0 if numbers is None else numbers.data_ptr(),
             },
         )
-        return drawn.numpy(), after
+        return sampled.numpy(), new_state
 
 
 def pack(W: Tensor, gates: int, vectors: int, width: int) -> Tensor:
-    """W (G*H, K) in the order in which tiles of G*U vectors of VL numbers read it: (panels, K, G, U, VL).
+    """Pack a weight matrix in the order in which the compiled tiles read it.
 
-    What lies beyond the last unit is 0.
+    Args:
+        W: (G*H, K).
+        gates: G.
+        vectors: U, vectors of units per gate in a tile.
+        width: VL, numbers in a vector.
+
+    Returns:
+        (panels, K, G, U, VL), with zeros beyond the last unit.
 
     Example:
         >>> pack(torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), 1, 1, 2)[:, :, 0, 0].tolist()

@@ -1,4 +1,4 @@
-"""Choosing the next token from the logits: temperature, top-k, top-p, and one uniform number a token."""
+"""Sampling the next token from the logits: temperature, top-k, top-p, and one uniform number per token."""
 
 import math
 from dataclasses import dataclass
@@ -8,17 +8,19 @@ import numpy.typing as npt
 
 from elman.errors import ConfigError
 
-COLDEST, HOTTEST = 1e-30, 1e30  # temperatures beyond these are taken for them: single precision holds no more
+MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-30, 1e30  # others are clipped to these, so that float32 holds them
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How the next token is chosen from the logits.
 
-        P(token) is proportional to exp(logit / temperature), among those that top_k and top_p leave
+        P(token) is proportional to exp(logit / temperature), among the tokens that top_k and top_p keep
 
-    `temperature` 0 takes the most probable token. `top_k` keeps the k most probable tokens and what equals the last of
-    them; `top_p` keeps the fewest that together have at least that probability (Holtzman et al. 2020).
+    Args:
+        temperature: 0 or more; 0 takes the most probable token.
+        top_k: keep the k most probable tokens, 1 or more, and those as probable as the last of them (Fan et al. 2018).
+        top_p: keep the fewest tokens that together have at least this probability, in (0, 1] (Holtzman et al. 2020).
 
     Raises:
         ConfigError: a negative or undefined temperature, top_k under 1, top_p outside (0, 1].
@@ -38,21 +40,26 @@ class Sampling:
 
     @property
     def clipped_temperature(self) -> float:
-        """The temperature as far as single precision holds it."""
-        return min(max(self.temperature, COLDEST), HOTTEST)
+        """The temperature within the range of float32."""
+        return min(max(self.temperature, MIN_TEMPERATURE), MAX_TEMPERATURE)
 
     def __call__(
         self, logits: npt.NDArray[np.float32], uniforms: npt.NDArray[np.float64] | None
     ) -> npt.NDArray[np.int64]:
-        """A token a row, (B,), of logits (B, V), given a number in [0, 1) a row, (B,); without: the most probable.
+        """Sample one token per row by inverse transform sampling.
 
-            token = the first whose P(0) + ... + P(token) is more than the number
+            token = the first whose cumulative probability P(0) + ... + P(token) exceeds the uniform number
 
-        Logits of minus infinity are never drawn.
+        Args:
+            logits: (B, V); a token with minus infinity is never sampled.
+            uniforms: a number in [0, 1) per row, (B,); None takes the most probable tokens.
+
+        Returns:
+            The tokens, (B,).
 
         Example:
-            >>> draw, logits = Draw(temperature=0.5), np.log(np.array([[1, 2, 1]], np.float32))
-            >>> [int(draw(logits, np.array([u]))[0]) for u in (0.16, 0.17, 0.83, 0.84)]
+            >>> sampling, logits = Sampling(temperature=0.5), np.log(np.array([[1, 2, 1]], np.float32))
+            >>> [int(sampling(logits, np.array([u]))[0]) for u in (0.16, 0.17, 0.83, 0.84)]
             [0, 1, 1, 2]
         """
         if uniforms is None:
@@ -62,7 +69,7 @@ class Sampling:
         return np.asarray((mass > uniforms[:, None] * mass[:, -1:]).argmax(-1))
 
     def _weights(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """What the probabilities are proportional to, (B, V); 1 for the most probable."""
+        """Unnormalised probabilities, (B, V); 1 for the most probable token."""
         p = logits.astype(np.float64)
         p -= p.max(-1, keepdims=True)
         p /= self.clipped_temperature

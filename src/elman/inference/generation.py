@@ -1,7 +1,9 @@
-"""Continuing a text: read the prompt, then draw a token, read it, draw the next (S15, S50)."""
+"""Autoregressive generation: read the prompt, then sample a token, read it, sample the next."""
 
 import time
+import warnings
 from collections.abc import Iterator
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -19,111 +21,38 @@ from elman.rng import numpy_generator
 
 LOGITS_AT_ONCE = 2**22  # of a prompt: 16 MB
 PROMPT_CHUNK = 4096  # tokens of a prompt read at a time
-CHUNK, TOKENS_AT_ONCE = 256, 2**16  # tokens of a stream, and of all, that are drawn in one call at most
+CHUNK, TOKENS_AT_ONCE = 256, 2**16  # tokens of a stream, and of all, that are sampled in one call at most
 QUICK = 0.05  # seconds that a chunk may take for the next one to be longer
 
 
-def sample_tokens(
-    model: SequenceModel, prompt: Ids, *, count: int, draw: Sampling, samples: int = 1, seed: int = 0
-) -> Iterator[npt.NDArray[np.int64]]:
-    """`count` times one token a sample, (samples,), each sample a continuation of `prompt`; never `<unk>`."""
-    if count < 0 or samples < 1:
-        raise ConfigError(f"{samples} samples of {count} tokens: give at least one sample and no negative length")
-    if not count:
-        return
-    # Not around the loop: a generator that yields inside the mode would leave its caller in it.
-    with torch.inference_mode():
-        logits, state = read(model, np.concatenate(([START], prompt))[None], model.initial(1))
-        logits, state = logits.repeat(samples, 1), tuple(s.repeat_interleave(samples, 0) for s in state)
-    yield from continued(model, logits, state, count=count, draw=draw, seed=seed)
+@overload
+def generate(
+    model: SequenceModel,
+    prompt: str = "",
+    length: int = 200,
+    *,
+    samples: None = None,
+    temperature: float = 0.7,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    stop: str | None = None,
+    seed: int = 0,
+) -> Iterator[str]: ...
 
 
-def continued(
-    model: SequenceModel, logits: torch.Tensor, state: State, *, count: int, draw: Sampling, seed: int = 0
-) -> Iterator[npt.NDArray[np.int64]]:
-    """`count` (1 or more) times one token a stream, (B,), after what left these logits (B, V) and this state.
-
-    They are drawn in chunks, the first of one token and each twice as long as the one before while that is quick.
-    Chunks change no token: the numbers that choose them come from one stream.
-    """
-    samples = len(logits)
-    rng = numpy_generator(seed, "samples") if draw.temperature else None
-
-    def uniforms(steps: int) -> npt.NDArray[np.float64] | None:
-        return rng.random((steps, samples)) if rng else None
-
-    with torch.inference_mode():
-        write = model.sampler(draw, samples) or _by_steps(model, draw)
-    numbers = uniforms(1)
-    tokens = draw(_scores(logits, model.task), None if numbers is None else numbers[0])
-    yield tokens
-    left, chunk, longest = count - 1, 1, max(1, min(CHUNK, TOKENS_AT_ONCE // samples))
-    while left:
-        steps = min(chunk, left)
-        started = time.perf_counter()
-        with torch.inference_mode():
-            drawn, state = write(tokens, state, steps, uniforms(steps))
-        if time.perf_counter() - started < QUICK:
-            chunk = min(2 * chunk, longest)
-        yield from drawn
-        tokens, left = drawn[-1], left - steps
-
-
-def _by_steps(model: SequenceModel, draw: Sampling) -> Sampler:
-    """The definition of writing: a step of the model, a draw, and again."""
-    step = model.stepper()
-
-    def write(
-        tokens: npt.NDArray[np.int64], state: State, steps: int, uniforms: npt.NDArray[np.float64] | None
-    ) -> tuple[npt.NDArray[np.int64], State]:
-        drawn = []
-        for i in range(steps):
-            logits, state = step(torch.from_numpy(tokens).to(state[0].device), state)
-            tokens = draw(_scores(logits, model.task), None if uniforms is None else uniforms[i])
-            drawn.append(tokens)
-        return np.stack(drawn), state
-
-    return write
-
-
-def _scores(logits: torch.Tensor, task: TextTask) -> npt.NDArray[np.float32]:
-    """Logits (B, V) to draw from: `<unk>` has none."""
-    scores = logits.float().numpy(force=True)
-    if task.vocab.unknown:
-        scores[:, 0] = -np.inf
-    return scores
-
-
-def read(model: SequenceModel, tokens: npt.NDArray[np.integer], state: State) -> tuple[torch.Tensor, State]:
-    """The logits (B, V) after tokens (B, N), N at least 1, and the state there (the warm-up of S50)."""
-    inputs = torch.from_numpy(tokens.astype(np.int64)).to(state[0].device)
-    for chunk in inputs.split(max(1, min(PROMPT_CHUNK, LOGITS_AT_ONCE // (len(inputs) * model.task.size))), 1):
-        with torch.inference_mode():
-            logits, state = model(chunk, state)
-    return logits[:, -1], state
-
-
-def encode_prompt(task: TextTask, prompt: str) -> Ids:
-    """The prompt as ids. It is taken as it is: a prompt is not cleaned, or its last space could not be meant.
-
-    Raises:
-        ConfigError: the model reads from the end, so what it would write stands before the prompt.
-        DataError: it holds symbols that the model has never seen; the message lists them.
-    """
-    if task.reverse:
-        raise ConfigError(
-            "the model reads from the end of a text to its beginning and cannot continue one: "
-            "evaluate it, or train without reverse"
-        )
-    strange = task.vocab.unseen(prompt)
-    if strange:
-        listed = ", ".join(repr(s) for s in strange[:10]) + (", ..." if len(strange) > 10 else "")
-        how = "" if task.clean == "none" else f", or write it as the cleaning {task.clean!r} left the training text"
-        raise DataError(
-            f"the prompt has symbols that the model has never seen ({len(strange)}): {listed}; "
-            f"leave them out{how}, or train on a text that has them"
-        )
-    return task.vocab.encode(prompt)
+@overload
+def generate(
+    model: SequenceModel,
+    prompt: str = "",
+    length: int = 200,
+    *,
+    samples: int,
+    temperature: float = 0.7,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    stop: str | None = None,
+    seed: int = 0,
+) -> list[str]: ...
 
 
 def generate(
@@ -131,32 +60,52 @@ def generate(
     prompt: str = "",
     length: int = 200,
     *,
+    samples: int | None = None,
     temperature: float = 0.7,
     top_k: int | None = None,
     top_p: float | None = None,
     stop: str | None = None,
     seed: int = 0,
-) -> Iterator[str]:
-    """The continuation of `prompt`, piece by piece as it is drawn; `length` tokens, or up to `stop`.
+) -> Iterator[str] | list[str]:
+    """Generate a continuation of a prompt, streaming, or several whole ones with `samples`.
 
     Args:
-        model: what continues; it is not changed.
-        prompt: read first; its symbols must be in the vocabulary. Empty: as at the beginning of a text.
-        length: tokens to draw.
-        temperature: 0 takes the most probable token each time; see `Sampling`.
-        top_k: draw from the k most probable tokens only.
-        top_p: draw from the most probable tokens that together have this probability.
+        model: the language model; it is not changed.
+        prompt: the text to continue; its symbols must be in the vocabulary. Empty: as at the beginning of a text.
+        length: tokens to generate, 0 or more.
+        samples: how many continuations, 1 or more, generated side by side; None streams a single one.
+        temperature: 0 or more; 0 takes the most probable token each time (`Sampling`).
+        top_k: sample from the k most probable tokens only, 1 or more.
+        top_p: sample from the fewest tokens that together have this probability, in (0, 1].
         stop: end before this string.
-        seed: of the draws; the same seed gives the same text.
+        seed: of the sampling; the same seed gives the same text.
+
+    Returns:
+        An iterator over the pieces of one continuation, each as soon as it is sampled; with `samples` a list of whole
+        continuations. Neither holds the prompt.
 
     Raises:
-        ConfigError: settings out of range.
-        DataError: symbols in the prompt that the vocabulary does not hold.
+        ConfigError: settings out of range, or a model that reads texts from the end.
+        DataError: symbols in the prompt that are not in the vocabulary.
+
+    Example:
+        >>> import elman
+        >>> vocab = elman.Vocab.chars("abracadabra")
+        >>> model = elman.NGram.fit(elman.TextTask(vocab), vocab.encode("abracadabra" * 3), order=4)
+        >>> "".join(elman.generate(model, "abra", 7, temperature=0))
+        'cadabra'
+        >>> elman.generate(model, "abra", 7, samples=2, temperature=0)
+        ['cadabra', 'cadabra']
     """
-    draw, vocab = Sampling(temperature, top_k, top_p), model.task.vocab
+    sampling, vocab = Sampling(temperature, top_k, top_p), model.task.vocab
     ids = encode_prompt(model.task, prompt)
-    drawn = sample_tokens(model, ids, count=length, draw=draw, seed=seed)
-    return until(stop, render(vocab, ids, (int(t[0]) for t in drawn)))
+    if samples is None:
+        tokens = map(np.ndarray.item, sample_tokens(model, ids, count=length, sampling=sampling, seed=seed))
+        pieces = decode_stream(vocab, ids, tokens)
+        return truncate_at(stop, pieces) if stop else pieces
+    steps = list(sample_tokens(model, ids, count=length, sampling=sampling, samples=samples, seed=seed))
+    rows = np.stack(steps, 1).tolist() if steps else [[] for _ in range(samples)]
+    return ["".join(truncate_at(stop, decode_stream(vocab, ids, iter(row)))) for row in rows]
 
 
 def generate_samples(
@@ -171,16 +120,181 @@ def generate_samples(
     stop: str | None = None,
     seed: int = 0,
 ) -> list[str]:
-    """Several continuations of one prompt, drawn side by side; the arguments of `generate`."""
-    draw, vocab = Sampling(temperature, top_k, top_p), model.task.vocab
-    ids = encode_prompt(model.task, prompt)
-    drawn = list(sample_tokens(model, ids, count=length, draw=draw, samples=samples, seed=seed))
-    rows = np.stack(drawn, 1).tolist() if drawn else [[] for _ in range(samples)]
-    return ["".join(until(stop, render(vocab, ids, iter(row)))) for row in rows]
+    """The old name of `generate(..., samples=...)`, whose arguments it has."""
+    warnings.warn(
+        "elman.generate_samples is now elman.generate(..., samples=...); the old name goes in 0.3",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return generate(
+        model,
+        prompt,
+        length,
+        samples=samples,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        stop=stop,
+        seed=seed,
+    )
 
 
-def render(vocab: Vocab, prompt: Ids, tokens: Iterator[int]) -> Iterator[str]:
-    """Tokens as pieces of text, as they would stand after the prompt."""
+def sample_tokens(
+    model: SequenceModel, prompt: Ids, *, count: int, sampling: Sampling, samples: int = 1, seed: int = 0
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Sample continuations of a prompt, as token ids.
+
+    Args:
+        model: the language model.
+        prompt: its token ids, (N,); token 0 is read before them.
+        count: tokens to sample per continuation, 0 or more.
+        sampling: how a token is chosen; `<unk>` never is.
+        samples: continuations side by side, 1 or more.
+        seed: of the sampling.
+
+    Yields:
+        `count` times the next token of each continuation, (samples,).
+
+    Raises:
+        ConfigError: a negative count, or no samples.
+    """
+    if count < 0 or samples < 1:
+        raise ConfigError(f"{samples} samples of {count} tokens: give at least one sample and no negative length")
+    if not count:
+        return
+    # Not around the loop: a generator that yields inside the mode would leave its caller in it.
+    with torch.inference_mode():
+        logits, state = prefill(model, np.concatenate(([START], prompt))[None], model.initial(1))
+        logits, state = logits.repeat(samples, 1), tuple(s.repeat_interleave(samples, 0) for s in state)
+    yield from sample_after(model, logits, state, count=count, sampling=sampling, seed=seed)
+
+
+def sample_after(
+    model: SequenceModel, logits: torch.Tensor, state: State, *, count: int, sampling: Sampling, seed: int = 0
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Sample continuations from where a model stands.
+
+    Tokens are sampled in chunks, the first of one token and each twice as long as the one before while that is quick.
+    Chunks change no token: the uniform numbers that select them come from one generator.
+
+    Args:
+        model: the language model.
+        logits: for the next token of each of B streams, (B, V).
+        state: the state of each, (B, ...) per tensor.
+        count: tokens to sample per stream, 1 or more.
+        sampling: how a token is chosen; `<unk>` never is.
+        seed: of the sampling.
+
+    Yields:
+        `count` times the next token of each stream, (B,).
+    """
+    streams = len(logits)
+    rng = numpy_generator(seed, "samples") if sampling.temperature else None
+
+    def uniforms(steps: int) -> npt.NDArray[np.float64] | None:
+        return rng.random((steps, streams)) if rng else None
+
+    with torch.inference_mode():
+        sampler = model.sampler(sampling, streams) or _sampler_of_steps(model, sampling)
+    numbers = uniforms(1)
+    tokens = sampling(_sampling_logits(logits, model.task), None if numbers is None else numbers[0])
+    yield tokens
+    left, chunk, longest = count - 1, 1, max(1, min(CHUNK, TOKENS_AT_ONCE // streams))
+    while left:
+        steps = min(chunk, left)
+        started = time.perf_counter()
+        with torch.inference_mode():
+            sampled, state = sampler(tokens, state, steps, uniforms(steps))
+        if time.perf_counter() - started < QUICK:
+            chunk = min(2 * chunk, longest)
+        yield from sampled
+        tokens, left = sampled[-1], left - steps
+
+
+def _sampler_of_steps(model: SequenceModel, sampling: Sampling) -> Sampler:
+    """The reference sampler: a step of the model, a token from its logits, and again."""
+    step = model.stepper()
+
+    def sampler(
+        tokens: npt.NDArray[np.int64], state: State, steps: int, uniforms: npt.NDArray[np.float64] | None
+    ) -> tuple[npt.NDArray[np.int64], State]:
+        sampled = []
+        for i in range(steps):
+            logits, state = step(torch.from_numpy(tokens).to(state[0].device), state)
+            tokens = sampling(_sampling_logits(logits, model.task), None if uniforms is None else uniforms[i])
+            sampled.append(tokens)
+        return np.stack(sampled), state
+
+    return sampler
+
+
+def _sampling_logits(logits: torch.Tensor, task: TextTask) -> npt.NDArray[np.float32]:
+    """Logits (B, V) in float32, minus infinity for `<unk>`; never the caller's memory."""
+    copy = logits.float().numpy(force=True).copy()
+    if task.vocab.unknown:
+        copy[:, 0] = -np.inf
+    return copy
+
+
+def prefill(model: SequenceModel, tokens: npt.NDArray[np.integer], state: State) -> tuple[torch.Tensor, State]:
+    """Read a prompt in chunks, keeping only the last logits.
+
+    Args:
+        model: the language model.
+        tokens: token ids of B prompts of one length, (B, N), N at least 1.
+        state: the state before them.
+
+    Returns:
+        The logits for the token after each prompt, (B, V), and the state there.
+    """
+    inputs = torch.from_numpy(tokens.astype(np.int64)).to(state[0].device)
+    for chunk in inputs.split(max(1, min(PROMPT_CHUNK, LOGITS_AT_ONCE // (len(inputs) * model.task.size))), 1):
+        with torch.inference_mode():
+            logits, state = model(chunk, state)
+    return logits[:, -1], state
+
+
+def encode_prompt(task: TextTask, prompt: str) -> Ids:
+    """The token ids of a prompt, which is used as it is: normalizing it could remove a space at its end.
+
+    Args:
+        task: the task of the model.
+        prompt: the text to continue.
+
+    Returns:
+        Token ids, (N,).
+
+    Raises:
+        ConfigError: the model reads texts from the end, so that it predicts what stands before the prompt.
+        DataError: symbols that are not in the vocabulary; the message lists them.
+    """
+    if task.reverse:
+        raise ConfigError(
+            "the model reads from the end of a text to its beginning and cannot continue one: "
+            "evaluate it, or train without reverse"
+        )
+    unseen = task.vocab.unseen(prompt)
+    if unseen:
+        listed = ", ".join(repr(s) for s in unseen[:10]) + (", ..." if len(unseen) > 10 else "")
+        how = "" if task.clean == "none" else f", or write it as the cleaning {task.clean!r} left the training text"
+        raise DataError(
+            f"the prompt has symbols that the model has never seen ({len(unseen)}): {listed}; "
+            f"leave them out{how}, or train on a text that has them"
+        )
+    return task.vocab.encode(prompt)
+
+
+def decode_stream(vocab: Vocab, prompt: Ids, tokens: Iterator[int]) -> Iterator[str]:
+    """Decode tokens one by one, as they would stand after a prompt.
+
+    Args:
+        vocab: the vocabulary.
+        prompt: token ids that come before; they are not returned.
+        tokens: token ids.
+
+    Yields:
+        Pieces of text, none of them empty.
+    """
     stream = vocab.stream()
     for token in prompt.tolist():
         stream.push(token)
@@ -191,23 +305,32 @@ def render(vocab: Vocab, prompt: Ids, tokens: Iterator[int]) -> Iterator[str]:
         yield piece
 
 
-def until(stop: str | None, pieces: Iterator[str]) -> Iterator[str]:
-    """The pieces up to the first occurrence of `stop`, which may be spread over several."""
+def truncate_at(stop: str | None, pieces: Iterator[str]) -> Iterator[str]:
+    """End a stream of text before a stop string, which may be spread over several pieces.
+
+    Args:
+        stop: the string; None or empty passes all pieces.
+        pieces: the text in pieces.
+
+    Yields:
+        Pieces of the text before the first occurrence of `stop`; a piece that may begin it is held back until it is
+        known.
+    """
     if not stop:
         yield from pieces
         return
-    held = ""
+    buffer = ""
     for piece in pieces:
-        held += piece
-        if stop in held:
-            yield held[: held.index(stop)]
+        buffer += piece
+        if stop in buffer:
+            yield buffer[: buffer.index(stop)]
             return
-        safe = len(held) - _overlap(held, stop)
+        safe = len(buffer) - _overlap(buffer, stop)
         if safe:
-            yield held[:safe]
-            held = held[safe:]
-    if held:
-        yield held
+            yield buffer[:safe]
+            buffer = buffer[safe:]
+    if buffer:
+        yield buffer
 
 
 def _overlap(text: str, stop: str) -> int:

@@ -111,7 +111,7 @@ class Mixture:
 
         return one_step
 
-    def sampler(self, draw: Sampling, streams: int) -> Sampler | None:  # noqa: ARG002 - the protocol's
+    def sampler(self, sampling: Sampling, streams: int) -> Sampler | None:  # noqa: ARG002 - the protocol's
         """Nothing but the steps."""
         return None
 

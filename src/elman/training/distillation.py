@@ -64,7 +64,7 @@ class DistillationTargets:
         fold = np.searchsorted(self.edges, places[real], "right") - 1
         found = np.empty((len(read), self.models[0].task.size))
         for f in np.unique(fold):
-            found[fold == f] = self.models[f].after(read[fold == f])
+            found[fold == f] = self.models[f].next_probabilities(read[fold == f])
         expected = np.zeros((*places.shape, found.shape[1]), np.float32)
         expected[real] = found
         return torch.from_numpy(expected)

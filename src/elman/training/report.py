@@ -181,7 +181,7 @@ def baselines(counts: npt.NDArray[np.int64], ids: Ids, ngram: NGram | None) -> d
     if counts.any():
         nats["unigram"] = unigram_nats(counts, ids)
     if ngram is not None:
-        nats[ngram.name] = float(ngram.costs(ids).sum())
+        nats[ngram.name] = float(ngram.surprisals(ids).sum())
     return {name: perplexity(value, len(ids)) for name, value in nats.items()}
 
 

@@ -3,7 +3,7 @@
 import json as json_module
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -19,12 +19,12 @@ def command(
     run: Annotated[Path, Parameter(help="A run, a checkpoint or a saved model.")],
     prompt: Annotated[str, Parameter(help="The text to continue; - reads it from standard input.")] = "",
     *,
-    length: Annotated[int, number("Tokens to draw.", least=0)] = 200,
-    temperature: Annotated[float, Parameter(help="0 takes the most probable token; 1 draws as the model says.")] = 0.7,
-    top_k: Annotated[int | None, number("Draw from the k most probable tokens.", least=1)] = None,
-    top_p: Annotated[float | None, Parameter(help="Draw from the tokens that together have this probability.")] = None,
+    length: Annotated[int, number("Tokens to generate.", least=0)] = 200,
+    temperature: Annotated[float, Parameter(help="0 takes the most probable token, 1 samples freely.")] = 0.7,
+    top_k: Annotated[int | None, number("Sample from the k most probable tokens.", least=1)] = None,
+    top_p: Annotated[float | None, Parameter(help="Sample from the fewest tokens with this probability.")] = None,
     stop: Annotated[str | None, Parameter(help="End before this text.")] = None,
-    samples: Annotated[int, number("Continuations to draw, side by side.", least=1)] = 1,
+    samples: Annotated[int, number("Continuations to generate, side by side.", least=1)] = 1,
     seed: Annotated[int, number("The same seed gives the same text.", least=0)] = 0,
     device: Annotated[str, Parameter(help=help_of("device"))] = "auto",
     json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
@@ -32,14 +32,14 @@ def command(
     """Continue a prompt with a saved model, streaming."""
     from elman.data.files import text_chunks
     from elman.environment import device_for
-    from elman.inference.generation import generate, generate_samples
+    from elman.inference.generation import generate
     from elman.models.saving import load
 
     model = load(run, device=device_for(device))
     text = "".join(text_chunks(["-"])) if prompt == "-" else prompt
-    how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "stop": stop, "seed": seed}
+    how: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "stop": stop, "seed": seed}
     if json or samples != 1:
-        texts = generate_samples(model, text, length, samples=samples, **how)  # type: ignore[arg-type]  # one dict for both calls
+        texts = generate(model, text, length, samples=samples, **how)
         if json:
             document = {"schema_version": 1, "model": str(run), "prompt": text, "samples": texts} | how
             print(json_module.dumps(document, ensure_ascii=False))
@@ -47,7 +47,7 @@ def command(
         for i, each in enumerate(texts, 1):
             sys.stdout.write(f"--- {i}\n{text}{each}\n")
         return 0
-    pieces = generate(model, text, length, **how)  # type: ignore[arg-type]  # one dict for both calls
+    pieces = generate(model, text, length, **how)
     sys.stdout.write(text)
     for piece in pieces:
         sys.stdout.write(piece)

@@ -1,4 +1,4 @@
-"""`elman rollout`: how long a model goes on as a text does, and for how long it passes for one."""
+"""`elman rollout`: how long the continuations of a model equal a text, and what goes wrong in them."""
 
 import json as json_module
 import sys
@@ -22,15 +22,15 @@ EXAMPLES = """Examples:
 
 def command(
     run: Annotated[Path, Parameter(help="A run, whose training text is read again.")],
-    *sources: Annotated[str, Parameter(help="The text to go on with [default: the run's held-out text].")],
+    *sources: Annotated[str, Parameter(help="The text to continue [default: the run's held-out text].")],
     length: Annotated[int, number("Tokens of a roll-out.", least=1)] = 200,
     places: Annotated[int, number("How many roll-outs, at random places of the text.", least=1)] = 200,
-    temperature: Annotated[float, Parameter(help="Of the roll-outs that are drawn; others take the best token.")] = 0.7,
-    seed: Annotated[int, number("The same seed gives the same places and draws.", least=0)] = 0,
+    temperature: Annotated[float, Parameter(help="Of the sampled roll-outs; the greedy ones have none.")] = 0.7,
+    seed: Annotated[int, number("The same seed gives the same places and samples.", least=0)] = 0,
     device: Annotated[str, Parameter(help=help_of("device"))] = "auto",
     json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
 ) -> int:
-    """Continue a text at many places: how long it is right, how long nothing gives it away, what goes wrong."""
+    """Continue a text at many places: how many tokens are correct, what goes wrong first, how many end in a loop."""
     from elman.environment import device_for
     from elman.inference.evaluation import LONGEST, beginning
     from elman.inference.rollout import report
@@ -38,7 +38,7 @@ def command(
     from elman.training.run import corpus_of
 
     if not temperature > 0:
-        raise ConfigError(f"--temperature {temperature}: roll-outs of the best token are made anyway, give more than 0")
+        raise ConfigError(f"--temperature {temperature}: greedy roll-outs are made in any case, give more than 0")
     model = load(run, device=device_for(device))
     corpus = corpus_of(run)
     part = beginning(model, _text(run, model.task, corpus, sources), LONGEST)
@@ -60,7 +60,7 @@ def _text(run: Path, task: "TextTask", corpus: "Corpus", sources: tuple[str, ...
     if sources:
         return read_part(sources, task.vocab, clean=task.clean, reverse=task.reverse)
     if corpus.held_out is None:
-        raise ConfigError(f"the run {str(run)!r} held nothing out: name a text to go on with")
+        raise ConfigError(f"the run {str(run)!r} has no held-out text: name a text to continue")
     return corpus.held_out
 
 
@@ -71,9 +71,9 @@ def _print(found: dict[str, Any]) -> None:
         (f"exact, {n} tokens", *(f"{found[kind]['exact'][n]:.1%}" for kind in kinds), "")
         for n in found["greedy"]["exact"]
     ]
-    rows.append(("right tokens", *(_spread(found[kind]["right"], length) for kind in kinds), ""))
-    what = f"passing, by {found['order']}-grams"
-    rows.append((what, *(_spread(found[kind]["passing"], length) for kind in (*kinds, "truth"))))
+    rows.append(("correct tokens", *(_spread(found[kind]["right"], length) for kind in kinds), ""))
+    label = f"before an unseen {found['order']}-gram"
+    rows.append((label, *(_spread(found[kind]["passing"], length) for kind in (*kinds, "truth"))))
     rows.append(("ends in a loop", *(f"{found[kind]['loops']:.1%}" for kind in (*kinds, "truth"))))
     rows += [
         (f"first error: {name}", *(f"{found[kind]['errors'][name]:,}" for kind in kinds), "")
@@ -82,15 +82,15 @@ def _print(found: dict[str, Any]) -> None:
     for first, *cells in rows:
         sys.stdout.write(f"{first:<24}" + "".join(f"{cell:>20}" for cell in cells).rstrip() + "\n")
     sys.stdout.write(
-        f"{found['places']:,} places of the first {found['tokens']:,} tokens of {found['text']}; right and passing: "
-        "median (quartiles) in tokens.\n"
+        f"{found['places']:,} places of the first {found['tokens']:,} tokens of {found['text']}; numbers of tokens "
+        "as median (quartiles).\n"
     )
     for example in found["greedy"]["examples"][:1]:
         shown = {name: json_module.dumps(text, ensure_ascii=False) for name, text in example.items()}
-        sys.stdout.write(f"After {shown['after']} it wrote {shown['wrote']}, not {shown['truth']}.\n")
+        sys.stdout.write(f"After {shown['after']} the model has {shown['wrote']}, the text {shown['truth']}.\n")
 
 
 def _spread(lengths: dict[str, Any], most: int) -> str:
-    """Median and quartiles; the longest may be longer."""
+    """Median and quartiles; + marks the length at which the roll-outs ended."""
     low, middle, high = (f"{n}{'+' * (n == most)}" for n in (lengths["quantiles"][q] for q in ("0.25", "0.5", "0.75")))
     return f"{middle} ({low}..{high})"

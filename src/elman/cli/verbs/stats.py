@@ -1,4 +1,4 @@
-"""`elman stats`: how often the n-grams of a text occur, and the law that their frequencies follow."""
+"""`elman stats`: the frequencies of the n-grams of a text, and the power law that they follow."""
 
 import json as json_module
 import os
@@ -99,8 +99,8 @@ def _document(corpus: "Corpus", found: "tuple[Frequencies, ...]") -> dict[str, A
                 "singletons": f.singletons,
                 "share_of_possible": f.types / f.possible,
                 "top": [{"tokens": tokens, "times": times} for tokens, times in f.top],
-                "zipf": f.line and dataclasses.asdict(f.line),
-                "tail": f.tail and dataclasses.asdict(f.tail),
+                "zipf": f.power_law and dataclasses.asdict(f.power_law),
+                "tail": f.singleton_stats and dataclasses.asdict(f.singleton_stats),
             }
             for f in found
         ],
@@ -118,9 +118,9 @@ def _print(corpus: "Corpus", found: "tuple[Frequencies, ...]") -> None:
     )
     out.print(_figures(found))
     out.print(
-        "\nalpha: times fall as 1 / rank^alpha, fitted on these ranks.\n"
-        "2nd half: how often n-grams that occur once in the first half of the text do in\n"
-        "the second, and how often they would by additive smoothing (Laplace, eps 1).\n",
+        "\nalpha: counts fall as 1 / rank^alpha, fitted on these ranks.\n"
+        "2nd half: the mean count, in the second half of the text, of n-grams that occur once\n"
+        "in the first; Laplace: the mean that additive smoothing (eps 1) predicts.\n",
         markup=False,
         soft_wrap=True,
     )
@@ -128,27 +128,28 @@ def _print(corpus: "Corpus", found: "tuple[Frequencies, ...]") -> None:
 
 
 def _figures(found: "tuple[Frequencies, ...]") -> "Table":
-    """A row a length."""
+    """One row per length."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     for name in ("n", "different", "once", "% once", "% of possible", "alpha", "ranks", "2nd half", "Laplace"):
         table.add_column(name, justify="right")
     for f in found:
+        law, rare = f.power_law, f.singleton_stats
         table.add_row(
             str(f.n),
             f"{f.types:,}",
             f"{f.singletons:,}",
             f"{100 * f.singletons / f.types:.0f}",
             f"{100 * f.types / f.possible:.3g}",
-            *((f"{f.line.alpha:.2f}", f"{f.line.first}-{f.line.last:,}") if f.line else ("too few", "")),
-            *((f"{f.tail.observed:.2f}", f"{f.tail.laplace:.2f}") if f.tail else ("none", "")),
+            *((f"{law.alpha:.2f}", f"{law.first}-{law.last:,}") if law else ("too few", "")),
+            *((f"{rare.observed:.2f}", f"{rare.laplace:.2f}") if rare else ("none", "")),
         )
     return table
 
 
 def _most_frequent(corpus: "Corpus", found: "tuple[Frequencies, ...]") -> "Table":
-    """A row a length: n-grams as text, each with its times."""
+    """One row per length: n-grams as text, each with its count."""
     from rich.table import Table
     from rich.text import Text
 
@@ -157,7 +158,7 @@ def _most_frequent(corpus: "Corpus", found: "tuple[Frequencies, ...]") -> "Table
     write = joined if corpus.vocab.level == "word" else "".join
     table = Table(box=None, pad_edge=False)
     table.add_column("n", justify="right", vertical="top")
-    table.add_column("most frequent, and times")
+    table.add_column("most frequent, with counts")
     for f in found:
         table.add_row(str(f.n), Text(", ".join(f"{write(tokens)!r} {times:,}" for tokens, times in f.top)))
     return table

@@ -1,1 +1,1 @@
-"""What is counted: n-grams, their smoothing, chains and experts."""
+"""Models that count n-grams: counts, smoothing, the n-gram model, Markov chains, and experts for a hybrid."""

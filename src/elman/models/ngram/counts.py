@@ -1,11 +1,11 @@
-"""How often every n-gram occurs: a trie in sorted arrays, counted without a loop over tokens.
+"""Counts of all n-grams of a text: a trie in sorted arrays, built without a loop over tokens.
 
-The text is read as a model reads it: token 0 stands before the first (`elman.data.batches`). An n-gram is known by
+The text is read as a model reads it, with token 0 before the first (`elman.data.batches`). An n-gram is identified by
 its rank among those of its length, in the order of (rank of its first n-1 tokens, last token):
 
     key_n = rank_{n-1} * V + last token        rank_n = position of key_n among the sorted distinct keys
 
-so the n-grams that continue a context stand side by side, and every length costs one pass over the text.
+so the continuations of a context are neighbours, and every length takes one pass over the text.
 """
 
 import os
@@ -22,21 +22,21 @@ from elman.data.tokens import unsigned
 from elman.errors import ConfigError, DataError
 
 Int64Array = npt.NDArray[np.int64]
-BITS = 2**30  # possible keys up to which they are ranked by a bit each, at most a byte each for a moment; else sorted
-BLOCK = 2**17  # n-grams at a time: what is computed of them stays in the processor's cache
-UNREAD = -2  # a context of which not all tokens have been read
-BYTES = 40  # of memory an n-gram takes while a text is counted
+BITS = 2**30  # possible keys up to which a bitmap ranks them, with a byte each for a moment; above they are sorted
+BLOCK = 2**17  # n-grams at a time, so that intermediate arrays stay in the processor's cache
+UNREAD = -2  # a context that begins before the first token
+BYTES = 40  # of memory per n-gram while a text is counted
 
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """All n-grams of a text up to a length.
+    """The counts of all n-grams of a text up to a length; made by `Counts.of`.
 
     Example:
         >>> counts = Counts.of(np.array([1, 2, 1, 2, 1, 3], np.uint8), size=4, order=2)
         >>> counts.times[0].tolist()  # of each token
         [0, 3, 2, 1]
-        >>> counts.grams(2).tolist(), counts.times[1].tolist()  # the pair 0, 1 is the beginning
+        >>> counts.grams(2).tolist(), counts.times[1].tolist()  # the pair 0, 1 is at the beginning
         ([[0, 1], [1, 2], [1, 3], [2, 1]], [1, 2, 1, 2])
     """
 
@@ -45,13 +45,22 @@ class Counts:
     keys: tuple[Int64Array, ...]
     """keys[n-1]: the sorted keys of the n-grams of that length; single tokens are 0 to V-1, occurring or not."""
     times: tuple[Int64Array, ...]
-    """times[n-1]: how often each occurs."""
+    """times[n-1]: how often each of them occurs."""
     suffixes: tuple[npt.NDArray[np.integer], ...]
-    """suffixes[n-1]: the rank of each without its first token, an (n-1)-gram; 0 for single tokens."""
+    """suffixes[n-1]: the rank of each n-gram without its first token, an (n-1)-gram; 0 for single tokens."""
 
     @classmethod
     def of(cls, ids: Ids, size: int, order: int, *, bos: bool = True) -> "Counts":
-        """Count the n-grams of 1 to `order` tokens; `bos` puts token 0 before the text, as a model reads it.
+        """Count the n-grams of 1 to `order` tokens of a text.
+
+        Args:
+            ids: the text, (N,) token ids.
+            size: V, the size of the vocabulary.
+            order: the length of the longest n-grams, 1 or more.
+            bos: put token 0 before the text as its beginning, as a model reads it.
+
+        Returns:
+            The counts.
 
         Raises:
             ConfigError: an order under 1, or one that needs more memory than this machine has.
@@ -73,15 +82,24 @@ class Counts:
 
     @property
     def order(self) -> int:
-        """Tokens of the longest n-grams."""
+        """The length of the longest n-grams."""
         return len(self.keys)
 
     def upto(self, order: int) -> "Counts":
-        """The same without the n-grams that are longer than `order`."""
+        """The counts of n-grams of at most `order` tokens."""
         return Counts(self.size, self.keys[:order], self.times[:order], self.suffixes[:order])
 
     def find(self, n: int, context: Int64Array, token: npt.NDArray[np.integer]) -> Int64Array:
-        """The ranks of n-grams, each a context of n-1 tokens by its rank and one more; -1 where it never occurred."""
+        """Look n-grams up.
+
+        Args:
+            n: their length.
+            context: ranks of their first n-1 tokens, of any shape; negative for a context that does not occur.
+            token: their last tokens, of the same shape.
+
+        Returns:
+            The ranks of the n-grams; -1 where one does not occur.
+        """
         if n == 1:
             return token.astype(np.int64)
         keys = self.keys[n - 1]
@@ -91,10 +109,14 @@ class Counts:
         return np.where(found, at, -1)
 
     def contexts(self, tokens: npt.NDArray[np.integer]) -> list[Int64Array]:
-        """The contexts of 0 to order-1 tokens that end with each of `tokens` (..., T), by rank.
+        """Look up the contexts that end at every token.
 
-        -1 is a context that does not occur in the training text, `UNREAD` one that reaches back beyond the first
-        token: before that stand negative numbers.
+        Args:
+            tokens: (..., T) token ids; negative numbers stand before the beginning.
+
+        Returns:
+            For each length from 0 to order-1 the ranks of the contexts that end with each token, (..., T); -1 where a
+            context does not occur in the text that was counted, `UNREAD` where it begins before the first token.
         """
         tokens = tokens.astype(np.int64)
         found = [np.zeros_like(tokens)]
@@ -106,7 +128,7 @@ class Counts:
 
     @cached_property
     def first_children(self) -> tuple[Int64Array, ...]:
-        """For each length n of context from 0: where the n+1-grams that continue each of them begin, and the end."""
+        """For each length n from 0: where the (n+1)-grams that continue each context begin, and the end of the last."""
         beginnings = [np.array([0, self.size])]
         for contexts, keys in pairwise(self.keys):
             each = np.bincount(keys // self.size, minlength=len(contexts))
@@ -119,7 +141,15 @@ class Counts:
         return tuple((keys % self.size).astype(unsigned(self.size - 1)) for keys in self.keys)
 
     def grams(self, n: int, ranks: Int64Array | None = None) -> Int64Array:
-        """The n-grams of that length as tokens, (number, n): those of these ranks, or all in their order."""
+        """List n-grams as tokens.
+
+        Args:
+            n: their length.
+            ranks: the ranks of those to list, (N,); None lists all in order of rank.
+
+        Returns:
+            Token ids, (N, n).
+        """
         at = np.arange(len(self.keys[n - 1])) if ranks is None else ranks
         tokens = np.empty((len(at), n), np.int64)
         for place in range(n - 1, -1, -1):
@@ -130,7 +160,7 @@ class Counts:
 def _ranked(
     contexts: npt.NDArray[np.integer], tokens: Ids, size: int, different: int
 ) -> tuple[Int64Array, Int64Array, npt.NDArray[np.int32]]:
-    """The distinct keys context * V + token, how often each occurs, and the rank of every one, a block at a time."""
+    """The distinct keys context * V + token, their counts, and the rank of the key at every place."""
 
     def codes(block: slice) -> Int64Array:
         return contexts[block].astype(np.int64) * size + tokens[block]
@@ -155,7 +185,12 @@ def _ranked(
 
 
 def check_order(tokens: int, size: int, order: int) -> None:
-    """Refuse n-grams that cannot be counted.
+    """Check that n-grams can be counted.
+
+    Args:
+        tokens: N, the length of the text.
+        size: V.
+        order: the length of the longest n-grams.
 
     Raises:
         ConfigError: an order under 1, or one that needs more memory than this machine has.
@@ -174,29 +209,51 @@ def check_order(tokens: int, size: int, order: int) -> None:
 
 
 def estimate(tokens: int, size: int, order: int) -> int:
-    """Bytes of memory that counting may take at most.
+    """An upper bound of the memory that counting takes: there are at most V^n distinct n-grams, and at most N.
 
-    Of n-grams there are at most V^n different ones, and no more than the text is long.
+    Args:
+        tokens: N, the length of the text.
+        size: V.
+        order: the length of the longest n-grams.
+
+    Returns:
+        Bytes.
     """
     return BYTES * sum(min(tokens, size**n if n < 8 else tokens) for n in range(1, order + 1))
 
 
 def memory() -> int:
-    """Bytes of memory of this machine."""
+    """The memory of this machine in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**33
 
 
-def sums(values: npt.NDArray[np.floating] | Int64Array, edges: Int64Array) -> npt.NDArray[np.float64]:
-    """The sums of stretches of `values` between neighbouring edges, (len(edges) - 1,); an empty one is 0."""
+def segment_sums(values: npt.NDArray[np.floating] | Int64Array, edges: Int64Array) -> npt.NDArray[np.float64]:
+    """The sums of segments of an array.
+
+    Args:
+        values: (N,).
+        edges: where the segments begin, and the end of the last, (S + 1,).
+
+    Returns:
+        (S,); 0 for an empty segment.
+    """
     running = np.concatenate(([0], np.cumsum(values)))
     return np.asarray(running[edges[1:]] - running[edges[:-1]], np.float64)
 
 
 def validated_counts(size: int, keys: Sequence[Int64Array], times: Sequence[Int64Array]) -> Counts:
-    """Counts out of arrays that somebody else wrote.
+    """Rebuild counts from arrays of a file, and check them.
+
+    Args:
+        size: V.
+        keys: sorted keys of the n-grams of each length from 1 (`Counts.keys`).
+        times: how often each occurs.
+
+    Returns:
+        The counts.
 
     Raises:
-        ValueError: they are no counts of n-grams; says why.
+        ValueError: the arrays are not the counts of any text; the message names what is wrong.
     """
     for n, (key, count) in enumerate(zip(keys, times, strict=True), 1):
         if n == 1 and not np.array_equal(key, np.arange(size)):

@@ -1,4 +1,4 @@
-"""What a Markov chain expects k steps ahead: the tokens between are summed out, exactly (S18).
+"""Predictions of a Markov chain k steps ahead, by exact marginalization over the tokens between.
 
 An n-gram is a Markov chain of order tau = n - 1. With c the last tau tokens, and a their oldest:
 
@@ -16,16 +16,19 @@ from elman.models.ngram.counts import Int64Array, memory
 from elman.models.ngram.model import NGram
 from elman.models.ngram.smoothing import Float64Array
 
-TABLES = 4  # as large as the transitions, that are in memory together
+TABLES = 4  # arrays of the size of the transitions that are in memory together
 
 
 def predict_ahead(model: NGram, tokens: Ids, steps: int) -> Float64Array:
-    """The distributions of the tokens 1 to `steps` after `tokens`, (steps, V): row k-1 is P(x_{t+k} | x_1 .. x_t).
+    """Predict the tokens 1 to `steps` steps after a text with an n-gram model (Chapman-Kolmogorov equation).
 
     Args:
-        model: the chain; it sees the last n-1 of the tokens, or the beginning of a text where there are fewer.
-        tokens: ids in the order in which the model reads; none at all is a text that has not begun.
-        steps: how far to look ahead, at least 1.
+        model: the n-gram model; it uses the last n-1 tokens, or the beginning of a text where there are fewer.
+        tokens: the text so far, (N,) token ids in the order in which the model reads; may be empty.
+        steps: how many steps to predict, 1 or more.
+
+    Returns:
+        The distributions, (steps, V): row k-1 is P(x_{t+k} | x_1 .. x_t).
 
     Raises:
         ConfigError: no steps, or a chain with too many contexts for the memory of this machine.
@@ -35,7 +38,7 @@ def predict_ahead(model: NGram, tokens: Ids, steps: int) -> Float64Array:
         >>> import elman
         >>> vocab = elman.Vocab.chars("abracadabra")
         >>> model = NGram.fit(elman.TextTask(vocab), vocab.encode("abracadabra"), order=2, smoothing="laplace", eps=0)
-        >>> for p in ahead(model, vocab.encode("b"), 3):
+        >>> for p in predict_ahead(model, vocab.encode("b"), 3):
         ...     print({letter: round(float(p[vocab[letter]]), 3) for letter in "abcdr"})
         {'a': 0.0, 'b': 0.0, 'c': 0.0, 'd': 0.0, 'r': 1.0}
         {'a': 1.0, 'b': 0.0, 'c': 0.0, 'd': 0.0, 'r': 0.0}
@@ -47,18 +50,18 @@ def predict_ahead(model: NGram, tokens: Ids, steps: int) -> Float64Array:
     context = read[len(read) - order :]
     found, weights, full = np.empty((steps, size)), np.ones(1), np.empty(0)
     for k in range(steps):
-        if k <= order:  # k tokens of the context vary, the others have been read; from then on all of them vary
-            full = model.after(_contexts(context[k:], size, k))
+        if k <= order:  # k tokens of the context vary, the others were read; later all of them vary
+            full = model.next_probabilities(_contexts(context[k:], size, k))
         joint = weights[:, None] * full
         found[k] = joint.sum(0)
         weights = joint.ravel() if k < order else joint.reshape(size, -1).sum(0)
     return found
 
 
-def _contexts(known: Int64Array, size: int, free: int) -> Int64Array:
-    """Every context that begins with `known` and goes on with `free` tokens, (V^free, tau), in order."""
+def _contexts(prefix: Int64Array, size: int, free: int) -> Int64Array:
+    """All contexts that begin with `prefix` and end with any `free` tokens, (V^free, tau), in order."""
     varied = np.arange(size**free)[:, None] // size ** np.arange(free - 1, -1, -1) % size
-    return np.concatenate((np.broadcast_to(known, (len(varied), len(known))), varied), 1)
+    return np.concatenate((np.broadcast_to(prefix, (len(varied), len(prefix))), varied), 1)
 
 
 def _check(model: NGram, tokens: Ids, steps: int) -> None:

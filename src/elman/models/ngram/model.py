@@ -1,6 +1,7 @@
-"""The n-gram model: it remembers n-1 tokens and knows what followed them in the training text."""
+"""The n-gram model: the smoothed distribution of the next token after the last n-1."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
@@ -21,8 +22,8 @@ from elman.models.ngram.smoothing import SMOOTHINGS, Float64Array, Smoothed, int
 from elman.models.task import TextTask
 from elman.storage.folder import Saved
 
-HIGHEST = 8  # the longest n-grams that are tried where no order is given
-LARGE, HIGHEST_LARGE = 10_000_000, 5  # tokens from which on fewer are tried, and how many
+HIGHEST = 8  # the highest order that is tried where none is given
+LARGE, HIGHEST_LARGE = 10_000_000, 5  # tokens from which on fewer orders are tried, and up to which
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -38,15 +39,16 @@ class NGramSettings:
 
 
 class NGram(SequenceModel):
-    """What followed the last n-1 tokens in the training text, smoothed (`elman.models.ngram.smoothing`).
+    """An n-gram language model with one of several smoothings (`elman.models.ngram.smoothing`).
 
-    Its state is those tokens, (B, n-1), -1 where nothing was read yet. Prediction is a vector of log-probabilities.
+    The state is the last n-1 tokens, (B, n-1), -1 where nothing was read yet. A prediction is a vector of
+    log-probabilities.
 
     Args:
         task: the symbols to read and predict.
         counts: the n-grams of the training text; their length is the order.
-        smoothing: `kneser-ney` (modified, interpolated), `laplace` (the lecture's formulas, literally),
-            `laplace-recursive`, `witten-bell`.
+        smoothing: `kneser-ney` (modified and interpolated; Chen and Goodman 1999), `laplace` (additive, all orders
+            back off to the unigram; Smola and Li 2019), `laplace-recursive`, or `witten-bell`.
         eps: the strength of the two Laplace smoothings.
 
     Raises:
@@ -73,7 +75,17 @@ class NGram(SequenceModel):
     def fit(
         cls, task: TextTask, ids: Ids, *, order: int | None = None, smoothing: str = "kneser-ney", eps: float = 1.0
     ) -> "NGram":
-        """The model of a training text; without an order the one that predicts the end of that text best.
+        """Count the n-grams of a training text.
+
+        Args:
+            task: the symbols to read and predict.
+            ids: the training text, (N,) token ids.
+            order: n, 1 or more; None chooses it on the last tenth of the text (`best_order`).
+            smoothing: as of the class.
+            eps: as of the class.
+
+        Returns:
+            The model.
 
         Raises:
             ConfigError: an order or smoothing that cannot be.
@@ -82,30 +94,36 @@ class NGram(SequenceModel):
         order = best_order(task, ids, smoothing=smoothing, eps=eps) if order is None else order
         return cls(task, Counts.of(ids, task.size, order), smoothing=smoothing, eps=eps)
 
+    @classmethod
+    def count(cls, task: TextTask, ids: Ids, **settings: Any) -> "NGram":
+        """The old name of `fit`."""
+        _warn_renamed("count", "fit")
+        return cls.fit(task, ids, **settings)
+
     @property
     def order(self) -> int:
-        """n: the tokens of the longest n-grams, one more than are remembered."""
+        """n, the length of the longest n-grams."""
         return self.counts.order
 
     def initial(self, batch: int) -> State:
-        """Nothing read: (batch, n-1) of -1."""
+        """The state before anything was read: (batch, n-1) of -1."""
         return (torch.full((batch, self.order - 1), -1, dtype=torch.int64),)
 
     def __call__(self, inputs: Tensor, state: State, rng: Generator | None = None) -> tuple[Tensor, State]:  # noqa: ARG002 - the protocol's
-        """Log-probabilities (B, T, V) of the token after each of inputs (B, T), and the tokens remembered then."""
+        """Log-probabilities (B, T, V) of the token after each of inputs (B, T), and the last n-1 tokens then."""
         read = torch.cat((state[0], inputs), 1).numpy(force=True)
         contexts = [c[:, self.order - 1 :].ravel() for c in self.counts.contexts(read)]
         p = self._probabilities(contexts).reshape(*inputs.shape, -1)
         with np.errstate(divide="ignore"):
             return torch.from_numpy(np.log(p)), (torch.from_numpy(read[:, inputs.shape[1] :]),)
 
-    def after(self, tokens: Int64Array) -> Float64Array:
-        """Every token's probability, (N, V), after each of N contexts of n-1 tokens, (N, n-1); -1 was not read."""
+    def next_probabilities(self, tokens: Int64Array) -> Float64Array:
+        """The probabilities of the next token, (N, V), after contexts of n-1 tokens, (N, n-1); -1 where none was."""
         padded = np.concatenate((np.full((len(tokens), 1), -1), tokens), 1)
         return self._probabilities([c[:, -1] for c in self.counts.contexts(padded)])
 
     def _probabilities(self, contexts: list[Int64Array]) -> Float64Array:
-        """Every token's probability, (N, V), in N places where `contexts` of 0 to n-1 tokens end."""
+        """The probabilities of the next token, (N, V), given the ranks of contexts of 0 to n-1 tokens, (N,) each."""
         p = np.broadcast_to(self._unigram, (len(contexts[0]), self.task.size)).copy()
         for n, (context, level) in enumerate(zip(contexts[1:], self.smoothed.levels[1:], strict=True), 1):
             if self.smoothed.to_unigram:
@@ -116,13 +134,17 @@ class NGram(SequenceModel):
     @cached_property
     def _unigram(self) -> Float64Array:
         level = self.smoothed.levels[0]
-        p: Float64Array = level.share + level.rest[0] / self.task.size
+        p: Float64Array = level.discounted_prob + level.backoff_weight[0] / self.task.size
         return p
 
-    def costs(self, ids: Ids) -> Float64Array:
-        """The nats of each token of a text, (N,), read as one stream: what the protocol gives, but for one token each.
+    def surprisals(self, ids: Ids) -> Float64Array:
+        """The surprisal -log P of each token of a text read as one stream, without all other tokens' probabilities.
 
-        Infinite where a probability is 0.
+        Args:
+            ids: the text, (N,) token ids.
+
+        Returns:
+            Nats, (N,); infinite where a probability is 0.
         """
         read = np.concatenate((np.full(self.order - 1, -1), [START], ids[:-1].astype(np.int64)))
         contexts = [c[self.order - 1 :] for c in self.counts.contexts(read)]
@@ -130,13 +152,18 @@ class NGram(SequenceModel):
         for n, (context, level) in enumerate(zip(contexts[1:], self.smoothed.levels[1:], strict=True), 2):
             at = self.counts.find(n, context, ids)
             shorter = np.where(context == UNREAD, p, unigram) if self.smoothed.to_unigram else p
-            rest = np.where(context >= 0, level.rest[np.maximum(context, 0)], 1.0)
-            p = np.where(at >= 0, level.share[at], 0.0) + rest * shorter
+            weight = np.where(context >= 0, level.backoff_weight[np.maximum(context, 0)], 1.0)
+            p = np.where(at >= 0, level.discounted_prob[at], 0.0) + weight * shorter
         with np.errstate(divide="ignore"):
             return -np.log(p)
 
+    def costs(self, ids: Ids) -> Float64Array:
+        """The old name of `surprisals`."""
+        _warn_renamed("costs", "surprisals")
+        return self.surprisals(ids)
+
     def settings(self) -> dict[str, Any]:
-        """The arguments that build this model again, but for the counts."""
+        """The arguments that rebuild the model, but for the counts."""
         return {"order": self.order, "smoothing": self.smoothing, "eps": self.eps}
 
     @classmethod
@@ -156,11 +183,11 @@ class NGram(SequenceModel):
 
     @property
     def name(self) -> str:
-        """Its order."""
+        """The order: 5-gram."""
         return f"{self.order}-gram"
 
     def tensors(self) -> dict[str, Tensor]:
-        """Keys and counts of every length (`elman.models.ngram.counts`)."""
+        """The keys and counts of every length (`elman.models.ngram.counts`)."""
         pairs = zip(self.counts.keys, self.counts.times, strict=True)
         return {
             f"{what}.{n}": torch.from_numpy(array)
@@ -169,25 +196,41 @@ class NGram(SequenceModel):
         }
 
     def parameter_count(self) -> int:
-        """How many n-grams it holds a count of."""
+        """The number of distinct n-grams that were counted."""
         return sum(int((times > 0).sum()) for times in self.counts.times)
 
     def operations(self) -> int:
-        """One a length, for a token that is looked up; a whole distribution takes V times as many."""
+        """One per length for the probability of one token; a whole distribution takes V times as many."""
         return self.order
 
 
+def _warn_renamed(old: str, new: str) -> None:
+    warnings.warn(
+        f"NGram.{old} is now NGram.{new}; the old name goes in 0.3", category=DeprecationWarning, stacklevel=3
+    )
+
+
 def best_order(task: TextTask, ids: Ids, *, smoothing: str = "kneser-ney", eps: float = 1.0) -> int:
-    """The order that predicts the last tenth of a training text best after the rest of it."""
+    """The order that predicts the last tenth of a training text best, counted on the rest of it.
+
+    Args:
+        task: the symbols to read and predict.
+        ids: the training text, (N,) token ids.
+        smoothing: as of `NGram`.
+        eps: as of `NGram`.
+
+    Returns:
+        1 to 8, or to 5 for a text of ten million tokens or more, and as memory allows.
+    """
     cut = len(ids) - len(ids) // 10
     highest = min(HIGHEST_LARGE if len(ids) >= LARGE else HIGHEST, cut)
     while highest > 1 and estimate(len(ids), task.size, highest) > memory() / 2:
         highest -= 1
-    if cut == len(ids):  # nothing to choose it on
+    if cut == len(ids):  # too short to hold anything out
         return min(highest, 2)
     counts = Counts.of(ids[:cut], task.size, highest)
     each = {
-        n: float(NGram(task, counts.upto(n), smoothing=smoothing, eps=eps).costs(ids[cut:]).sum())
+        n: float(NGram(task, counts.upto(n), smoothing=smoothing, eps=eps).surprisals(ids[cut:]).sum())
         for n in range(1, highest + 1)
     }
     return min(each, key=lambda n: (each[n] if math.isfinite(each[n]) else math.inf, n))

@@ -15,16 +15,21 @@ POINTS = 2000  # of a curve: more would lie on each other
 
 
 def rank_frequency(axes: "Axes", found: "Sequence[Frequencies]") -> None:
-    """How often each n-gram occurs against its rank, on log axes, with the power law fitted to each length (S10)."""
+    """Plot counts of n-grams over their ranks on logarithmic axes, with the power law fitted to each length.
+
+    Args:
+        axes: Matplotlib's axes to draw on.
+        found: the frequencies of each length.
+    """
     import numpy as np
 
     for f, colour in zip(found, itertools.cycle(LINES)):
         ranks = np.unique(np.geomspace(1, f.types, POINTS).round().astype(np.int64))
-        law = f", alpha {f.line.alpha:.2f}" if f.line else ""
+        law = f", alpha {f.power_law.alpha:.2f}" if f.power_law else ""
         axes.plot(ranks, f.times[ranks - 1], color=colour, linewidth=1.8, label=f"{f.n}-grams{law}")
-        if f.line:
-            ends = np.array([f.line.first, f.line.last])
-            axes.plot(ends, f.line.scale / ends**f.line.alpha, color="black", linestyle="--", linewidth=1)
+        if f.power_law:
+            ends = np.array([f.power_law.first, f.power_law.last])
+            axes.plot(ends, f.power_law.scale / ends**f.power_law.alpha, color="black", linestyle="--", linewidth=1)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.7)
@@ -35,7 +40,12 @@ def rank_frequency(axes: "Axes", found: "Sequence[Frequencies]") -> None:
 
 
 def zipf_picture(path: Path, found: "Sequence[Frequencies]", *, title: str) -> None:
-    """Draw `rank_frequency` into a file.
+    """Save the plot of `rank_frequency` as a file.
+
+    Args:
+        path: the new file; its suffix is the format.
+        found: the frequencies of each length.
+        title: above the plot.
 
     Raises:
         ConfigError: matplotlib is not installed.

@@ -36,14 +36,14 @@ def count(level: str, limit: int | None = None) -> Counted:
 
 
 def _told(found: Any) -> dict[str, Any]:
-    ranks = np.unique(np.geomspace(1, found.types, POINTS).round().astype(int))
+    ranks, rare = np.unique(np.geomspace(1, found.types, POINTS).round().astype(int)), found.singleton_stats
     return {
         "top": [[" ".join(tokens), times] for tokens, times in found.top],
         "types": found.types,
         "once": found.singletons / found.types,
         "share": found.types / found.possible,
-        "alpha": found.line.alpha if found.line else 0.0,
-        "laplace": found.tail.laplace / found.tail.observed if found.tail and found.tail.observed else 0.0,
+        "alpha": found.power_law.alpha if found.power_law else 0.0,
+        "laplace": rare.laplace / rare.observed if rare and rare.observed else 0.0,
         "ranks": ranks.tolist(),
         "times": found.times[ranks - 1].tolist(),
     }

@@ -99,7 +99,7 @@ def train(
         made = rollouts(counter, ids, length=length, places=PLACES, prompt=more.get("prompt"))
         found[name] = {
             "nats": nats, "accuracy": hits, "one": float(one.mean()), "wrong": int((~one).sum()),
-            "exact": {n: made.exact(min(n, length)) for n in LENGTHS},
+            "exact": {n: made.exact_match(min(n, length)) for n in LENGTHS},
         }  # fmt: skip
     found["train"]["learnt"] = learnt
     written = elman.generate(counter, "nine thousand three hundred ten ,", 20, temperature=0)

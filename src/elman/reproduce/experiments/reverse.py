@@ -46,7 +46,7 @@ def caused(seed: int, smoothing: str) -> list[float]:
     ids = np.array(x, np.uint8)
     halves = [[half[::way].copy() for half in (ids[: TOKENS // 2], ids[TOKENS // 2 :])] for way in (1, -1)]
     return [
-        float(elman.NGram.fit(task, learnt, order=2, smoothing=smoothing).costs(scored).mean())
+        float(elman.NGram.fit(task, learnt, order=2, smoothing=smoothing).surprisals(scored).mean())
         for learnt, scored in halves
     ]
 
