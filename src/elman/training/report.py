@@ -19,9 +19,8 @@ from elman.inference.evaluation import PROTOCOLS, Score, beginning, evaluate, pe
 from elman.models.base import Network
 from elman.models.hybrid import Hybrid
 from elman.models.ngram.model import NGram
-from elman.models.saving import build_network, load, save, to_json
+from elman.models.saving import MODEL_FILES, build_network, load, save, to_json
 from elman.storage.atomic import replace_file
-from elman.storage.folder import read_folder
 from elman.training.diagnosis import verdict
 from elman.training.loop import HELD_OUT_TOKENS
 from elman.training.run import Job, records
@@ -41,14 +40,15 @@ def conclude(job: Job) -> dict[str, Any]:
         DivergedError: a perplexity that no float holds.
     """
     checkpoints = job.checkpoints
-    chosen = (checkpoints.best() if job.config.keep == "best" else None) or checkpoints.latest()
+    best = checkpoints.best(MODEL_FILES) if job.config.keep == "best" else None
+    chosen = best or checkpoints.latest(MODEL_FILES)
     if chosen is None:
         raise ModelError(f"the run {str(job.path)!r} has no checkpoint: let it train longer")
-    model = build_network(read_folder(chosen), engine=job.config.engine, device=device_for(job.config.device))
-    report = _report(job, model, chosen.name, counted(job))
+    model = build_network(chosen, engine=job.config.engine, device=device_for(job.config.device))
+    report = _report(job, model, chosen.path.name, counted(job))
     if any(math.isinf(score["perplexity"]) for scores in report["figures"].values() for score in scores):
         raise DivergedError(
-            f"training diverged: the weights in {str(chosen)!r} have an infinite perplexity; "
+            f"training diverged: the weights in {str(chosen.path)!r} have an infinite perplexity; "
             "begin a new run with a lower lr, or clip more tightly"
         )
     replace_file(job.path / "report.json", to_json(report))
