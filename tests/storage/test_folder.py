@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -678,9 +679,9 @@ def test_a_second_training_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
     assert repr(str(root)) in one_line(error)
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
-    assert (root / ".lock").read_text() == str(holder.pid)  # it is there, and holds nothing
+    assert (root / ".lock.pid").read_text() == str(holder.pid)  # it is there, and means nothing
     with RunLock(root):
-        assert (root / ".lock").read_text() == str(os.getpid())
+        assert (root / ".lock.pid").read_text() == str(os.getpid())
         second = python(HOLD, root)
         assert second.communicate()[0] == ""
         assert second.returncode == 1
@@ -688,14 +689,29 @@ def test_a_second_training_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("written", [b"", b"abc", b"9" * 100, b"\xff"])
-def test_what_a_lock_file_holds_is_no_matter(tmp_path, written):
-    (tmp_path / ".lock").write_bytes(written)
+@pytest.mark.parametrize("written", [b"", b"abc", b"9" * 100, b"\xff", b"4711"])
+def test_what_the_files_of_a_lock_hold_is_no_matter(tmp_path, written):
+    (tmp_path / ".lock").write_bytes(written)  # as killed runs leave it, and runs of before, with their number
+    (tmp_path / ".lock.pid").write_bytes(written)
     with RunLock(tmp_path):
-        assert (tmp_path / ".lock").read_text() == str(os.getpid())
-        (tmp_path / ".lock").write_bytes(written)
-        with pytest.raises(ConfigError, match=r"in use by (another process|process 9{20});"):
+        assert (tmp_path / ".lock.pid").read_text() == str(os.getpid())
+        (tmp_path / ".lock.pid").write_bytes(written)
+        with pytest.raises(ConfigError, match=r"in use by (another process|process 9{20}|process 4711);"):
             RunLock(tmp_path).__enter__()
+        (tmp_path / ".lock.pid").unlink()
+        with pytest.raises(ConfigError, match="in use by another process;"):
+            RunLock(tmp_path).__enter__()
+
+
+def test_a_lock_is_released_in_another_thread(tmp_path):
+    """A run is a generator: whichever thread drops it ends it."""
+    lock = RunLock(tmp_path)
+    lock.__enter__()
+    thread = threading.Thread(target=lock.__exit__, args=(None, None, None))
+    thread.start()
+    thread.join()
+    with RunLock(tmp_path):
+        pass
 
 
 def test_a_lock_that_fails_leaves_no_open_file(tmp_path):

@@ -13,20 +13,18 @@ import os
 import re
 import secrets
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from elman.errors import ConfigError, StorageError
+from filelock import FileLock, Timeout
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+from elman.errors import ConfigError, StorageError
 
 LOCK = ".lock"
 """The file in a run folder that carries its lock."""
+OWNER = ".lock.pid"
+"""The file beside it with the number of the process that holds the lock."""
 
 _LEFT_OVER = re.compile(r"\.tmp-[0-9a-f]{16}\Z")
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
@@ -147,58 +145,50 @@ def remove_folder(path: Path) -> None:
 
 
 class RunLock:
-    """Holds a run folder, which is made if need be, for this process until the block ends.
+    """Holds a run folder for this process until the block ends; a second holder gets a `ConfigError`.
 
-    A second holder gets a `ConfigError` that names the process. The kernel releases the lock when the
-    process ends, however it ends; the file that carries it stays, and means nothing by itself.
+    The kernel releases the lock when the process ends, however it ends; the file that carries it stays, and means
+    nothing by itself. The number of the process stands in a file of its own: Windows lets nobody read a locked one.
 
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder, RunLock(Path(folder)):
-    ...     with RunLock(Path(folder)):  # doctest: +ELLIPSIS
-    ...         pass
-    Traceback (most recent call last):
-    elman.errors.ConfigError: the run folder ... is in use by process ...; wait for it to end or ...
+    Args:
+        folder: the run folder, which is made if need be.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, RunLock(Path(folder)):
+        ...     with RunLock(Path(folder)):  # doctest: +ELLIPSIS
+        ...         pass
+        Traceback (most recent call last):
+        elman.errors.ConfigError: the run folder ... is in use by process ...; wait for it to end or ...
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._file = -1
+        self._owner = folder / OWNER
+        self._lock = FileLock(folder / LOCK, timeout=0, thread_local=False)
 
     def __enter__(self) -> "RunLock":
         with translate_os_errors("lock", self.folder):
             make_folder(self.folder)
-            file = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
             try:
-                self._take(file)
-            except BaseException:
-                os.close(file)
-                raise
-            self._file = file
+                self._lock.acquire()
+            except Timeout as error:
+                raise ConfigError(
+                    f"the run folder {quoted(self.folder)} is in use by {self._holder()}; "
+                    "wait for it to end or choose another folder"
+                ) from error
+        with contextlib.suppress(OSError):  # it only makes the message above clearer
+            self._owner.write_text(str(os.getpid()))
         return self
 
-    def _take(self, file: int) -> None:
-        try:
-            _lock(file)
-        except (BlockingIOError, PermissionError) as error:  # the second is what Windows says
-            holder = os.read(file, 20).decode("ascii", "replace")
-            who = f"process {int(holder)}" if holder.isdecimal() else "another process"
-            raise ConfigError(
-                f"the run folder {quoted(self.folder)} is in use by {who}; wait for it to end or choose another folder"
-            ) from error
-        os.ftruncate(file, 0)
-        os.write(file, str(os.getpid()).encode())
+    def _holder(self) -> str:
+        with contextlib.suppress(OSError, ValueError):
+            return f"process {int(self._owner.read_bytes()[:20])}"
+        return "another process"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._file)
-
-
-def _lock(file: int) -> None:
-    if sys.platform == "win32":
-        # Windows forbids reading what is locked: the byte locked lies far behind the process's number.
-        os.lseek(file, 2**30, os.SEEK_SET)
-        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        os.lseek(file, 0, os.SEEK_SET)
-    else:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError):
+            self._owner.unlink()
+        self._lock.release()
