@@ -13,7 +13,7 @@ from elman.data.cleaning import cleaning
 from elman.data.corpus import Split
 from elman.data.sources import resolve
 from elman.errors import ConfigError, DataError, printable
-from elman.inference.compressors import sizes
+from elman.inference.compressors import compressed_sizes
 from elman.inference.evaluation import part_of
 from elman.models.base import SequenceModel
 from elman.models.saving import build, open_saved
@@ -164,7 +164,7 @@ def _on_a_text(rivals: Sequence[SavedRival], sources: Sequence[str]) -> Iterator
         ),
     )
     yield comparison
-    made = sizes(cleaning(task.clean)(text).encode())
+    made = compressed_sizes(cleaning(task.clean)(text).encode())
     comparison = compressed(comparison, made, part, per_token=shared and task.vocab.level == "char")
     for each in _grouped(rivals):
         comparison = comparison.with_entry(_entry(each, tuple(one.measured(parts[one.path]) for one in each)))

@@ -14,7 +14,7 @@ from elman.data.corpus import Corpus, Split
 from elman.environment import device_for
 from elman.errors import DivergedError, ModelError
 from elman.inference.baselines import FLOOR_LIMIT, perplexity_lower_bound, uniform_nats, unigram_nats
-from elman.inference.compressors import sizes, written
+from elman.inference.compressors import compressed_sizes, split_bytes
 from elman.inference.evaluation import PROTOCOLS, Score, beginning, evaluate, perplexity
 from elman.models.base import Network
 from elman.models.hybrid import Hybrid
@@ -131,8 +131,8 @@ def _seen(model: Network, train: float, curve: list[dict[str, Any]]) -> float:
 
 def _xz(corpus: Corpus, name: str, part: Split) -> float:
     """The perplexity of xz -9e: of the training text by itself, of another part after the training text."""
-    before = None if name == corpus.train.name else written(corpus.vocab, corpus.train, COMPRESSED)
-    found = sizes(written(corpus.vocab, part, COMPRESSED), before, ["xz"])
+    before = None if name == corpus.train.name else split_bytes(corpus.vocab, corpus.train, COMPRESSED)
+    found = compressed_sizes(split_bytes(corpus.vocab, part, COMPRESSED), before, ["xz"])
     bits = 8 * found["xz" if before is None else "xz after training"]
     return perplexity(bits * math.log(2), len(part.ids))
 
