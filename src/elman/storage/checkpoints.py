@@ -61,7 +61,7 @@ class Checkpoints:
         """
         path = self.root / _step_name(step, 1 + max((n for s, n in self._numbers() if s == step), default=0))
         pointer = f"{write_folder(path, files)}  {path.name}/{MANIFEST}\n".encode()
-        # BEST before LATEST: whoever resumes from LATEST must find in BEST the best that LATEST knows of.
+        # BEST before LATEST: where LATEST names this checkpoint, BEST must too.
         for name in (BEST, LATEST) if best else (LATEST,):
             replace_file(self.root / name, pointer)
         self._prune(step, path)

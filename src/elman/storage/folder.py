@@ -1,10 +1,10 @@
-"""Saved folders, whole or absent: what a crash leaves on the disk is either complete or not there.
+"""Saved folders, whole or absent: after a crash a folder is complete or not there.
 
     write_folder    temporary folder -> files -> MANIFEST.json -> rename: one instant makes it all visible
     read_folder     the exact set of files and their sizes agree; the SHA-256 of each file before it is parsed
 
 Each step is flushed to the disk before the next relies on it, so the order survives a loss of power too. The
-manifest detects damage; it is no signature: anybody can write one that agrees. What the files say is checked
+manifest detects damage; it is no signature: anybody can write one that agrees. The contents are checked
 again by `elman.storage.tensors`, therefore, and nothing in them is ever run.
 """
 
@@ -23,7 +23,7 @@ from elman.storage.atomic import (
     make_folder,
     quoted,
     sync_folder,
-    temporary,
+    temporary_path,
     translate_os_errors,
     write_file,
 )
@@ -69,7 +69,7 @@ def write_folder(path: Path, files: "Mapping[str, bytes | Tensors]") -> str:
         if os.path.lexists(path):
             raise ConfigError(f"{quoted(path)} exists already; choose another name or remove it first")
         make_folder(path.parent)
-        with temporary(path) as fresh:
+        with temporary_path(path) as fresh:
             fresh.mkdir()
             for name, data in contents.items():
                 write_file(fresh / name, data)
