@@ -394,45 +394,6 @@ def test_loading_takes_at_most_twice_the_size_of_the_file(tmp_path):
     assert peak < 2.1 * 8_000_000
 
 
-ENTRIES = st.builds(
-    tensor,
-    st.lists(st.integers(0, 3), max_size=3),
-    st.integers(0, 12),
-    st.integers(0, 12),
-    st.sampled_from(["U8", "F16", "F32", "BOOL"]),
-)
-TILES = st.lists(st.tuples(st.sampled_from(["U8", "F16", "F32"]), st.lists(st.integers(0, 3), max_size=2)), max_size=4)
-
-
-def tiled(tiles: list[tuple[str, list[int]]]) -> tuple[dict[str, Any], int]:
-    """A header whose tensors lie one after the other, and the bytes that they fill."""
-    header, end = {}, 0
-    for number, (dtype, shape) in enumerate(tiles):
-        begin, end = end, end + {"U8": 1, "F16": 2, "F32": 4}[dtype] * int(np.prod(shape))
-        header[f"t{number}"] = tensor(shape, begin, end, dtype)
-    return header, end
-
-
-@given(TILES, st.dictionaries(st.sampled_from("abt0"), ENTRIES, max_size=1), st.sampled_from([0, 0, 0, 1, -1]))
-def test_only_layouts_that_tile_the_data_are_loaded(tiles, changed, extra):
-    header, size = tiled(tiles)
-    header |= changed
-    data = file_of(header, bytes(max(size + extra, 0)))
-    end = 0
-    for entry in sorted(header.values(), key=lambda entry: entry["data_offsets"]):
-        items = int(np.prod(entry["shape"]))
-        if entry["data_offsets"] != [end, end + {"U8": 1, "BOOL": 1, "F16": 2, "F32": 4}[entry["dtype"]] * items]:
-            break
-        end = entry["data_offsets"][1]
-    else:
-        if end == max(size + extra, 0):
-            found = load_tensors(data, None, "file")
-            assert {n: list(t.shape) for n, t in found.items()} == {n: entry["shape"] for n, entry in header.items()}
-            return
-    with pytest.raises(ModelError):
-        load_tensors(data, None, "file")
-
-
 @given(st.binary(max_size=64))
 def test_any_bytes_are_a_model_error_or_tensors(data):
     for candidate in (data, file_of(data), file_of({"w": tensor([len(data)], 0, len(data), "U8")}, data)):
