@@ -23,7 +23,7 @@ from side_by_side import merged, read, write
 import elman
 from elman.config import Config, ModelSettings, TrainSettings
 from elman.data.batches import Ids
-from elman.inference.compressors import sizes
+from elman.inference.compressors import compressed_sizes
 from elman.inference.dynamic import dynamic
 from elman.models.base import Network
 from elman.models.build import network
@@ -138,7 +138,7 @@ def bounds(task: elman.TextTask, train: Ids, test: Ids) -> list[dict[str, Any]]:
     cost = ngram.surprisals(np.concatenate((train[-WARM:], test)))[WARM:]
     rows = [{"model": ngram.name, "bits": bits(cost), "cpu_seconds": time.process_time() - started}]
     decode = task.vocab.decode_bytes
-    each = sizes(decode(test), decode(train))
+    each = compressed_sizes(decode(test), decode(train))
     return rows + [{"model": name, "bits": 8 * size / len(test)} for name, size in each.items() if "after" in name]
 
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from elman.cli import run
 from elman.storage.checkpoints import Checkpoints
-from elman.storage.folder import read_folder
 
 TINY = ("--hidden", "8", "--batch", "4", "--window", "16")
 ENGLISH = "".join(
@@ -96,9 +95,8 @@ def tree(folder: Path) -> dict[str, str]:
 
 def weights(run_folder: Path) -> dict[str, bytes]:
     """The tensors of the newest checkpoint, optimizer and carried state included, as bytes."""
-    newest = Checkpoints(run_folder / "checkpoints").latest()
-    assert newest is not None
-    saved = read_folder(newest)
+    saved = Checkpoints(run_folder / "checkpoints").latest()
+    assert saved is not None
     found = {}
     for name in ("model.safetensors", "training.safetensors"):
         for key, tensor in saved.tensors(name, None).items():

@@ -11,7 +11,6 @@ import elman
 from elman.environment import environment
 from elman.errors import ConfigError
 from elman.storage.checkpoints import Checkpoints
-from elman.storage.folder import read_folder
 from elman.training.run import resume
 
 ARCHIVES = sorted((Path(__file__).parent / "golden").glob("v*.tar.xz"))
@@ -100,8 +99,8 @@ def test_a_compressed_file_comes_back(golden, expected, name, tmp_path):
 def test_a_run_with_a_setting_that_was_removed_is_used_but_not_resumed(golden, tmp_path):
     """A checkpoint whose settings hold an average of the weights: that is what its model has."""
     run = golden / "numbers"
-    saved = read_folder(Checkpoints(run / "checkpoints").latest())
-    files = dict(saved.files)
+    saved = Checkpoints(run / "checkpoints").latest()
+    files = {name: saved.read(name) for name in saved.listed}
     facts = json.loads(files["training.json"])
     facts["config"]["average"] = 0.99
     files["training.json"] = json.dumps(facts).encode()

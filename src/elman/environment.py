@@ -1,4 +1,4 @@
-"""What a run ran on: versions, threads, devices."""
+"""The machine that computes: versions of packages, threads, devices."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ PACKAGES = ("elman", "torch", "numpy", "safetensors", "cyclopts", "pydantic", *O
 
 
 def environment() -> dict[str, Any]:
-    """Versions and machine, as JSON values."""
+    """Versions of packages, processor, threads and devices, as JSON values."""
     return {
         **{name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
@@ -38,23 +38,29 @@ def version(package: str) -> str | None:
 
 
 def device_for(name: str) -> str:
-    """The device that a name means: "auto" is a CUDA GPU where there is one, else the CPU (S45).
+    """The device that a name means.
+
+    Args:
+        name: "auto" for a CUDA GPU where there is one, else the CPU; or a device of PyTorch, such as "cuda:1".
+
+    Returns:
+        A name for `torch.device`.
 
     Raises:
-        ConfigError: a device that is not there.
+        ConfigError: PyTorch cannot use that device here.
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(f"device {name!r} is not to be had here: use auto or cpu") from error
+        raise ConfigError(f"device {name!r} is not available here: use auto or cpu") from error
     return name
 
 
 @contextmanager
 def same_threads() -> Iterator[None]:
-    """Leave PyTorch's number of threads as it was."""
+    """Restore PyTorch's number of threads at the end of the block."""
     before = torch.get_num_threads()
     try:
         yield

@@ -41,7 +41,9 @@ def test_a_file_comes_back_in_another_process(model: str, home: Path, here: Path
     out, err = done.communicate()
     assert done.returncode == 0, err
     assert all(line.startswith("decompressing ") for line in err.splitlines()), err  # where it is slow
-    assert out == f"{small.stat().st_size:,} -> {len(ENGLISH):,} bytes, the same as they were\n{here / 'text.txt'}\n"
+    assert (
+        out == f"{small.stat().st_size:,} -> {len(ENGLISH):,} bytes, identical to the original\n{here / 'text.txt'}\n"
+    )
     assert (here / "text.txt").read_text() == ENGLISH
     assert sorted(p.name for p in here.iterdir()) == ["text.txt", "text.txt.elman"]
 
@@ -77,7 +79,7 @@ def test_what_is_printed_is_what_was_measured(home: Path, here: Path) -> None:
     rows = {line[:20].strip(): line[20:] for line in out.splitlines()[:-1]}
     assert rows["bytes"].startswith(f"{len(ENGLISH):,} -> {found['compressed_bytes']:,} (")
     assert float(rows["bits per character"].split(",")[0]) == pytest.approx(found["bits_per_character"], abs=1e-4)
-    parts = [float(rows[name].split()[0]) for name in ("the model", "beside it", "coding", "header")]
+    parts = [float(rows[name].split()[0]) for name in ("the model", "other", "coding", "header")]
     assert sum(parts) == pytest.approx(found["bits_per_character"], abs=3e-4)
     assert parts[0] == pytest.approx(found["model_bits"] / len(ENGLISH), abs=1e-4)
     assert rows["xz"].startswith(f"{found['xz_bytes']:,} bytes, ")
@@ -87,7 +89,7 @@ def test_what_is_printed_is_what_was_measured(home: Path, here: Path) -> None:
 def test_what_would_grow_is_stored_and_said_to_be(home: Path, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(bytes(range(256)))
     out = good("compress", "f", "--run", home / "r", folder=tmp_path).out
-    assert "Stored as it is: coded by this model it would be longer.\n" in out
+    assert "Stored as it is: compressed with this model it would be longer.\n" in out
     (tmp_path / "e").write_bytes(b"")
     found = good("compress", "e", "--run", home / "r", "--json", folder=tmp_path).json
     assert (found["bytes"], found["stored"], found["bits_per_character"]) == (0, True, None)
@@ -111,7 +113,7 @@ def test_a_long_file_shows_how_far_it_is(home: Path, here: Path, monkeypatch: py
     ("arguments", "code", "words"),
     [
         ("compress gone.txt --run r", 3, ("gone.txt: no such file",)),
-        ("compress r --run r --output x", 3, ("r: no plain file",)),
+        ("compress r --run r --output x", 3, ("r: not a regular file",)),
         ("compress text.txt --run nowhere --output x", 4, ("no run or model at 'nowhere'",)),
         ("compress text.txt --output x", 2, ("--run",)),
         ("compress text.txt --run r", 2, ("'text.txt.elman' exists already", "--output")),
@@ -174,7 +176,7 @@ def test_an_interrupt_leaves_nothing(arguments: str, home: Path, monkeypatch: py
 def test_a_result_that_is_not_the_original_is_not_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = tree(home)
     monkeypatch.setattr(coding, "START", 1)
-    monkeypatch.setattr(coding, "_predictions", lambda *_: (home / "text.txt.elman").read_bytes()[56:64])
+    monkeypatch.setattr(coding, "prediction_digest", lambda *_: (home / "text.txt.elman").read_bytes()[56:64])
     done = elman("decompress", "text.txt.elman", "--run", "r", "--output", "x", folder=home)
     assert done.code == 2
     assert "what was decoded is not the original" in one_line(done)

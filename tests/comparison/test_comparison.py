@@ -17,7 +17,7 @@ import elman
 from elman.comparison.result import Comparison, ComparisonRow, Measured, Spread
 from elman.comparison.trained import EXAMPLES, NetworkSpec, NGramSpec, TrainingStep, compare_steps, model_spec
 from elman.errors import ConfigError, DataError
-from elman.inference.compressors import CONTAINER, sizes, written
+from elman.inference.compressors import EMPTY_SIZES, compressed_sizes, split_bytes
 from elman.models.build import build
 from elman.models.saving import finite
 from elman.training.config import Config
@@ -151,7 +151,7 @@ def test_compressors_by_the_standard_library_on_the_text_that_was_typed(clean, t
         (measured,) = entry(compared, name).measured
         assert measured.bits_per_character == pytest.approx(8 * size / len(held_out))
         assert measured.perplexity == pytest.approx(2 ** (8 * size / len(held_out)))
-    assert {name: len(module.compress(b"")) for name, module in (("xz", lzma), ("bz2", bz2))} == CONTAINER
+    assert {name: len(module.compress(b"")) for name, module in (("xz", lzma), ("bz2", bz2))} == EMPTY_SIZES
 
 
 def test_characters_of_other_scripts_are_characters_and_words_have_no_perplexity_of_a_compressor(tmp_path):
@@ -168,9 +168,9 @@ def test_characters_of_other_scripts_are_characters_and_words_have_no_perplexity
 
 def test_of_a_long_text_the_end_is_compressed(corpus):
     whole = corpus.vocab.decode(corpus.train.ids).encode()
-    assert written(corpus.vocab, corpus.train) == whole
-    assert written(corpus.vocab, corpus.train, most=100) == whole[-100:]
-    assert sizes(b"") == CONTAINER
+    assert split_bytes(corpus.vocab, corpus.train) == whole
+    assert split_bytes(corpus.vocab, corpus.train, max_bytes=100) == whole[-100:]
+    assert compressed_sizes(b"") == EMPTY_SIZES
 
 
 # --- by name

@@ -3,9 +3,9 @@
     python tests/golden/make.py /tmp/golden/v0.1
     tar -C /tmp/golden --sort=name --owner=0 --group=0 -cf - v0.1 | xz -9e > tests/golden/v0.1.tar.xz
 
-It calls the command line of the `elman` that is installed. `v0.1.tar.xz` was made at commit e4436a2, the last before the
-package was divided into rooms; later versions must read it and find the same (`tests/test_golden.py`). Add an archive
-a release; never make an old one again.
+It calls the command line of the `elman` that is installed. `v0.1.tar.xz` was made at commit e4436a2, the last before
+the package was divided into rooms; later versions must read it and find the same (`tests/test_golden.py`). Add an
+archive a release; never make an old one again.
 """
 
 import json

@@ -21,8 +21,8 @@ import elman
 from elman.data.tokens import Symbols
 from elman.errors import ConfigError, DataError, ModelError
 from elman.inference import compression as coding
-from elman.inference.container import MADE_BY, MAGIC, Container
-from elman.inference.lossless import LosslessTokens, missing, token_bytes
+from elman.inference.container import MAGIC, PLATFORM, Container
+from elman.inference.lossless import LosslessTokens, token_bytes, unknown_id
 from elman.models.base import SequenceModel
 
 pytest.importorskip("constriction", reason='needs the "compress" extra')
@@ -80,8 +80,8 @@ ANYTHING = st.one_of(
 def through(model: SequenceModel, data: bytes, streams: int = 1) -> tuple[bytes, dict[str, float], bytes]:
     """The body, what its bits went to, and what is read of it; coded however long that is."""
     text = LosslessTokens.encode(data, model.task.vocab, model.task.clean)
-    body, bits = coding.encoded(model, text, streams)
-    found = coding.decoded(model, body, len(text.ids), streams, len(data))
+    body, bits = coding.encode_body(model, text, streams)
+    found = coding.decode_body(model, body, len(text.ids), streams, len(data))
     return body, bits, found.decode(token_bytes(model.task.vocab))
 
 
@@ -105,7 +105,7 @@ def test_the_tokens_are_those_that_a_score_is_of(vocab: str, text: str) -> None:
 def test_what_is_spelt_is_what_the_vocabulary_lacks() -> None:
     encode = LosslessTokens.encode(b"She\xffX" + "é".encode(), VOCABS["char"]())
     assert encode.escapes == {3: b"\xff", 4: b"X", 5: "é".encode()}
-    assert [missing(VOCABS[v]()) for v in ("char", "char-closed", "byte")] == [0, -1, 256]
+    assert [unknown_id(VOCABS[v]()) for v in ("char", "char-closed", "byte")] == [0, -1, 256]
 
 
 # --- what was written is read
@@ -130,19 +130,28 @@ def test_texts_come_back(name: str, script: str) -> None:
 
 
 def test_large_files_are_cut_into_streams_and_told_of() -> None:
-    data = (ENGLISH * 5).encode()[: 3 * coding.A_STREAM + 3]
+    data = (ENGLISH * 5).encode()[: 3 * coding.STREAM_TOKENS + 3]
     heard: list[tuple[int, int]] = []
-    made = elman.compressed(ngram(), data, lambda done, of: heard.append((done, of)))
+    made = elman.compress(ngram(), data, details=True, on_progress=lambda done, of: heard.append((done, of)))
     assert made.streams == 3
     assert elman.decompress(ngram(), made.data) == data
     assert heard[-1] == (len(data), len(data))
     assert [done for done, _ in heard] == sorted({done for done, _ in heard})
 
 
+def test_the_old_name_gives_the_details_and_warns() -> None:
+    heard: list[tuple[int, int]] = []
+    with pytest.warns(DeprecationWarning, match=r"use elman\.compress\(\.\.\., details=True\)"):
+        made = elman.compressed(ngram(), b"abc" * 50, lambda done, of: heard.append((done, of)))
+    assert made == elman.compress(ngram(), b"abc" * 50, details=True)
+    assert made.data == elman.compress(ngram(), b"abc" * 50)
+    assert heard[-1] == (150, 150)
+
+
 def test_what_coding_would_lengthen_is_stored() -> None:
     noise = np.random.default_rng(0).bytes(500)
     for data in (b"", b"x", noise):
-        made = elman.compressed(ngram(), data)
+        made = elman.compress(ngram(), data, details=True)
         assert made.streams == 0
         assert len(made.data) - made.header == len(data)
         assert made.header < 150
@@ -152,16 +161,16 @@ def test_what_coding_would_lengthen_is_stored() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_number_of_threads_changes_no_bit_and_stays(threads: int) -> None:
     model = shaken(elman.Recurrent(elman.TextTask(VOCABS["char"]()), cell="gru", hidden=300))
-    data = (ENGLISH * 2).encode()[: 2 * coding.A_STREAM]
+    data = (ENGLISH * 2).encode()[: 2 * coding.STREAM_TOKENS]
     torch.set_num_threads(1)
     one = (
         elman.compress(model, data[:1000]),
-        coding.encoded(model, LosslessTokens.encode(data[:2000], model.task.vocab), 7),
+        coding.encode_body(model, LosslessTokens.encode(data[:2000], model.task.vocab), 7),
     )
     torch.set_num_threads(threads)
     assert one == (
         elman.compress(model, data[:1000]),
-        coding.encoded(model, LosslessTokens.encode(data[:2000], model.task.vocab), 7),
+        coding.encode_body(model, LosslessTokens.encode(data[:2000], model.task.vocab), 7),
     )
     assert torch.get_num_threads() == threads
 
@@ -190,7 +199,7 @@ def test_a_trained_network_compresses_unseen_text_to_what_it_promises() -> None:
         elman.Recurrent(elman.TextTask(vocab), cell="gru", hidden=32), train, epochs=8, batch=4, window=32
     )
     text = vocab.decode(held_out) * 4
-    made = elman.compressed(model, text.encode())
+    made = elman.compress(model, text.encode(), details=True)
     bits = ideal(model, text)
     assert 8 * (len(made.data) - made.header) == pytest.approx(bits, rel=5e-3)
     assert made.model_bits == pytest.approx(bits, rel=1e-5)
@@ -202,7 +211,7 @@ def test_real_text_in_several_streams_takes_what_one_carried_stream_reports() ->
     corpus = elman.read_corpus(["python-docs"], limit=60_000, held_out=12_000)
     model = elman.NGram.fit(elman.TextTask.of(corpus), corpus.train.ids, order=4)
     data = corpus.vocab.decode(corpus.held_out.ids).encode()
-    made = elman.compressed(model, data)
+    made = elman.compress(model, data, details=True)
     assert made.streams == 2
     expected = elman.evaluate(model, data.decode(), streams=1).nats / math.log(2)
     assert 8 * (len(made.data) - made.header) == pytest.approx(expected, rel=5e-3)
@@ -267,11 +276,11 @@ BLOB = cache(lambda: elman.compress(ngram(), TEXT[:400].encode()))
 
 @pytest.mark.parametrize("change", [0x01, 0x80, 0xFF])
 def test_every_damaged_byte_is_found_before_decoding(change: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coding, "decoded", None)
+    monkeypatch.setattr(coding, "decode_body", None)
     blob = BLOB()
     for i in range(len(blob)):
         damaged = blob[:i] + bytes([blob[i] ^ change]) + blob[i + 1 :]
-        with pytest.raises(DataError, match=r"fetch it again|not a file that elman compressed"):
+        with pytest.raises(DataError, match=r"copy or download it again|not a file that elman compressed"):
             elman.decompress(ngram(), damaged)
 
 
@@ -303,7 +312,7 @@ def test_another_model_is_refused() -> None:
     counted = elman.compress(ngram(), TEXT.encode())
     others = [off_by_one_bit(), ngram(), gru("byte"), gru(reverse=True), gru(layers=2)]
     for other in others:
-        with pytest.raises(ModelError, match=r"another model than this .*: give the run that compressed it"):
+        with pytest.raises(ModelError, match=r"another model than this .*: name the run that compressed it"):
             elman.decompress(other, blob)
     for other in (ngram(order=2), ngram(smoothing="witten-bell"), ngram(clean="lower"), ngram("char-rare")):
         with pytest.raises(ModelError, match="another model"):
@@ -317,12 +326,12 @@ def test_a_saved_model_reads_what_it_wrote_before(tmp_path) -> None:
         assert elman.decompress(elman.load(tmp_path / str(i), engine="loop"), blob) == TEXT.encode()
 
 
-@pytest.mark.parametrize("what", MADE_BY)
+@pytest.mark.parametrize("what", PLATFORM)
 def test_another_program_or_machine_is_refused_by_name(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     here = coding.platform_fingerprint(ngram())
-    assert len(here) == len(MADE_BY)
+    assert len(here) == len(PLATFORM)
     assert all(here)
-    at = MADE_BY.index(what)
+    at = PLATFORM.index(what)
     monkeypatch.setattr(coding, "platform_fingerprint", lambda _: (*here[:at], "strange", *here[at + 1 :]))
     blob = elman.compress(ngram(), TEXT.encode())
     monkeypatch.undo()
@@ -353,7 +362,7 @@ class Elsewhere:
 
 def test_a_machine_that_computes_otherwise_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     blob = elman.compress(gru(), TEXT.encode())
-    monkeypatch.setattr(coding, "decoded", None)
+    monkeypatch.setattr(coding, "decode_body", None)
     with pytest.raises(ConfigError, match="predicts other numbers here"):
         elman.decompress(Elsewhere(gru(), after=3), blob)
 
@@ -372,10 +381,10 @@ def test_a_machine_that_computes_otherwise_later_never_gives_a_wrong_file(name: 
 def coded_anyway(model: SequenceModel, data: bytes) -> bytes:
     """A file whose body is coded even where that is longer."""
     text = LosslessTokens.encode(data, model.task.vocab)
-    n, (body, _) = len(text.ids), coding.encoded(model, text, 1)
+    n, (body, _) = len(text.ids), coding.encode_body(model, text, 1)
     made = Container(
-        len(data), n, 1, hashlib.sha256(data).digest()[:16], coding.digest_of(model), coding._predictions(model, 1),
-        coding.platform_fingerprint(model), body,
+        len(data), n, 1, hashlib.sha256(data).digest()[:16], coding.model_digest(model),
+        coding.prediction_digest(model, 1), coding.platform_fingerprint(model), body,
     )  # fmt: skip
     return made.to_bytes()
 

@@ -76,9 +76,13 @@ def test_parameters_and_operations():
 
 @pytest.mark.parametrize(
     ("settings", "told"),
-    [({"hidden": 0}, "hidden = 0: it must be"), ({"context": 0}, "context = 0: it must be"), ({"dropout": 1.0}, "dropout"),
-     ({"hidden": 2**16, "context": 2**16}, "more than elman trains")],
-)  # fmt: skip
+    [
+        ({"hidden": 0}, "hidden = 0: it must be"),
+        ({"context": 0}, "context = 0: it must be"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"hidden": 2**16, "context": 2**16}, "more than elman trains"),
+    ],
+)
 def test_sizes_that_cannot_be(settings, told):
     with pytest.raises(ConfigError, match=told):
         elman.MLP(task(), **settings)

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import elman
 from elman.errors import ConfigError, ModelError
-from elman.models.saving import find, load_counts, model_files
+from elman.models.saving import load_counts, model_files, open_saved
 from elman.storage.checkpoints import Checkpoints
 from elman.storage.folder import read_folder, write_folder
 
@@ -86,7 +86,7 @@ def test_a_run_is_loaded_at_its_best_or_its_newest_checkpoint(tmp_path):
     assert elman.load(tmp_path / "run").b_q[0] == 2
     (checkpoints.root / "BEST").unlink()
     assert elman.load(tmp_path / "run").b_q[0] == 3
-    assert find(tmp_path / "run").name == "step-000003"
+    assert open_saved(tmp_path / "run").path.name == "step-000003"
     assert elman.load(checkpoints.root / "step-000002").b_q[0] == 2
 
 
@@ -299,7 +299,7 @@ def test_the_files_are_what_the_page_says(tmp_path):
 def test_a_model_from_before_there_was_such_dropout_has_none(tmp_path):
     """Two settings came later: a folder without them is as good as ever."""
     elman.save(tiny(), tmp_path / "m")
-    saved = read_folder(find(tmp_path / "m"))
+    saved = open_saved(tmp_path / "m")
     facts = json.loads(saved.files["model.json"])
     assert facts.pop("input_dropout") == facts.pop("recurrent_dropout") == 0
     files = {**saved.files, "model.json": json.dumps(facts).encode()}

@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-import elman.storage.folder
+import elman
 from elman.errors import StorageError
 from elman.storage.checkpoints import LATEST, Checkpoints
 from elman.storage.folder import read_folder, write_folder
@@ -60,11 +60,16 @@ def check_whole(root: Path, acknowledged: Path | None, saved: str) -> str:
     checkpoints = Checkpoints(root)
     latest, best = checkpoints.latest(), checkpoints.best()
     before = acknowledged.name if acknowledged else None
-    assert (latest.name if latest else None) in {before, saved}
+    assert (latest.path.name if latest else None) in {before, saved}
     if acknowledged:
         assert checkpoints.skipped == ()
         assert best is not None
-    return latest.name if latest else ""
+    return latest.path.name if latest else ""
+
+
+def newest(checkpoints: Checkpoints) -> Path | None:
+    found = checkpoints.latest()
+    return found and found.path
 
 
 def step_of(folder: Path) -> int:
@@ -135,7 +140,7 @@ def kill_at_random(root: Path, rounds: int) -> Iterator[int]:
             checkpoints = Checkpoints(root)
             checkpoints.remove_stale_temporaries()
             latest = checkpoints.latest()
-            for step in itertools.count(1 + (step_of(latest) if latest else 0)):
+            for step in itertools.count(1 + (step_of(latest.path) if latest else 0)):
                 checkpoints.save(step, contents(step, size))
                 os.write(writer, step.to_bytes(8, "little"))
         os.close(writer)
@@ -147,9 +152,9 @@ def kill_at_random(root: Path, rounds: int) -> Iterator[int]:
             steps = acknowledged.read()
         latest = Checkpoints(root).latest()
         assert latest is not None
-        assert step_of(latest) >= int.from_bytes(steps[-8:], "little")
-        assert read_folder(latest).files == contents(step_of(latest), size)
-        yield step_of(latest)
+        assert step_of(latest.path) >= int.from_bytes(steps[-8:], "little")
+        assert latest.files == contents(step_of(latest.path), size)
+        yield step_of(latest.path)
 
 
 def limit_file_size(root: Path, limits: list[int]) -> Iterator[str]:
@@ -199,7 +204,7 @@ def main(command: str, *arguments: Any) -> None:
 
 def script(command: str, *arguments: Any) -> Any:
     """The results of a command of this file, run in a process of its own."""
-    source = str(Path(elman.storage.folder.__file__).parents[1])
+    source = str(Path(elman.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-W", "error", __file__, command, json.dumps(arguments, default=str)],
         env={**os.environ, "PYTHONPATH": source},
@@ -337,7 +342,7 @@ def test_the_kernel_sees_the_same_order(tmp_path):
     trace = "trace=openat,write,fsync,mkdir,rename,renameat,renameat2,unlink,unlinkat,rmdir"
     traced = ["strace", "-f", "-y", "-s", "0", "-o", str(log), "-e", trace]
     command = [sys.executable, __file__, "save_once", json.dumps([str(root)])]
-    source = str(Path(elman.storage.folder.__file__).parents[1])
+    source = str(Path(elman.__file__).parents[1])
     done = subprocess.run(
         [*traced, *command], env={**os.environ, "PYTHONPATH": source}, capture_output=True, check=False
     )
@@ -424,7 +429,7 @@ def test_a_file_size_limit_is_refused_at_every_size(tmp_path):
     assert [path.name for path in sorted(root.iterdir())] == [LATEST, old.name]
     assert read_folder(old).files == contents(1)
     assert script("limit_file_size", root, [100_000]) == [""]
-    assert Checkpoints(root).latest() == root / "step-000002"
+    assert newest(Checkpoints(root)) == root / "step-000002"
 
 
 @pytest.fixture
@@ -455,9 +460,9 @@ def test_a_full_disk_keeps_the_old_checkpoint_and_saving_goes_on_when_there_is_r
     assert str(small_disk / "run" / "step-000002") in str(refusal.value)
     assert [path.name for path in sorted(checkpoints.root.iterdir())] == [LATEST, old.name]
     assert read_folder(old).files == contents(1, 1_500_000)
-    assert checkpoints.latest() == old
+    assert newest(checkpoints) == old
     new = checkpoints.save(2, contents(2, 900_000))
-    assert checkpoints.latest() == new
+    assert newest(checkpoints) == new
 
 
 @needs_fork
@@ -492,7 +497,7 @@ def test_a_folder_that_cannot_be_flushed_is_still_saved(tmp_path, monkeypatch):
         fsync(file)
 
     monkeypatch.setattr(os, "fsync", network)
-    assert Checkpoints(tmp_path).save(1, contents(1)) == Checkpoints(tmp_path).latest()
+    assert Checkpoints(tmp_path).save(1, contents(1)) == newest(Checkpoints(tmp_path))
 
 
 if __name__ == "__main__":

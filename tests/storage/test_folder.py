@@ -1,5 +1,6 @@
 """Saved folders, checkpoints and the run's lock, where nothing crashes and nobody is hostile."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -7,7 +8,9 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,14 +18,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import elman.storage.folder
+import elman
 from elman.errors import ConfigError, ModelError, StorageError
 from elman.storage.atomic import RunLock, remove_stale_temporaries, replace_file
 from elman.storage.checkpoints import Checkpoints
 from elman.storage.folder import read_folder, write_folder
 from elman.storage.tensors import JSON_LIMIT, dump_tensors, load_tensors, strict_json
 
-SOURCE = str(Path(elman.storage.folder.__file__).parents[1])
+SOURCE = str(Path(elman.__file__).parents[1])
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16]
 DTYPES += [torch.int8, torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.bool]
 
@@ -35,6 +38,16 @@ def python(code: str, *arguments: object) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         text=True,
     )
+
+
+def latest(checkpoints: Checkpoints) -> Path | None:
+    found = checkpoints.latest()
+    return found and found.path
+
+
+def best(checkpoints: Checkpoints) -> Path | None:
+    found = checkpoints.best()
+    return found and found.path
 
 
 def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
@@ -123,14 +136,14 @@ WEIRD = ["new\nline", "\U0001f600" * 60, "x" * 250, "  ", "-rf", "a.tmp-b", "\ud
 def test_weird_names_work(tmp_path, name):
     checkpoints = Checkpoints(tmp_path / name / name)
     path = checkpoints.save(1, {"a.json": b"1"}, best=True)
-    assert (checkpoints.latest(), checkpoints.best()) == (path, path)
+    assert (latest(checkpoints), best(checkpoints)) == (path, path)
     write_folder(tmp_path / f"{name[:240]}.model", {"a.json": b"1"})
     with RunLock(tmp_path / name), pytest.raises(ConfigError, match="is in use by process") as error:
         RunLock(tmp_path / name).__enter__()
     assert repr(str(tmp_path / name)) in one_line(error)
     (path / "a.json").write_bytes(b"2")
     with pytest.raises(ModelError) as refusal:
-        checkpoints.latest()
+        latest(checkpoints)
     assert repr(str(path / "a.json")) in one_line(refusal)
 
 
@@ -174,7 +187,7 @@ def test_a_linked_folder_is_followed(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     path = Checkpoints(tmp_path / "link").save(1, {"a.json": b"1"})
-    assert Checkpoints(tmp_path / "real").latest() == tmp_path / "real" / path.name
+    assert latest(Checkpoints(tmp_path / "real")) == tmp_path / "real" / path.name
     (tmp_path / "alias").symlink_to(path)
     assert read_folder(tmp_path / "alias").json("a.json") == 1
 
@@ -187,11 +200,58 @@ def test_only_the_files_asked_for_are_read(tmp_path):
         read_folder(tmp_path / "gru", names=["optimizer"])
     with pytest.raises(ModelError, match=r"the file vocab\.json is missing"):
         read_folder(tmp_path / "gru", names=["vocab.json"])
-    with pytest.raises(ModelError, match=r"the file state\.json is missing"):
-        read_folder(tmp_path / "gru", names=["model"]).json("state.json")
     (tmp_path / "gru" / "optimizer").unlink()
     with pytest.raises(ModelError, match="the file 'optimizer' is missing"):
         read_folder(tmp_path / "gru", names=["model"])
+
+
+def test_a_file_is_read_once_and_checked_when_it_is_first_used(tmp_path, monkeypatch):
+    write_folder(tmp_path / "gru", {"model.json": b"1", "optimizer.json": b"2", "state.json": b"3"})
+    hashed = count_hashed(monkeypatch)
+    saved = read_folder(tmp_path / "gru", names=["model.json"])
+    assert [saved.json("model.json") for _ in range(3)] == [1, 1, 1]
+    assert hashed[1:] == [b"1"]  # after the manifest
+    assert [saved.json("state.json") for _ in range(3)] == [3, 3, 3]
+    assert hashed[1:] == [b"1", b"3"]
+    (tmp_path / "gru" / "optimizer.json").write_bytes(b"!")
+    with pytest.raises(ModelError, match=r"optimizer\.json' is damaged or foreign: its SHA-256"):
+        saved.json("optimizer.json")
+    with pytest.raises(ModelError, match=r"gru' is damaged or foreign: the file vocab\.json is missing"):
+        saved.json("vocab.json")
+
+
+def count_hashed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What is hashed from here on."""
+    hashed: list[bytes] = []
+    sha256 = hashlib.sha256
+
+    def counting(data: bytes) -> Any:
+        hashed.append(data)
+        return sha256(data)
+
+    monkeypatch.setattr(hashlib, "sha256", counting)
+    return hashed
+
+
+def test_a_checkpoint_is_whole_where_the_files_read_are(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(step, {"model.json": str(step).encode(), "optimizer": b"oooo"}, best=step == 1)
+    hashed = count_hashed(monkeypatch)
+    saved = checkpoints.latest(["model.json"])
+    assert saved is not None
+    assert saved.json("model.json") == 2
+    assert hashed[1:] == [b"2"]
+    (tmp_path / "step-000002" / "optimizer").write_bytes(b"????")  # same size: only its digest would tell
+    for names, step in ((["model.json"], 2), (["model.json", "optimizer"], 1), (None, 1)):
+        saved = checkpoints.latest(names)
+        assert saved is not None
+        assert saved.json("model.json") == step
+        assert len(checkpoints.skipped) == 2 - step
+    hashed.clear()
+    saved = checkpoints.best(["model.json"])
+    assert saved is not None
+    assert hashed[1:] == [b"1"]
 
 
 def test_other_folders_are_not_saved_folders(tmp_path):
@@ -417,7 +477,7 @@ def names(root: Path) -> list[str]:
 def test_a_run_without_checkpoints_has_none(tmp_path):
     for root in (tmp_path, tmp_path / "missing"):
         checkpoints = Checkpoints(root)
-        assert (checkpoints.latest(), checkpoints.best(), checkpoints.remove_stale_temporaries()) == (None, None, [])
+        assert (latest(checkpoints), best(checkpoints), checkpoints.remove_stale_temporaries()) == (None, None, [])
         assert checkpoints.skipped == ()
     assert not (tmp_path / "missing").exists()
 
@@ -427,8 +487,8 @@ def test_the_newest_are_kept_and_the_best(tmp_path, keep):
     checkpoints = save(tmp_path, *range(100, 600, 100), best=200, keep=keep)
     newest = [f"step-000{step}" for step in range(100, 600, 100)][-keep:]
     assert names(tmp_path) == sorted({"BEST", "LATEST", "step-000200", *newest})
-    assert checkpoints.latest() == tmp_path / "step-000500"
-    assert checkpoints.best() == tmp_path / "step-000200"
+    assert latest(checkpoints) == tmp_path / "step-000500"
+    assert best(checkpoints) == tmp_path / "step-000200"
 
 
 def test_at_least_one_is_kept(tmp_path):
@@ -453,9 +513,9 @@ def test_a_step_is_saved_again_beside_the_first(tmp_path, state):
     checkpoints = save(tmp_path, 1, 2, 3)
     if state == "damaged":
         (tmp_path / "step-000003" / "step.json").write_bytes(b"!")
-        assert checkpoints.latest() == tmp_path / "step-000002"
+        assert latest(checkpoints) == tmp_path / "step-000002"
     path = checkpoints.save(3, {"step.json": b"33"})
-    assert checkpoints.latest() == path == tmp_path / "step-000003.2"
+    assert latest(checkpoints) == path == tmp_path / "step-000003.2"
     assert names(tmp_path) == ["LATEST", "step-000002", "step-000003.2"]
     checkpoints.save(4, {})
     assert names(tmp_path) == ["LATEST", "step-000003.2", "step-000004"]
@@ -464,16 +524,16 @@ def test_a_step_is_saved_again_beside_the_first(tmp_path, state):
 def test_the_best_survives_its_step_being_saved_again(tmp_path):
     checkpoints = save(tmp_path, 1, 2, best=2)
     checkpoints.save(2, {"step.json": b"22"})
-    assert checkpoints.best() == tmp_path / "step-000002"
-    assert checkpoints.latest() == tmp_path / "step-000002.2"
-    assert checkpoints.save(2, {}, best=True) == checkpoints.best() == tmp_path / "step-000002.3"
+    assert best(checkpoints) == tmp_path / "step-000002"
+    assert latest(checkpoints) == tmp_path / "step-000002.2"
+    assert checkpoints.save(2, {}, best=True) == best(checkpoints) == tmp_path / "step-000002.3"
     assert names(tmp_path) == ["BEST", "LATEST", "step-000001", "step-000002.3"]
 
 
 def test_going_back_leaves_the_abandoned_course(tmp_path):
     checkpoints = save(tmp_path, 100, 200, 300, 400, best=300, keep=3)
     checkpoints.save(250, {})
-    assert checkpoints.latest() == tmp_path / "step-000250"
+    assert latest(checkpoints) == tmp_path / "step-000250"
     assert names(tmp_path) == ["BEST", "LATEST", "step-000200", "step-000250", "step-000300"]
 
 
@@ -489,7 +549,7 @@ def test_what_is_not_a_checkpoint_is_left_alone(tmp_path):
     ]
     for name in foreign:
         (tmp_path / name).mkdir()
-    assert Checkpoints(tmp_path).latest() is None
+    assert latest(Checkpoints(tmp_path)) is None
     save(tmp_path, 1, 2, 3, 4)
     assert names(tmp_path) == sorted([*foreign, "LATEST", "step-000003", "step-000004"])
 
@@ -540,10 +600,10 @@ def test_without_the_latest_the_newest_whole_one_is_used_and_it_says_so(tmp_path
     step, why = damage(root)
     found = checkpoints.latest()
     assert found is not None
-    assert read_folder(found).json("step.json") == step
+    assert found.json("step.json") == step
     assert why in checkpoints.skipped[0]
     checkpoints.save(4, {"step.json": b"4"})
-    assert (checkpoints.latest(), checkpoints.skipped) == (root / "step-000004", ())
+    assert (latest(checkpoints), checkpoints.skipped) == (root / "step-000004", ())
 
 
 def test_checkpoints_none_of_which_is_whole_are_not_taken_for_a_fresh_run(tmp_path):
@@ -551,21 +611,21 @@ def test_checkpoints_none_of_which_is_whole_are_not_taken_for_a_fresh_run(tmp_pa
     for path in tmp_path.glob("step-*/step.json"):
         path.write_bytes(b"!")
     with pytest.raises(ModelError, match=r"no checkpoint in .* is whole: .*step-000002.*step-000001") as error:
-        checkpoints.latest()
+        latest(checkpoints)
     one_line(error)
     with pytest.raises(ModelError, match="SHA-256"):
-        checkpoints.best()
+        best(checkpoints)
     for folder in tmp_path.glob("step-*"):
         shutil.rmtree(folder)
     with pytest.raises(ModelError, match=r"no checkpoint in .* is whole"):
-        checkpoints.latest()
+        latest(checkpoints)
 
 
 @pytest.mark.parametrize("pointer", ["LATEST", "BEST"])
 def test_no_flipped_bit_makes_a_pointer_name_another_checkpoint(tmp_path, pointer):
     checkpoints = save(tmp_path, 4, 5, best=5)  # "4" and "5" differ in one bit
     line = (tmp_path / pointer).read_bytes()
-    find = checkpoints.latest if pointer == "LATEST" else checkpoints.best
+    find = latest if pointer == "LATEST" else best
     for bit in range(8 * len(line)):
         (tmp_path / pointer).unlink()
         (tmp_path / pointer).write_bytes(
@@ -573,9 +633,9 @@ def test_no_flipped_bit_makes_a_pointer_name_another_checkpoint(tmp_path, pointe
         )
         if pointer == "BEST":
             with pytest.raises(ModelError):
-                find()
+                find(checkpoints)
         else:
-            assert find() == tmp_path / "step-000005"
+            assert find(checkpoints) == tmp_path / "step-000005"
             assert checkpoints.skipped
 
 
@@ -585,7 +645,7 @@ def test_a_damaged_pointer_to_the_best_stops_the_deletion(tmp_path):
     with pytest.raises(ModelError, match="BEST' is damaged"):
         checkpoints.save(4, {})
     assert names(tmp_path) == ["BEST", "LATEST", "step-000001", "step-000002", "step-000003", "step-000004"]
-    assert checkpoints.latest() == tmp_path / "step-000004"
+    assert latest(checkpoints) == tmp_path / "step-000004"
 
 
 @pytest.mark.skipif(not shutil.which("sha256sum"), reason="sha256sum is not installed")
@@ -619,9 +679,9 @@ def test_a_second_training_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
     assert repr(str(root)) in one_line(error)
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
-    assert (root / ".lock").read_text() == str(holder.pid)  # it is there, and holds nothing
+    assert (root / ".lock.pid").read_text() == str(holder.pid)  # it is there, and means nothing
     with RunLock(root):
-        assert (root / ".lock").read_text() == str(os.getpid())
+        assert (root / ".lock.pid").read_text() == str(os.getpid())
         second = python(HOLD, root)
         assert second.communicate()[0] == ""
         assert second.returncode == 1
@@ -629,14 +689,29 @@ def test_a_second_training_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("written", [b"", b"abc", b"9" * 100, b"\xff"])
-def test_what_a_lock_file_holds_is_no_matter(tmp_path, written):
-    (tmp_path / ".lock").write_bytes(written)
+@pytest.mark.parametrize("written", [b"", b"abc", b"9" * 100, b"\xff", b"4711"])
+def test_what_the_files_of_a_lock_hold_is_no_matter(tmp_path, written):
+    (tmp_path / ".lock").write_bytes(written)  # as killed runs leave it, and runs of before, with their number
+    (tmp_path / ".lock.pid").write_bytes(written)
     with RunLock(tmp_path):
-        assert (tmp_path / ".lock").read_text() == str(os.getpid())
-        (tmp_path / ".lock").write_bytes(written)
-        with pytest.raises(ConfigError, match=r"in use by (another process|process 9{20});"):
+        assert (tmp_path / ".lock.pid").read_text() == str(os.getpid())
+        (tmp_path / ".lock.pid").write_bytes(written)
+        with pytest.raises(ConfigError, match=r"in use by (another process|process 9{20}|process 4711);"):
             RunLock(tmp_path).__enter__()
+        (tmp_path / ".lock.pid").unlink()
+        with pytest.raises(ConfigError, match="in use by another process;"):
+            RunLock(tmp_path).__enter__()
+
+
+def test_a_lock_is_released_in_another_thread(tmp_path):
+    """A run is a generator: whichever thread drops it ends it."""
+    lock = RunLock(tmp_path)
+    lock.__enter__()
+    thread = threading.Thread(target=lock.__exit__, args=(None, None, None))
+    thread.start()
+    thread.join()
+    with RunLock(tmp_path):
+        pass
 
 
 def test_a_lock_that_fails_leaves_no_open_file(tmp_path):

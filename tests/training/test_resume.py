@@ -11,7 +11,6 @@ import torch
 
 from elman.errors import ConfigError, DataError, DivergedError, ModelError
 from elman.storage.checkpoints import Checkpoints
-from elman.storage.folder import read_folder
 from elman.training import run
 from elman.training.config import Config
 from elman.training.loop import Progress
@@ -82,7 +81,7 @@ def outcome(job: run.Job) -> dict[str, object]:
 
 def best(job: run.Job) -> object:
     found = job.checkpoints.best()
-    return found and (found.name, read_folder(found).files["model.safetensors"])
+    return found and (found.path.name, found.files["model.safetensors"])
 
 
 def assert_same(found: dict[str, object], expected: dict[str, object]) -> None:
@@ -347,7 +346,7 @@ def test_a_run_describes_itself(stopped, source):
     files = {p.name for p in stopped.iterdir()}
     assert files >= {"config.toml", "env.json", "metrics.jsonl", "samples.jsonl", "checkpoints"}
     latest = Checkpoints(stopped / "checkpoints").latest()
-    facts = json.loads(read_folder(latest).files["training.json"])
+    facts = json.loads(latest.files["training.json"])
     assert facts["counters"]["step"] == 6
     assert facts["config"]["sources"] == [str(source)]
 

@@ -13,10 +13,10 @@ from elman.data.cleaning import cleaning
 from elman.data.corpus import Split
 from elman.data.sources import resolve
 from elman.errors import ConfigError, DataError, printable
-from elman.inference.compressors import sizes
+from elman.inference.compressors import compressed_sizes
 from elman.inference.evaluation import part_of
 from elman.models.base import SequenceModel
-from elman.models.saving import find, load
+from elman.models.saving import build, open_saved
 from elman.training.checkpoint import CheckpointMetadata
 from elman.training.report import saved_ngram
 from elman.training.run import checkpoint_metadata, corpus_of
@@ -49,8 +49,9 @@ class SavedRival:
         Raises:
             ModelError: it holds none, or a damaged one.
         """
-        facts = checkpoint_metadata(path) if (find(path) / "training.json").exists() else None
-        return cls(path, load(path, device=device), facts)
+        saved = open_saved(path)
+        facts = checkpoint_metadata(path, saved) if "training.json" in saved.listed else None
+        return cls(path, build(saved, engine="auto", device=device), facts)
 
     @property
     def group(self) -> object:
@@ -100,7 +101,9 @@ def compare_runs(
 
 def _on_their_own(rivals: Sequence[SavedRival]) -> Iterator[Comparison]:
     _agree(rivals)
-    trial = SharedSplit(corpus_of(rivals[0].path))
+    facts = rivals[0].facts
+    assert facts is not None  # noqa: S101 - runs without them were refused
+    trial = SharedSplit(corpus_of(rivals[0].path, facts))
     comparison = trial.comparison().with_note(KEPT, *_of_groups(rivals))
     yield comparison
     comparison = trial.compressed(comparison)
@@ -161,7 +164,7 @@ def _on_a_text(rivals: Sequence[SavedRival], sources: Sequence[str]) -> Iterator
         ),
     )
     yield comparison
-    made = sizes(cleaning(task.clean)(text).encode())
+    made = compressed_sizes(cleaning(task.clean)(text).encode())
     comparison = compressed(comparison, made, part, per_token=shared and task.vocab.level == "char")
     for each in _grouped(rivals):
         comparison = comparison.with_entry(_entry(each, tuple(one.measured(parts[one.path]) for one in each)))

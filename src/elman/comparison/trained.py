@@ -26,7 +26,7 @@ from elman.data.corpus import Corpus, Split
 from elman.environment import device_for
 from elman.errors import ConfigError, DivergedError, no_such
 from elman.inference import baselines
-from elman.inference.compressors import CONTAINER, LARGEST, sizes, written
+from elman.inference.compressors import EMPTY_SIZES, MAX_TRAINING_BYTES, compressed_sizes, split_bytes
 from elman.inference.evaluation import beginning, evaluate
 from elman.models.base import Network, SequenceModel, networks
 from elman.models.build import build
@@ -282,9 +282,11 @@ class SharedSplit:
         vocab = self.corpus.vocab
         turned = self.task.turned  # a compressor reads forward
         read = (replace(part, ids=turned(part.ids)) for part in (self.corpus.train, self.held_out))
-        training, held_out = (written(vocab, part) for part in read)
-        comparison = compressed(comparison, sizes(held_out, training), self.held_out, per_token=vocab.level == "char")
-        if len(training) < self.corpus.train.bytes and self.corpus.train.bytes > LARGEST:
+        training, held_out = (split_bytes(vocab, part) for part in read)
+        comparison = compressed(
+            comparison, compressed_sizes(held_out, training), self.held_out, per_token=vocab.level == "char"
+        )
+        if len(training) < self.corpus.train.bytes and self.corpus.train.bytes > MAX_TRAINING_BYTES:
             comparison = comparison.with_note(f"Compressors saw the last {len(training):,} bytes of the training text.")
         return comparison
 
@@ -362,7 +364,7 @@ def compressed(comparison: Comparison, made: dict[str, int], part: Split, *, per
         measured = Measured(nats=nats, tokens=len(part.ids) if per_token else None, characters=part.characters)
         comparison = comparison.with_entry(ComparisonRow(name=name, kind="compressor", measured=(measured,)))
     note = (
-        f"Compressors: xz -9e and bz2 -9 of the same text in UTF-8; {CONTAINER['xz']} and {CONTAINER['bz2']} bytes "
+        f"Compressors: xz -9e and bz2 -9 of the same text in UTF-8; {EMPTY_SIZES['xz']} and {EMPTY_SIZES['bz2']} bytes "
         "are for the container of a text alone"
     )
     after = "; after training is what the held-out text adds to the training text" if len(made) > 2 else ""

@@ -1,21 +1,22 @@
 """Lossless compression by any model: its predictions turned into bits, and back.
 
     bits of the file = sum_t -log2 P(token_t | tokens before)        what `evaluate` reports
-                       + what the tokens leave out (`elman.inference.lossless`) + a header + less than 32 bits
+                       + what is not in the tokens (`elman.inference.lossless`) + a header + less than 32 bits
 
-Whoever predicts each token as well as the writer did needs only what the prediction left open (Shannon 1948; range
-coding, Martin 1979, by the library constriction). Writing and reading are one walk below: the coder either writes the
-symbols that it is given or reads them, and all else is the same computation in the same order, on one thread, down to
-the last bit.
+A reader that predicts each token as well as the writer did needs only what the prediction left open (Shannon 1948;
+range coding, Martin 1979, by the library constriction). Encoding and decoding are one loop below: the coder either
+writes the symbols that it is given or reads them, and all else is the same computation in the same order, on one
+thread, down to the last bit.
 """
 
 import math
 import platform
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -25,73 +26,91 @@ from elman.cells import State
 from elman.data.batches import START
 from elman.environment import same_threads, version
 from elman.errors import ConfigError, ModelError
-from elman.inference.container import MOST_STREAMS, Container, digest
-from elman.inference.lossless import SURROGATE, LosslessTokens, missing, token_bytes
+from elman.inference.container import MAX_STREAMS, Container, sha256
+from elman.inference.lossless import SURROGATE, LosslessTokens, token_bytes, unknown_id
 from elman.models.base import SequenceModel
 from elman.models.saving import identity
 
-A_STREAM: Final = 5_000
+STREAM_TOKENS: Final = 5_000
 """Tokens of a stream: each begins without a past, which cost 7 to 15 bits on a book, 0.1 % of what 5,000 take."""
-AT_ONCE: Final = 2**22
+MAX_PROBABILITIES: Final = 2**22
 """Probabilities computed at a time, at the most."""
-PROBED: Final = 8
+PROBE_STEPS: Final = 8
 """Steps whose predictions are digested."""
 END: Final = 256
-"""The symbol after the last byte of what is spelt."""
-LEARNT: Final = 32.0
+"""The symbol after the last byte of an escape."""
+COUNT_INCREMENT: Final = 32.0
 """What an occurrence adds to the weight of a symbol, where one that never occurred has 1."""
 
-Numbers = npt.NDArray[np.float64]
-Symbols = npt.NDArray[np.int64]
-Told = Callable[[int, int], None]
+Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
+OnProgress = Callable[[int, int], None]
+"""Called with the number of tokens done, and of all tokens."""
 
 
 @dataclass(frozen=True)
 class Compressed:
-    """A compressed file, and what its bits went to."""
+    """A compressed file, and what its bits were used for."""
 
     data: bytes
     """The file."""
     header: int
-    """Bytes of it that say what it is, its checksum included."""
+    """Bytes of it that describe it, its checksum included."""
     length: int
     """Bytes of the original."""
     characters: int
     """Characters of the original; a byte that is not UTF-8 counts as one."""
     tokens: int
+    """Tokens of the original."""
     streams: int
-    """That the tokens were cut into; 0 where the original is stored, because coding would make it longer."""
+    """Streams that the tokens were cut into; 0 where the original is stored, because coding would make it longer."""
     model_bits: float
-    """Those of the tokens by the model's own probabilities, before anything is rounded: nats / log(2)."""
+    """Bits of the tokens by the model's own probabilities, before anything is rounded: nats / log(2)."""
     other_bits: float
-    """Those of white space between words and of symbols that the vocabulary lacks."""
+    """Bits of white space between words and of symbols that are not in the vocabulary."""
 
     @property
     def bits_per_character(self) -> float:
-        """Bits of the whole file a character of the original."""
+        """Bits of the whole file per character of the original."""
         return 8 * len(self.data) / self.characters if self.characters else math.nan
 
     @property
     def coding_bits(self) -> float:
-        """What coding added by rounding: the bits of the body, less those of the model and the others."""
+        """Bits that coding added by rounding: those of the body, less those of the model and the others."""
         return 8 * (len(self.data) - self.header) - self.model_bits - self.other_bits
 
 
-def _silent(done: int, of: int) -> None:
-    """Told how many of the tokens are done."""
+@overload
+def compress(
+    model: SequenceModel, data: bytes, *, details: Literal[False] = False, on_progress: OnProgress | None = None
+) -> bytes: ...
 
 
-def compress(model: SequenceModel, data: bytes) -> bytes:
+@overload
+def compress(
+    model: SequenceModel, data: bytes, *, details: Literal[True], on_progress: OnProgress | None = None
+) -> Compressed: ...
+
+
+def compress(
+    model: SequenceModel, data: bytes, *, details: bool = False, on_progress: OnProgress | None = None
+) -> bytes | Compressed:
     """The bytes of a file, compressed; the same model on the same machine gives them back.
 
     Args:
         model: predicts the tokens; it is not changed.
-        data: any bytes. What the vocabulary lacks is spelt; what coding would make longer is stored as it is.
+        data: any bytes. Symbols that are not in the vocabulary are written byte by byte; what coding would make
+            longer is stored as it is.
+        details: return what the bits were used for as well.
+        on_progress: called after each step with the number of tokens done, and of all tokens.
+
+    Returns:
+        The compressed file; with `details` a `Compressed`, whose `data` it is.
 
     Raises:
-        DataError: the text is not as the model's cleaning leaves it.
-        ModelError: a prediction is no distribution.
-        ConfigError: the library that codes is not installed.
+        DataError: the model's cleaning would change the text.
+        ModelError: the model predicts NaN or infinity.
+        ConfigError: constriction is not installed.
 
     Example:
         >>> import elman
@@ -101,151 +120,211 @@ def compress(model: SequenceModel, data: bytes) -> bytes:
         >>> len(blob) < 200, decompress(model, blob) == b"abracadabra" * 100
         (True, True)
     """
-    return compressed(model, data).data
-
-
-def compressed(model: SequenceModel, data: bytes, told: Told = _silent) -> Compressed:
-    """The same with its figures; `told` hears how many of how many tokens are done."""
     text = LosslessTokens.encode(data, model.task.vocab, model.task.clean)
-    n, made = len(text.ids), platform_fingerprint(model)
-    streams = max(1, min(MOST_STREAMS, n // A_STREAM, AT_ONCE // model.task.size))
-    body, bits = encoded(model, text, streams, told)
-    predictions = _predictions(model, streams)
+    n, fingerprint = len(text.ids), platform_fingerprint(model)
+    streams = max(1, min(MAX_STREAMS, n // STREAM_TOKENS, MAX_PROBABILITIES // model.task.size))
+    body, bits = encode_body(model, text, streams, on_progress)
+    predictions = prediction_digest(model, streams)
     if len(body) >= len(data):
         body, predictions, streams = data, bytes(8), 0
-    whole = Container(len(data), n, streams, digest(data)[:16], digest_of(model), predictions, made, body).to_bytes()
+    container = Container(len(data), n, streams, sha256(data)[:16], model_digest(model), predictions, fingerprint, body)
+    blob = container.to_bytes()
+    if not details:
+        return blob
     characters = len(data.decode("utf-8", SURROGATE))
-    header = len(whole) - len(body)
-    return Compressed(whole, header, len(data), characters, n, streams, bits["model"], bits["other"])
+    header = len(blob) - len(body)
+    return Compressed(blob, header, len(data), characters, n, streams, bits["model"], bits["other"])
 
 
-def decompress(model: SequenceModel, data: bytes, told: Told = _silent) -> bytes:
+def compressed(model: SequenceModel, data: bytes, told: OnProgress | None = None) -> Compressed:
+    """Deprecated: `compress(model, data, details=True)`."""
+    warnings.warn(
+        "elman.compressed is deprecated: use elman.compress(..., details=True)", DeprecationWarning, stacklevel=2
+    )
+    return compress(model, data, details=True, on_progress=told)
+
+
+def decompress(model: SequenceModel, data: bytes, on_progress: OnProgress | None = None) -> bytes:
     """The original bytes of what `compress` wrote.
 
+    Args:
+        model: the one that compressed it.
+        data: the compressed file.
+        on_progress: called after each step with the number of tokens done, and of all tokens.
+
+    Returns:
+        The original, byte for byte.
+
     Raises:
-        DataError: the file is damaged, cut short or no such file.
+        DataError: the file is damaged, cut short, or was not written by `compress`.
         ModelError: another model compressed it.
-        ConfigError: other programs or another machine did, or the library that codes is not installed.
+        ConfigError: other programs or another machine did, or constriction is not installed.
     """
-    found = Container.from_bytes(data)
-    found.check_reader(digest_of(model), model.name, platform_fingerprint(model))
-    if not found.streams:
-        return found.checked(found.body)
-    found.check_predictions(_predictions(model, found.streams))
-    text = decoded(model, found.body, found.tokens, found.streams, found.length, told)
-    return found.checked(None if text is None else text.decode(token_bytes(model.task.vocab)))
+    container = Container.from_bytes(data)
+    container.check_reader(model_digest(model), model.name, platform_fingerprint(model))
+    if not container.streams:
+        return container.check_original(container.body)
+    container.check_predictions(prediction_digest(model, container.streams))
+    text = decode_body(model, container.body, container.tokens, container.streams, container.length, on_progress)
+    return container.check_original(None if text is None else text.decode(token_bytes(model.task.vocab)))
 
 
-def encoded(
-    model: SequenceModel, text: LosslessTokens, streams: int, told: Told = _silent
+def encode_body(
+    model: SequenceModel, text: LosslessTokens, streams: int, on_progress: OnProgress | None = None
 ) -> tuple[bytes, dict[str, float]]:
-    """A text in bits, without a header, and how many were for the model's tokens and for other things."""
-    code = _Encoder()
+    """Encode a text, without a header.
+
+    Args:
+        model: predicts the tokens.
+        text: the tokens, and what is not in them.
+        streams: how many pieces of equal length are coded side by side, >= 1.
+        on_progress: called after each step with the number of tokens done, and of all tokens.
+
+    Returns:
+        The bits, in bytes; how many bits were used for the `model`'s tokens and for `other` things.
+    """
+    coder = _Encoder()
     with single_threaded():
-        _code_stream(model, code, text, streams, math.inf, told)
-    return code.body(), code.bits
+        _code_streams(model, coder, text, streams, math.inf, on_progress)
+    return coder.body(), coder.bits
 
 
-def decoded(
-    model: SequenceModel, body: bytes, tokens: int, streams: int, length: int, told: Told = _silent
+def decode_body(
+    model: SequenceModel, body: bytes, tokens: int, streams: int, length: int, on_progress: OnProgress | None = None
 ) -> LosslessTokens | None:
-    """The text of `length` bytes that was encoded; None, or another text, where the model predicts otherwise here."""
+    """Decode a text that `encode_body` encoded.
+
+    Args:
+        model: predicts the tokens as it did when the text was encoded.
+        body: the bits, in bytes.
+        tokens: how many tokens the text has.
+        streams: how many pieces they were coded in.
+        length: bytes of the text; more are never decoded.
+        on_progress: called after each step with the number of tokens done, and of all tokens.
+
+    Returns:
+        The text; None, or another text, where the model predicts other numbers.
+    """
     text = LosslessTokens.empty(tokens, model.task.vocab)
     try:
         with single_threaded():
-            _code_stream(model, _Decoder(body), text, streams, length, told)
+            _code_streams(model, _Decoder(body), text, streams, length, on_progress)
     except DesyncError:
         return None
     return text
 
 
-class _Code(Protocol):
+class _Coder(Protocol):
     """Writes symbols, or reads them."""
 
-    def __call__(self, weights: Numbers, symbols: Symbols, kind: str) -> Symbols:
-        """One symbol a row of weights (N, V), which need not add up to 1; a reader does not look at `symbols`."""
+    def __call__(self, weights: Float64Array, symbols: Int64Array, purpose: str) -> Int64Array:
+        """One symbol for each row of weights (N, V), which need not add up to 1; a decoder ignores `symbols`."""
 
 
 class DesyncError(Exception):
     """What is read cannot be what was written."""
 
 
-def _code_stream(
-    model: SequenceModel, code: _Code, text: LosslessTokens, streams: int, length: float, told: Told
+def _code_streams(
+    model: SequenceModel,
+    code: _Coder,
+    text: LosslessTokens,
+    streams: int,
+    length: float,
+    on_progress: OnProgress | None,
 ) -> None:
     """Write the text, or fill it in: token by token in the order in which the model reads, all streams in turn."""
     n, vocab = len(text.ids), model.task.vocab
-    names, escapes = token_bytes(vocab), _Escapes()
-    lacking = missing(vocab)
-    spell = EscapeCoder(code, length)
-    places, back = model.task.turned(np.arange(n)), int(model.task.reverse)
+    names, code_known = token_bytes(vocab), _KnownFlags()
+    unknown = unknown_id(vocab)
+    code_bytes = EscapeCoder(code, length)
+    order, backward = model.task.turned(np.arange(n)), int(model.task.reverse)
     steps = -(-n // streams)
-    before = [b""] * streams
+    previous = [b""] * streams
     step, state = model.stepper(), model.initial(streams)
-    fed = torch.full((streams,), START)
+    inputs = torch.full((streams,), START)
     for t in range(steps):
-        p, state = _predicted(step, fed, state)
-        here = places[t::steps]  # token t of every stream that is not over, (B,)
-        p, ids = p[: len(here)], text.ids[here]
-        known = escapes(code, ids >= 0) if lacking < 0 else np.ones(len(here), bool)
+        p, state = _predict(step, inputs, state)
+        places = order[t::steps]  # of token t of every stream that has not ended, (B,)
+        p, ids = p[: len(places)], text.ids[places]
+        known = code_known(code, ids >= 0) if unknown < 0 else np.ones(len(places), bool)
         ids[known] = code(p[known], ids[known], "model")
-        ids[~known] = lacking
-        text.ids[here] = ids
-        for place in here[ids == lacking].tolist():
-            text.escapes[place] = spell("symbol", text.escapes.get(place, b""))
+        ids[~known] = unknown
+        text.ids[places] = ids
+        for place in places[ids == unknown].tolist():
+            text.escapes[place] = code_bytes("symbol", text.escapes.get(place, b""))
         if text.whitespace:
-            for row, place in enumerate(here.tolist()):
-                token, at = text.written(place, names), place + back
-                text.whitespace[at] = spell((_side(before[row]), _side(token)), text.whitespace[at])
-                before[row] = token
-        fed[: len(here)] = torch.from_numpy(np.maximum(ids, START))
-        told(min(n, (t + 1) * streams), n)
+            for row, place in enumerate(places.tolist()):
+                token, gap = text.token_at(place, names), place + backward
+                text.whitespace[gap] = code_bytes(
+                    (_gap_context(previous[row]), _gap_context(token)), text.whitespace[gap]
+                )
+                previous[row] = token
+        inputs[: len(places)] = torch.from_numpy(np.maximum(ids, START))
+        if on_progress:
+            on_progress(min(n, (t + 1) * streams), n)
     if text.whitespace:
-        end = 0 if back else n
-        text.whitespace[end] = spell((_side(before[-1]), b""), text.whitespace[end])
+        gap = 0 if backward else n
+        text.whitespace[gap] = code_bytes((_gap_context(previous[-1]), b""), text.whitespace[gap])
 
 
-def _predicted(step: Callable[..., Any], fed: torch.Tensor, state: State) -> tuple[Numbers, State]:
-    """Probabilities (B, V) of the token after each of `fed`, in float64 and before rounding, and the next state."""
-    logits, state = step(fed.to(state[0].device), state)
+def _predict(step: Callable[..., Any], inputs: torch.Tensor, state: State) -> tuple[Float64Array, State]:
+    """Probabilities (B, V) of the token after each input, in float64 and before rounding, and the next state."""
+    logits, state = step(inputs.to(state[0].device), state)
     return torch.softmax(logits.double().cpu(), -1).numpy(), state
 
 
-def _side(token: bytes) -> bytes:
-    """What the spacing beside a word depends on: letters are alike, other characters are not."""
+def _gap_context(token: bytes) -> bytes:
+    """What white space beside a word is predicted from: the same for all letters, each other character itself."""
     return b"a" if token[:1].isalnum() or token[:1] >= b"\x80" else token[:1]
 
 
 class EscapeCoder:
-    """Bytes by how often each followed the one before it, beginning with a context; the counts grow on the way."""
+    """Codes bytes by how often each followed the one before it; the counts grow while it codes.
 
-    def __init__(self, code: _Code, length: float) -> None:
-        self._code, self._left = code, length
-        self._weights: defaultdict[Hashable, Numbers] = defaultdict(lambda: np.ones(END + 1))
+    Args:
+        coder: writes or reads symbols.
+        length: most bytes to code in all; a decoder that passes it has lost its place.
+    """
 
-    def __call__(self, context: Hashable, wanted: bytes) -> bytes:
-        """Code the bytes `wanted`, which a reader need not know; the bytes."""
+    def __init__(self, coder: _Coder, length: float) -> None:
+        self._coder, self._bytes_left = coder, length
+        self._weights: defaultdict[Hashable, Float64Array] = defaultdict(lambda: np.ones(END + 1))
+
+    def __call__(self, context: Hashable, data: bytes) -> bytes:
+        """Code a string of bytes and its end.
+
+        Args:
+            context: predicts the first byte.
+            data: the bytes; a decoder ignores them.
+
+        Returns:
+            The bytes.
+
+        Raises:
+            DesyncError: they are more than the file has; without this a wrong machine would decode for ever.
+        """
         found = bytearray()
         while True:
             weights = self._weights[found[-1] if found else context]
-            asked = wanted[len(found)] if len(found) < len(wanted) else END
-            symbol = int(self._code(weights[None], np.array([asked]), "other")[0])
-            weights[symbol] += LEARNT
+            wanted = data[len(found)] if len(found) < len(data) else END
+            symbol = int(self._coder(weights[None], np.array([wanted]), "other")[0])
+            weights[symbol] += COUNT_INCREMENT
             if symbol == END:
                 return bytes(found)
             found.append(symbol)
-            self._left -= 1
-            if self._left < 0:  # more bytes than the file has: without this, a wrong machine would spell for ever
+            self._bytes_left -= 1
+            if self._bytes_left < 0:
                 raise DesyncError
 
 
-class _Escapes:
-    """Which tokens a vocabulary without `<unk>` holds, by how many it held so far (Krichevsky and Trofimov 1981)."""
+class _KnownFlags:
+    """Which tokens are in a vocabulary without `<unk>`, by how many were so far (Krichevsky and Trofimov 1981)."""
 
     def __init__(self) -> None:
         self._weights = np.array([0.5, 0.5])
 
-    def __call__(self, code: _Code, known: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    def __call__(self, code: _Coder, known: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         weights = np.tile(self._weights, (len(known), 1))
         found = code(weights, known.astype(np.int64), "other").astype(bool)
         self._weights += np.bincount(found, minlength=2)
@@ -253,7 +332,7 @@ class _Escapes:
 
 
 class _Encoder:
-    """Writes symbols, and counts what they cost by the weights as they were given."""
+    """Writes symbols, and adds up their bits by the weights as they were given."""
 
     def __init__(self) -> None:
         library = _library()
@@ -261,7 +340,7 @@ class _Encoder:
         self._family = library.model.Categorical(perfect=False)
         self.bits = {"model": 0.0, "other": 0.0}
 
-    def __call__(self, weights: Numbers, symbols: Symbols, kind: str) -> Symbols:
+    def __call__(self, weights: Float64Array, symbols: Int64Array, purpose: str) -> Int64Array:
         if weights.shape[1] == 1:  # the only symbol there is takes no bits
             return symbols
         try:
@@ -269,7 +348,7 @@ class _Encoder:
         except ValueError as error:
             raise ModelError("the model predicts NaN or infinity: use an earlier checkpoint") from error
         with np.errstate(divide="ignore"):
-            self.bits[kind] -= float(np.log2(weights[np.arange(len(symbols)), symbols] / weights.sum(1)).sum())
+            self.bits[purpose] -= float(np.log2(weights[np.arange(len(symbols)), symbols] / weights.sum(1)).sum())
         return symbols
 
     def body(self) -> bytes:
@@ -287,18 +366,18 @@ class _Decoder:
         self._coder = library.queue.RangeDecoder(np.frombuffer(body, "<u4").astype(np.uint32))
         self._family = library.model.Categorical(perfect=False)
 
-    def __call__(self, weights: Numbers, symbols: Symbols, kind: str) -> Symbols:  # noqa: ARG002 - the protocol's
+    def __call__(self, weights: Float64Array, symbols: Int64Array, purpose: str) -> Int64Array:  # noqa: ARG002 - protocol
         if weights.shape[1] == 1:
             return np.zeros(len(weights), np.int64)
         try:
-            found: Symbols = self._coder.decode(self._family, weights).astype(np.int64)
+            found: Int64Array = self._coder.decode(self._family, weights).astype(np.int64)
         except (ValueError, AssertionError) as error:
             raise DesyncError from error
         return found
 
 
 def _library() -> Any:
-    """The streams of constriction.
+    """The module `stream` of constriction.
 
     Raises:
         ConfigError: it is not installed.
@@ -312,36 +391,44 @@ def _library() -> Any:
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """Without gradients, on one thread: how several share a product can change its last bits."""
+    """Without gradients, on one thread: how several threads share a product can change its last bits."""
     with same_threads(), torch.inference_mode():
         torch.set_num_threads(1)
         yield
 
 
-def digest_of(model: SequenceModel) -> bytes:
-    """8 bytes that stand for a model: kind, settings, vocabulary, cleaning, direction and every number of it."""
+def model_digest(model: SequenceModel) -> bytes:
+    """8 bytes that identify a model: its kind, settings, vocabulary, cleaning, direction and every parameter."""
     parts = [identity(model), model.task.vocab.to_json()]
-    whole = b"\n".join(digest(part.encode()) for part in parts)
+    digests = b"\n".join(sha256(part.encode()) for part in parts)
     for name, tensor in sorted(model.tensors().items()):
         flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-        whole += digest(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode() + flat.tobytes())
-    return digest(whole)[:8]
+        digests += sha256(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode() + flat.tobytes())
+    return sha256(digests)[:8]
 
 
 def platform_fingerprint(model: SequenceModel) -> tuple[str, ...]:
-    """What computes here, in the order of `MADE_BY`."""
-    _library()  # if it is missing, that is what to say
+    """The programs and the machine that compute here, in the order of `elman.inference.container.PLATFORM`."""
+    _library()  # if it is missing, that is the error to report
     versions = [version(name) or "" for name in ("elman", "torch", "numpy", "constriction")]
     machine = (platform.machine(), torch.backends.cpu.get_cpu_capability(), model.initial(1)[0].device.type)
     return tuple(value[:30] for value in (*versions, *machine))
 
 
-def _predictions(model: SequenceModel, streams: int) -> bytes:
-    """8 bytes that stand for what a model predicts after its first tokens, whatever those are."""
+def prediction_digest(model: SequenceModel, streams: int) -> bytes:
+    """Identify the numbers that a model predicts on this machine.
+
+    Args:
+        model: predicts after `PROBE_STEPS` fixed tokens.
+        streams: rows predicted at a time.
+
+    Returns:
+        8 bytes.
+    """
     with single_threaded():
         step, state = model.stepper(), model.initial(streams)
-        seen = b""
-        for t in range(PROBED):
-            p, state = _predicted(step, (torch.arange(streams) + t) % model.task.size, state)
-            seen += digest(p.tobytes())
-    return digest(seen)[:8]
+        digests = b""
+        for t in range(PROBE_STEPS):
+            p, state = _predict(step, (torch.arange(streams) + t) % model.task.size, state)
+            digests += sha256(p.tobytes())
+    return sha256(digests)[:8]

@@ -1,4 +1,4 @@
-"""The compressors that everybody has at hand, as models of text: what they make of it, in bits a character.
+"""The compressors of the standard library as models of text: their bits, comparable with a model's.
 
     alone             8 * len(C(held-out)) / characters
     after training    8 * (len(C(training + held-out)) - len(C(training))) / characters
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from elman.data.corpus import Split
 from elman.data.vocab import Vocab
 
-LARGEST = 20_000_000  # bytes of training text that are compressed, its last ones: half a minute
+MAX_TRAINING_BYTES = 20_000_000  # of the training text that are compressed, its last ones: half a minute
 
 Compressor = Callable[[bytes], bytes]
 COMPRESSORS: dict[str, Compressor] = {
@@ -21,28 +21,48 @@ COMPRESSORS: dict[str, Compressor] = {
     "bz2": lambda data: bz2.compress(data, 9),
 }
 """By name: `xz -9e`, whose dictionary is 64 MB, and `bz2 -9`, which sorts blocks of 900 kB."""
-CONTAINER = {name: len(compress(b"")) for name, compress in COMPRESSORS.items()}
-"""Bytes that each writes for an empty text."""
+EMPTY_SIZES = {name: len(compress(b"")) for name, compress in COMPRESSORS.items()}
+"""Bytes that each writes for an empty text: its container."""
 
 
-def written(vocab: Vocab, part: Split, most: int = LARGEST) -> bytes:
-    """The text of a part in UTF-8 as models see it, cleaned, with unknown symbols: the last `most` bytes or so."""
-    tokens = len(part.ids) if part.bytes <= most else len(part.ids) * most // part.bytes
-    return vocab.decode_bytes(part.ids[len(part.ids) - tokens :])
+def split_bytes(vocab: Vocab, split: Split, max_bytes: int = MAX_TRAINING_BYTES) -> bytes:
+    """The end of a text in UTF-8 as models see it: cleaned, with unknown symbols.
+
+    Args:
+        vocab: turns ids into text.
+        split: the part of a corpus.
+        max_bytes: about how many bytes to return, the last ones.
+
+    Returns:
+        The text; all of it where it is no longer than that.
+    """
+    tokens = len(split.ids) if split.bytes <= max_bytes else len(split.ids) * max_bytes // split.bytes
+    return vocab.decode_bytes(split.ids[len(split.ids) - tokens :])
 
 
-def sizes(held_out: bytes, training: bytes | None = None, names: Iterable[str] = tuple(COMPRESSORS)) -> dict[str, int]:
-    """Bytes that compressors need for the held-out text: alone, and after the training text if there is one.
+def compressed_sizes(
+    held_out: bytes, training: bytes | None = None, names: Iterable[str] = tuple(COMPRESSORS)
+) -> dict[str, int]:
+    """How small compressors make a text.
+
+    Args:
+        held_out: the text.
+        training: a text that precedes it, if there is one.
+        names: keys of `COMPRESSORS`.
+
+    Returns:
+        Bytes by compressor: of the held-out text alone ("xz"), and what it adds to those of the training text
+        ("xz after training").
 
     Example:
-        >>> made = sizes(b"abracadabra" * 9, b"abracadabra" * 9)
-        >>> made["xz"] > made["xz after training"]
+        >>> sizes = compressed_sizes(b"abracadabra" * 9, b"abracadabra" * 9)
+        >>> sizes["xz"] > sizes["xz after training"]
         True
     """
-    found = {}
+    sizes = {}
     for name in names:
         compress = COMPRESSORS[name]
-        found[name] = len(compress(held_out))
+        sizes[name] = len(compress(held_out))
         if training is not None:
-            found[f"{name} after training"] = len(compress(training + held_out)) - len(compress(training))
-    return found
+            sizes[f"{name} after training"] = len(compress(training + held_out)) - len(compress(training))
+    return sizes

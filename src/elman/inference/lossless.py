@@ -1,9 +1,9 @@
-"""A file as tokens and all that the tokens leave out, so that its bytes come back exactly.
+"""A file as tokens and all that is not in the tokens, so that its bytes come back exactly.
 
     file = gap_0 token_1 gap_1 token_2 ... token_n gap_n        gaps are white space, at level word only
 
-Nothing is dropped on the way: a byte order mark, line ends, NUL and bytes that are not UTF-8 are symbols like any
-other, which most vocabularies lack. What a vocabulary lacks is spelt.
+Nothing is dropped: a byte order mark, line ends, NUL and bytes that are not UTF-8 are symbols like any other, which
+most vocabularies do not have. A symbol that is not in the vocabulary is an escape: it is kept as bytes.
 """
 
 from dataclasses import dataclass
@@ -21,32 +21,40 @@ SURROGATE: Final = "surrogateescape"
 """How a byte that is not UTF-8 becomes a symbol: U+DC80 to U+DCFF, which no vocabulary holds."""
 
 
-def missing(vocab: Vocab) -> int:
-    """The id of what a vocabulary lacks: that of `<unk>`; -1 where it has none; 256, no id, as bytes lack nothing."""
+def unknown_id(vocab: Vocab) -> int:
+    """The id of symbols not in a vocabulary: that of `<unk>`; -1 without one; 256, which is no id, for bytes."""
     return 0 if vocab.unknown else 256 if vocab.level == "byte" else -1
 
 
 @dataclass(eq=False)
 class LosslessTokens:
-    """A file, cut for a vocabulary; `decode` puts it together."""
+    """The tokens of a file by a vocabulary, and what is not in them; `decode` gives the file back."""
 
     ids: npt.NDArray[np.int64]
-    """(n,), `missing` where a token is spelt."""
+    """(n,), `unknown_id` for an escape."""
     escapes: dict[int, bytes]
-    """The tokens that the vocabulary lacks, by their place."""
+    """The tokens that are not in the vocabulary, by position."""
     whitespace: list[bytes]
-    """What stands before each token and after the last, (n + 1,) at level word; empty at the other levels."""
+    """White space before each token and after the last, (n + 1,) at level word; empty at the other levels."""
 
     @classmethod
     def encode(cls, data: bytes, vocab: Vocab, clean: str = "none") -> "LosslessTokens":
-        r"""The bytes of a file as tokens of a vocabulary.
+        r"""Cut a file into tokens.
+
+        Args:
+            data: any bytes.
+            vocab: gives the ids, and what a token is: a character, a word or a byte.
+            clean: the cleaning of the model, which must not change the text.
+
+        Returns:
+            The tokens, escapes and white space.
 
         Raises:
-            DataError: the text is not as the cleaning leaves it, which could not be undone.
+            DataError: the cleaning would change the text, which could not be undone.
 
         Example:
-            >>> cut = Exact.cut(b"a  b,\xff", Vocab.words("a b c"))
-            >>> cut.ids.tolist(), cut.spelt, cut.gaps
+            >>> text = LosslessTokens.encode(b"a  b,\xff", Vocab.words("a b c"))
+            >>> text.ids.tolist(), text.escapes, text.whitespace
             ([1, 2, 0, 0], {2: b',', 3: b'\xff'}, [b'', b'  ', b'', b'', b''])
         """
         if clean != "none":
@@ -55,47 +63,63 @@ class LosslessTokens:
             return cls(np.frombuffer(data, np.uint8).astype(np.int64), {}, [])
         text = data.decode("utf-8", SURROGATE)
         tokens, whitespace = (text, []) if vocab.level == "char" else _words(text)
-        lacking = missing(vocab)
-        ids = np.fromiter((vocab.token_to_idx.get(t, lacking) for t in tokens), np.int64, len(tokens))
-        return cls(ids, {i: _encoded(tokens[i]) for i in np.flatnonzero(ids == lacking).tolist()}, whitespace)
+        unknown = unknown_id(vocab)
+        ids = np.fromiter((vocab.token_to_idx.get(t, unknown) for t in tokens), np.int64, len(tokens))
+        return cls(ids, {i: _to_bytes(tokens[i]) for i in np.flatnonzero(ids == unknown).tolist()}, whitespace)
 
     @classmethod
     def empty(cls, n: int, vocab: Vocab) -> "LosslessTokens":
-        """Room for n tokens."""
+        """Zeros, to be filled in by a decoder.
+
+        Args:
+            n: tokens.
+            vocab: decides whether there is white space beside them.
+
+        Returns:
+            Tokens without escapes.
+        """
         return cls(np.zeros(n, np.int64), {}, [b""] * (n + 1 if vocab.level == "word" else 0))
 
-    def written(self, place: int, names: list[bytes]) -> bytes:
-        """The bytes of the token at a place; `names` are those of the vocabulary (`token_bytes`)."""
+    def token_at(self, place: int, names: list[bytes]) -> bytes:
+        """The bytes of one token.
+
+        Args:
+            place: its position, 0 to n - 1.
+            names: the bytes of every token of the vocabulary (`token_bytes`).
+
+        Returns:
+            The bytes that stand for it in the file.
+        """
         return self.escapes[place] if place in self.escapes else names[self.ids[place]]
 
     def decode(self, names: list[bytes]) -> bytes:
-        """The bytes of the file; `names` are those of the vocabulary."""
-        tokens = [self.written(i, names) for i in range(len(self.ids))]
+        """The bytes of the file; `names` are the bytes of every token of the vocabulary (`token_bytes`)."""
+        tokens = [self.token_at(i, names) for i in range(len(self.ids))]
         if not self.whitespace:
             return b"".join(tokens)
         return b"".join(gap + token for gap, token in zip(self.whitespace, [*tokens, b""], strict=True))
 
 
 def token_bytes(vocab: Vocab) -> list[bytes]:
-    """What each token of a vocabulary is in a file."""
+    """The bytes of every token of a vocabulary, by id."""
     if vocab.level == "byte":
         return [bytes([value]) for value in range(256)]
     return [token.encode() for token in vocab.idx_to_token]
 
 
-def _encoded(text: str) -> bytes:
-    """The bytes that were read as this text."""
+def _to_bytes(text: str) -> bytes:
+    """The bytes that were decoded as this text."""
     return text.encode("utf-8", SURROGATE)
 
 
 def _words(text: str) -> tuple[list[str], list[bytes]]:
-    """The words of a text and what stands before each and after the last."""
+    """The words of a text, and the white space before each and after the last."""
     tokens, whitespace, end = [], [], 0
     for start, stop in spans(text):
         tokens.append(text[start:stop])
-        whitespace.append(_encoded(text[end:start]))
+        whitespace.append(_to_bytes(text[end:start]))
         end = stop
-    return tokens, [*whitespace, _encoded(text[end:])]
+    return tokens, [*whitespace, _to_bytes(text[end:])]
 
 
 def _check_clean(data: bytes, clean: str) -> None:
@@ -105,7 +129,7 @@ def _check_clean(data: bytes, clean: str) -> None:
         pairs = zip(text, cleaned, strict=False)
         same = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(text), len(cleaned)))
         raise DataError(
-            f"the model reads texts after the cleaning {clean!r}, which would change this one at character "
-            f"{same:,} and could not be undone: give a text that is clean already, or "
+            f"the model was trained on text after the cleaning {clean!r}, which would change this text at character "
+            f"{same:,} and could not be undone: compress a text that is clean already, or "
             "use a model trained with --clean none"
         )

@@ -106,23 +106,30 @@ def load(path: str | Path, *, engine: str = "auto", device: str = "cpu") -> Sequ
         ModelError: no model there, or a damaged or foreign one.
         ConfigError: an engine that cannot run it.
     """
-    return build(read_folder(find(Path(path)), names=MODEL_FILES), engine=engine, device=device)
+    return build(open_saved(path), engine=engine, device=device)
 
 
-def find(path: Path) -> Path:
-    """The saved folder that a path means: itself, or the checkpoint of a run that `keep` chose.
+def open_saved(path: str | Path) -> Saved:
+    """Open a saved folder, a checkpoint, or a run (its best checkpoint, or its newest); the model's files are read.
+
+    Args:
+        path: the folder.
+
+    Returns:
+        The saved folder or checkpoint. The files of the model were checked; others are when they are first used.
 
     Raises:
-        ModelError: there is no model.
+        ModelError: there is no model, or a damaged one.
     """
+    path = Path(path)
     if (path / "checkpoints").is_dir():
         checkpoints = Checkpoints(path / "checkpoints")
-        found = checkpoints.best() or checkpoints.latest()
+        found = checkpoints.best(MODEL_FILES) or checkpoints.latest(MODEL_FILES)
         if found is None:
             raise ModelError(f"the run {str(path)!r} has no checkpoint yet: let it train longer, or --resume it")
         return found
     if (path / MANIFEST).exists() or (path / MODEL_FILES[0]).exists():
-        return path
+        return read_folder(path, names=MODEL_FILES)
     runs = sorted(p.parent.name for p in path.glob("*/checkpoints")) if path.is_dir() else []
     if runs:
         raise ModelError(f"{str(path)!r} is no run, but holds some: give one of {', '.join(runs[:10])}")

@@ -1,10 +1,10 @@
-"""The disk, with every step made certain before the next relies on it, and every refusal one line.
+"""Atomic changes of the disk: each step is flushed before the next relies on it, and errors are one line.
 
-    replace_file    a temporary file -> flushed -> renamed over the old one
-    sweep           removes what interrupted saves left
-    RunLock         one process at a time in a run folder; the kernel releases it however the process ends
+    replace_file                temporary file -> flushed -> renamed over the old one
+    remove_stale_temporaries    removes the temporary files and folders that interrupted saves left
+    RunLock                     one process at a time in a run folder; the kernel releases it however the process ends
 
-The other functions are what `elman.storage.folder` builds its folders from; `translate_os_errors` goes around them.
+`elman.storage.folder` builds its folders from the other functions, inside of `translate_os_errors`.
 """
 
 import contextlib
@@ -13,40 +13,43 @@ import os
 import re
 import secrets
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from elman.errors import ConfigError, StorageError
+from filelock import FileLock, Timeout
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+from elman.errors import ConfigError, StorageError
 
 LOCK = ".lock"
 """The file in a run folder that carries its lock."""
+OWNER = ".lock.pid"
+"""The file beside it with the number of the process that holds the lock."""
 
 _LEFT_OVER = re.compile(r"\.tmp-[0-9a-f]{16}\Z")
-_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-_NO_FOLDER_SYNC = (errno.EINVAL, errno.EBADF)  # what network file systems say that cannot flush a folder
+_DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.EBADF)  # from network file systems that cannot flush a folder
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Make `data` the contents of `path`: at every moment the file is the old one or the new one.
+    """Replace the contents of a file: at every moment it is the old one or the new one.
 
-    `StorageError` if the disk refuses; the old file is then untouched.
+    Args:
+        path: the file, which need not exist; its folder must.
+        data: the new contents.
+
+    Raises:
+        StorageError: the disk refuses; the old file is then untouched.
     """
     with translate_os_errors("write", path, len(data)):
-        with temporary(path) as fresh:
+        with temporary_path(path) as fresh:
             write_file(fresh, data)
             fresh.replace(path)
         sync_folder(path.parent)
 
 
 def remove_stale_temporaries(folder: Path) -> list[Path]:
-    """Remove what interrupted saves left directly in `folder`, and return it; nobody may be saving there."""
+    """Remove what interrupted saves left directly in `folder`, and list it; no process may be saving there."""
     with translate_os_errors("clean", folder):
         left = sorted(p for p in folder.iterdir() if _LEFT_OVER.search(p.name)) if folder.is_dir() else []
         for path in left:
@@ -55,7 +58,15 @@ def remove_stale_temporaries(folder: Path) -> list[Path]:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write the new file `path` with the mode 0666 less the umask, and flush it."""
+    """Write a new file with the mode 0666 less the umask, and flush it.
+
+    Args:
+        path: the file, which must not exist.
+        data: its contents.
+
+    Raises:
+        OSError: the operating system refuses.
+    """
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         rest = memoryview(data)
@@ -100,8 +111,8 @@ def remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def temporary(path: Path) -> Iterator[Path]:
-    """Give a new name beside `path` that `remove_stale_temporaries` knows; remove what is there if the block fails."""
+def temporary_path(path: Path) -> Iterator[Path]:
+    """A new name beside `path` that `remove_stale_temporaries` recognises; removed if the block fails."""
     # 40 characters are at most 160 bytes: the name stays below the 255 that file systems allow.
     fresh = path.with_name(f"{path.name[:40]}.tmp-{secrets.token_hex(8)}")
     try:
@@ -114,7 +125,17 @@ def temporary(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def translate_os_errors(action: str, path: Path, needed: int = 0) -> Iterator[None]:
-    """Turn what the operating system refuses into one line that names `path` and the remedy."""
+    """Turn errors of the operating system into errors of one line with the path, the cause and the remedy.
+
+    Args:
+        action: what is being done, as in "cannot save".
+        path: the file or folder.
+        needed: bytes to be written, for the message of a full disk.
+
+    Raises:
+        StorageError: for an `OSError` in the block.
+        ConfigError: for a `ValueError`, by which Python refuses paths that no file system has.
+    """
     try:
         yield
     except ValueError as error:  # a NUL or a lone surrogate: no file system has such a name
@@ -124,7 +145,7 @@ def translate_os_errors(action: str, path: Path, needed: int = 0) -> Iterator[No
 
 
 def _reason(path: Path, needed: int, error: OSError) -> str:
-    if error.errno not in _FULL:
+    if error.errno not in _DISK_FULL:
         return f"{error.strerror}; check the disk and the permissions, or choose another folder"
     folder = next(parent for parent in path.absolute().parents if parent.is_dir())
     free = shutil.disk_usage(folder).free
@@ -135,70 +156,62 @@ def _reason(path: Path, needed: int, error: OSError) -> str:
 
 
 def quoted(path: Path) -> str:
-    """Quote `path` for a message: a line break in a name must not make two lines of it."""
+    """The path in quotes, for a message: a line break in a name must not make two lines of it."""
     return repr(str(path))
 
 
 def remove_folder(path: Path) -> None:
-    """Remove the folder `path`, which is renamed first: no half of it is ever found under its name."""
-    with translate_os_errors("remove", path), temporary(path) as fresh:
+    """Remove the folder `path`, renamed first: it is never found incomplete under its name."""
+    with translate_os_errors("remove", path), temporary_path(path) as fresh:
         path.rename(fresh)
         shutil.rmtree(fresh)
 
 
 class RunLock:
-    """Holds a run folder, which is made if need be, for this process until the block ends.
+    """Holds a run folder for this process until the block ends; a second holder gets a `ConfigError`.
 
-    A second holder gets a `ConfigError` that names the process. The kernel releases the lock when the
-    process ends, however it ends; the file that carries it stays, and means nothing by itself.
+    The kernel releases the lock when the process ends, however it ends; the file that carries it stays, and means
+    nothing by itself. The number of the process stands in a file of its own: Windows lets nobody read a locked one.
 
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder, RunLock(Path(folder)):
-    ...     with RunLock(Path(folder)):  # doctest: +ELLIPSIS
-    ...         pass
-    Traceback (most recent call last):
-    elman.errors.ConfigError: the run folder ... is in use by process ...; wait for it to end or ...
+    Args:
+        folder: the run folder, which is made if need be.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, RunLock(Path(folder)):
+        ...     with RunLock(Path(folder)):  # doctest: +ELLIPSIS
+        ...         pass
+        Traceback (most recent call last):
+        elman.errors.ConfigError: the run folder ... is in use by process ...; wait for it to end or ...
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._file = -1
+        self._owner = folder / OWNER
+        self._lock = FileLock(folder / LOCK, timeout=0, thread_local=False)
 
     def __enter__(self) -> "RunLock":
         with translate_os_errors("lock", self.folder):
             make_folder(self.folder)
-            file = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
             try:
-                self._take(file)
-            except BaseException:
-                os.close(file)
-                raise
-            self._file = file
+                self._lock.acquire()
+            except Timeout as error:
+                raise ConfigError(
+                    f"the run folder {quoted(self.folder)} is in use by {self._holder()}; "
+                    "wait for it to end or choose another folder"
+                ) from error
+        with contextlib.suppress(OSError):  # it only makes the message above clearer
+            self._owner.write_text(str(os.getpid()))
         return self
 
-    def _take(self, file: int) -> None:
-        try:
-            _lock(file)
-        except (BlockingIOError, PermissionError) as error:  # the second is what Windows says
-            holder = os.read(file, 20).decode("ascii", "replace")
-            who = f"process {int(holder)}" if holder.isdecimal() else "another process"
-            raise ConfigError(
-                f"the run folder {quoted(self.folder)} is in use by {who}; wait for it to end or choose another folder"
-            ) from error
-        os.ftruncate(file, 0)
-        os.write(file, str(os.getpid()).encode())
+    def _holder(self) -> str:
+        with contextlib.suppress(OSError, ValueError):
+            return f"process {int(self._owner.read_bytes()[:20])}"
+        return "another process"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._file)
-
-
-def _lock(file: int) -> None:
-    if sys.platform == "win32":
-        # Windows forbids reading what is locked: the byte locked lies far behind the process's number.
-        os.lseek(file, 2**30, os.SEEK_SET)
-        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        os.lseek(file, 0, os.SEEK_SET)
-    else:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError):
+            self._owner.unlink()
+        self._lock.release()

@@ -1,16 +1,16 @@
-"""The checkpoints of a run: saved folders, the newest of which is certain.
+"""The checkpoints of a run: saved folders, of which the newest whole one is always found.
 
 `step-000500`, ...: folder complete -> BEST -> LATEST -> older ones deleted
 """
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from elman.errors import ConfigError, ModelError, StorageError
 from elman.storage.atomic import quoted, remove_folder, remove_stale_temporaries, replace_file, translate_os_errors
-from elman.storage.folder import MANIFEST, Tensors, read_folder, write_folder
+from elman.storage.folder import MANIFEST, Saved, Tensors, read_folder, write_folder
 from elman.storage.tensors import damaged
 
 LATEST = "LATEST"
@@ -20,11 +20,18 @@ BEST = "BEST"
 class Checkpoints:
     """The folder `root` of a run's checkpoints: saved folders `step-000500`, and the files LATEST and BEST.
 
-    A checkpoint counts as saved once LATEST names it. The newest `keep` are kept, and the one that BEST
-    names. A run has one course: saving step 450 removes what an abandoned one has left from step 450 on.
+    A checkpoint counts as saved once LATEST names it. Saving step 450 removes the checkpoints of step 450 and
+    later that an earlier run of these steps has left.
 
     LATEST and BEST hold a line for `sha256sum --check`: the digest of the manifest and its path. So they name
     one exact checkpoint, and a damaged line cannot name another one by chance.
+
+    Args:
+        root: the folder, made by the first save.
+        keep: how many of the newest are kept (>= 1), beside the one that BEST names.
+
+    Raises:
+        ConfigError: `keep` is below 1.
     """
 
     def __init__(self, root: Path, keep: int = 2) -> None:
@@ -36,36 +43,67 @@ class Checkpoints:
         """Why `latest` passed over LATEST or newer checkpoints the last time, one line each; to be shown."""
 
     def save(self, step: int, files: "Mapping[str, bytes | Tensors]", *, best: bool = False) -> Path:
-        """Save the checkpoint of `step` (>= 0) and return its folder; `best` makes BEST name it too.
+        """Save a checkpoint, and remove those that are not kept.
 
-        A step that exists is never overwritten: the new folder is `step-000500.2`, and the old one goes once
-        LATEST names the new one. `StorageError` if the disk refuses; those before are then untouched.
+        A step that exists is never overwritten: the new folder is `step-000500.2`, and the old one is removed once
+        LATEST names the new one.
+
+        Args:
+            step: training steps done, >= 0.
+            files: the contents of each file by its name, as bytes or as tensors.
+            best: whether BEST names it too.
+
+        Returns:
+            Its folder.
+
+        Raises:
+            StorageError: the disk refuses; earlier checkpoints are then untouched.
         """
         path = self.root / _step_name(step, 1 + max((n for s, n in self._numbers() if s == step), default=0))
         pointer = f"{write_folder(path, files)}  {path.name}/{MANIFEST}\n".encode()
-        # BEST before LATEST: whoever resumes from LATEST must find in BEST the best that LATEST knows of.
+        # BEST before LATEST: where LATEST names this checkpoint, BEST must too.
         for name in (BEST, LATEST) if best else (LATEST,):
             replace_file(self.root / name, pointer)
         self._prune(step, path)
         return path
 
-    def latest(self) -> Path | None:
-        """The newest whole checkpoint, or None where none was ever completed.
+    def latest(self, names: Collection[str] | None = None) -> Saved | None:
+        """Open the newest whole checkpoint.
 
         It is the one that LATEST names. Only if that is missing or damaged it is the newest that is whole,
-        and `skipped` says why. `ModelError` if there are checkpoints but none is whole.
+        and `skipped` gives the reason.
+
+        Args:
+            names: the files to read, which must be whole; None reads all. The others need only be there with the
+                right size: they are checked when they are read.
+
+        Returns:
+            The checkpoint; None where none was ever completed.
+
+        Raises:
+            ModelError: there are checkpoints, but none is whole.
         """
         self.skipped = ()
         if not self._numbers() and not os.path.lexists(self.root / LATEST):
             return None
         try:
-            return self._follow(LATEST)
+            return self._follow(LATEST, names)
         except (ModelError, StorageError) as error:
-            return self._newest_whole([str(error)])
+            return self._newest_whole([str(error)], names)
 
-    def best(self) -> Path | None:
-        """The checkpoint that BEST names, or None without BEST; `ModelError` if either is damaged."""
-        return self._follow(BEST) if os.path.lexists(self.root / BEST) else None
+    def best(self, names: Collection[str] | None = None) -> Saved | None:
+        """Open the checkpoint that BEST names.
+
+        Args:
+            names: the files to read and check now; None reads all.
+
+        Returns:
+            The checkpoint; None without BEST.
+
+        Raises:
+            ModelError: BEST or the checkpoint is damaged.
+        """
+        return self._follow(BEST, names) if os.path.lexists(self.root / BEST) else None
 
     def remove_stale_temporaries(self) -> list[Path]:
         """Remove what interrupted saves left, and return it; call it while holding the run's lock."""
@@ -76,11 +114,11 @@ class Checkpoints:
             names = [path.name for path in self.root.iterdir()] if self.root.is_dir() else []
         return sorted(number for name in names if (number := _step_number(name)))
 
-    def _follow(self, pointer: str) -> Path:
+    def _follow(self, pointer: str, names: Collection[str] | None) -> Saved:
         path, digest = self._named(pointer)
-        if read_folder(path).digest != digest:
+        if (saved := read_folder(path, names=names)).digest != digest:
             raise damaged(quoted(path), f"it is not the checkpoint that {pointer} names")
-        return path
+        return saved
 
     def _named(self, pointer: str) -> tuple[Path, str]:
         where = self.root / pointer
@@ -94,17 +132,16 @@ class Checkpoints:
             raise damaged(quoted(where), "it does not name a checkpoint")
         return self.root / found[2], found[1]
 
-    def _newest_whole(self, skipped: list[str]) -> Path:
+    def _newest_whole(self, skipped: list[str], names: Collection[str] | None) -> Saved:
         for number in reversed(self._numbers()):
-            path = self.root / _step_name(*number)
             try:
-                read_folder(path)
+                saved = read_folder(self.root / _step_name(*number), names=names)
             except (ModelError, StorageError) as error:
                 skipped.append(str(error))
             else:
-                self.skipped = tuple(skipped)
-                return path
-        raise ModelError(f"no checkpoint in {quoted(self.root)} is whole: {'. '.join(skipped)}")
+                self.skipped = tuple(dict.fromkeys(skipped))
+                return saved
+        raise ModelError(f"no checkpoint in {quoted(self.root)} is whole: {'. '.join(dict.fromkeys(skipped))}")
 
     def _prune(self, step: int, saved: Path) -> None:
         older = [number for number in reversed(self._numbers()) if number[0] < step]

@@ -1,10 +1,10 @@
-"""Saved folders, whole or absent: what a crash leaves on the disk is either complete or not there.
+"""Saved folders, whole or absent: after a crash a folder is complete or not there.
 
     write_folder    temporary folder -> files -> MANIFEST.json -> rename: one instant makes it all visible
-    read_folder     the exact set of files, their sizes and SHA-256 agree before anything is parsed
+    read_folder     the exact set of files and their sizes agree; the SHA-256 of each file before it is parsed
 
 Each step is flushed to the disk before the next relies on it, so the order survives a loss of power too. The
-manifest detects damage; it is no signature: anybody can write one that agrees. What the files say is checked
+manifest detects damage; it is no signature: anybody can write one that agrees. The contents are checked
 again by `elman.storage.tensors`, therefore, and nothing in them is ever run.
 """
 
@@ -14,7 +14,7 @@ import os
 import re
 import stat
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -23,18 +23,17 @@ from elman.storage.atomic import (
     make_folder,
     quoted,
     sync_folder,
-    temporary,
+    temporary_path,
     translate_os_errors,
     write_file,
 )
-from elman.storage.tensors import JSON_LIMIT, damaged, dump_tensors, load_tensors, strict_json
+from elman.storage.tensors import JSON_LIMIT, TensorSpecs, damaged, dump_tensors, load_tensors, strict_json
 
 if TYPE_CHECKING:
     import numpy
     import torch
 
 Tensors: TypeAlias = "Mapping[str, numpy.ndarray[Any, Any] | torch.Tensor]"
-Expected: TypeAlias = "Mapping[str, tuple[tuple[int, ...], torch.dtype]]"
 
 MANIFEST = "MANIFEST.json"
 
@@ -42,13 +41,21 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def write_folder(path: Path, files: "Mapping[str, bytes | Tensors]") -> str:
-    """Save `files` (name -> bytes, or name -> tensors) as the new folder `path`, whole or not at all.
+    """Save files as a new folder, whole or not at all.
 
-    Missing parent folders are made. Files get the mode 0666 less the umask. Returns the `digest` by which
-    `read_folder` knows the contents. `ConfigError` if `path` exists; `StorageError` if the disk refuses:
-    `path` is then absent (or whole, if only its last flush failed), and so is the temporary folder beside it,
-    which only a killed process leaves behind, for `remove_stale_temporaries`.
+    Args:
+        path: the folder, which must not exist; missing parents are made.
+        files: the contents of each file by its name, as bytes or as tensors. Files get the mode 0666 less the umask.
 
+    Returns:
+        The SHA-256 of the manifest, which identifies the contents: `Saved.digest`.
+
+    Raises:
+        ConfigError: `path` exists, or a JSON file is too long to be read back.
+        StorageError: the disk refuses. `path` is then absent (or whole, if only its last flush failed), and so is
+            the temporary folder beside it; only a killed process leaves that behind, for `remove_stale_temporaries`.
+
+    Example:
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as runs:
     ...     digest = write_folder(Path(runs) / "gru", {"config.json": b'{"hidden": 256}'})
@@ -62,7 +69,7 @@ def write_folder(path: Path, files: "Mapping[str, bytes | Tensors]") -> str:
         if os.path.lexists(path):
             raise ConfigError(f"{quoted(path)} exists already; choose another name or remove it first")
         make_folder(path.parent)
-        with temporary(path) as fresh:
+        with temporary_path(path) as fresh:
             fresh.mkdir()
             for name, data in contents.items():
                 write_file(fresh / name, data)
@@ -91,58 +98,81 @@ def _sha256(data: bytes) -> str:
 
 @dataclass(frozen=True)
 class Saved:
-    """A saved folder whose files were found whole: what was checked is what these methods parse.
+    """A saved folder that was opened: each file is read once, and checked before it is parsed.
 
-    `files` holds the bytes of each file asked for; `digest`, the SHA-256 of the manifest, identifies the
-    contents. Every method raises `ModelError` for a file that is not there or does not hold what is asked.
+    Every method raises `ModelError` for a file that is not there, is damaged or does not hold what is expected.
     """
 
     path: Path
     digest: str
-    files: Mapping[str, bytes]
+    """The SHA-256 of the manifest, which identifies the contents."""
+    listed: Mapping[str, tuple[int, str]]
+    """The size in bytes and the SHA-256 of each file, from the manifest."""
+    files: dict[str, bytes] = field(default_factory=dict)
+    """The bytes of each file read so far, which were found to agree with the manifest."""
+
+    def read(self, name: str) -> bytes:
+        """The bytes of the file `name`, read and hashed the first time only."""
+        if name not in self.listed:
+            raise damaged(quoted(self.path), f"the file {name} is missing")
+        if name not in self.files:
+            with translate_os_errors("read", self.path):
+                self.files[name] = _read_checked(self.path / name, *self.listed[name])
+        return self.files[name]
 
     def json(self, name: str) -> Any:
-        """The value of the JSON file `name`, read as strictly as `elman.storage.tensors.strict_json` says."""
-        return strict_json(self._bytes(name), self._where(name))
+        """The value of the JSON file `name`, read as strictly as `elman.storage.tensors.strict_json` does."""
+        return strict_json(self.read(name), self._where(name))
 
     def text(self, name: str) -> str:
-        """The text file `name`, which must be UTF-8."""
+        """The contents of the text file `name`, which must be UTF-8."""
         try:
-            return self._bytes(name).decode()
+            return self.read(name).decode()
         except UnicodeDecodeError as error:
             raise damaged(self._where(name), str(error)) from error
 
-    def tensors(self, name: str, expected: "Expected | None") -> "dict[str, torch.Tensor]":
-        """The tensors of the safetensors file `name`, on the CPU.
+    def tensors(self, name: str, expected: "TensorSpecs | None") -> "dict[str, torch.Tensor]":
+        """The tensors of a safetensors file, on the CPU.
 
-        `expected` is the shape and dtype of each, from a configuration already validated; exactly these must
-        be there, which is checked before anything is allocated. `None` takes whatever is there.
+        Args:
+            name: the file.
+            expected: the shape and dtype of each tensor, from a configuration already validated; exactly these
+                must be there, which is checked before anything is allocated. None accepts whatever is there.
+
+        Returns:
+            Each tensor by name.
+
+        Raises:
+            ModelError: the file is missing, damaged, or holds other tensors.
         """
-        return load_tensors(self._bytes(name), expected, self._where(name))
-
-    def _bytes(self, name: str) -> bytes:
-        if name not in self.files:
-            raise damaged(quoted(self.path), f"the file {name} is missing")
-        return self.files[name]
+        return load_tensors(self.read(name), expected, self._where(name))
 
     def _where(self, name: str) -> str:
         return quoted(self.path / name)
 
 
 def read_folder(path: Path, *, names: Collection[str] | None = None) -> Saved:
-    """The saved folder `path`, checked: manifest, exact set of files, sizes, and SHA-256 of what is read.
+    """Open a saved folder: manifest, exact set of files and sizes are checked, and the SHA-256 of what is read.
 
-    `names` limits the reading to these files (the optimizer's is twice the model's); all others must still be
-    there with the right size. `ModelError` if the folder is missing, damaged or foreign, `StorageError` if
-    the operating system refuses to read it.
+    Args:
+        path: the folder.
+        names: the files to read and check now (the optimizer's is twice the model's); None reads all. Any other is
+            read and checked when it is first used.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ModelError: it is missing, damaged, or was not saved by elman.
+        StorageError: the operating system refuses to read it.
     """
     with translate_os_errors("read", path):
         listed, digest = _read_manifest(path)
         _check_listing(path, listed)
-        wanted = listed.keys() if names is None else names
-        if missing := sorted(set(wanted) - listed.keys()):
-            raise damaged(quoted(path), f"the file {missing[0]} is missing")
-        return Saved(path, digest, {name: _read_checked(path / name, *listed[name]) for name in wanted})
+    saved = Saved(path, digest, listed)
+    for name in listed if names is None else names:
+        saved.read(name)
+    return saved
 
 
 def _manifest(listed: Mapping[str, tuple[int, str]]) -> bytes:

@@ -1,27 +1,29 @@
-"""JSON and tensors out of bytes that anybody may have written: every claim is checked before it is believed.
+"""JSON and tensors from bytes that anybody may have written: every claim is checked before it is believed.
 
-    strict_json     bytes -> objects      UTF-8, no key twice, no NaN or infinity, bounded size and depth
-    tensor_header   bytes -> {name: Slot} each tensor's dtype, shape and place, which must tile the data
-    load_tensors    bytes -> {name: Tensor}, only after the header is what the caller expects
-    dump_tensors    {name: Tensor} -> bytes, the way back
+    strict_json     bytes -> objects           UTF-8, no key twice, no NaN or infinity, bounded size and depth
+    load_tensors    bytes -> {name: Tensor}    only after names, shapes and dtypes are what the caller expects
+    dump_tensors    {name: Tensor} -> bytes    the inverse of `load_tensors`
 
 The format of tensors is safetensors: 8 bytes with the length N of the header (little endian), N bytes of
 JSON `{name: {"dtype", "shape", "data_offsets"}}`, then the data. It holds numbers only, so loading runs no
-code. The library checks the layout too, but it accepts a key that appears twice and allocates before the
-caller can compare shapes; hence the parser here. PyTorch is not imported until tensors are asked for.
+code. The library checks that the tensors tile the data and that each has the size of its shape; it accepts a
+key that appears twice and allocates before shapes can be compared, so the header is read here first. PyTorch
+is not imported until tensors are needed.
 """
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from elman.errors import ModelError
 
 if TYPE_CHECKING:
     import numpy
     import torch
+
+TensorSpecs: TypeAlias = "Mapping[str, tuple[tuple[int, ...], torch.dtype]]"
+"""The shape and dtype of each tensor, by name."""
 
 JSON_LIMIT = 16 * 2**20
 """Largest JSON document read, in bytes: a vocabulary of a million words fits."""
@@ -30,43 +32,49 @@ DIMENSIONS_LIMIT = 16
 """Most dimensions a tensor may have."""
 
 DTYPES = {
-    "BOOL": ("bool", 1),
-    "U8": ("uint8", 1),
-    "U16": ("uint16", 2),
-    "U32": ("uint32", 4),
-    "U64": ("uint64", 8),
-    "I8": ("int8", 1),
-    "I16": ("int16", 2),
-    "I32": ("int32", 4),
-    "I64": ("int64", 8),
-    "F16": ("float16", 2),
-    "BF16": ("bfloat16", 2),
-    "F32": ("float32", 4),
-    "F64": ("float64", 8),
+    "BOOL": "bool",
+    "U8": "uint8",
+    "U16": "uint16",
+    "U32": "uint32",
+    "U64": "uint64",
+    "I8": "int8",
+    "I16": "int16",
+    "I32": "int32",
+    "I64": "int64",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F32": "float32",
+    "F64": "float64",
 }
-"""The dtypes accepted: name in the file -> (name in PyTorch and NumPy, bytes an element)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """Where a tensor lies: its dtype by PyTorch's name, its shape, its bytes `begin:end` of the data."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    begin: int
-    end: int
+"""The dtypes accepted: name in the file -> name in PyTorch and NumPy."""
 
 
 def damaged(where: str, why: str) -> ModelError:
-    """The refusal of something read: `where` it lies (already quoted) and `why` it cannot be used."""
+    """The error for something read that cannot be used.
+
+    Args:
+        where: its path, already quoted.
+        why: what is wrong with it.
+
+    Returns:
+        The error, to be raised; its message names path, cause and remedy.
+    """
     return ModelError(f"{where} is damaged or foreign: {why}; use another checkpoint or a fresh copy")
 
 
 def strict_json(data: bytes, where: str) -> Any:
-    """The value of a JSON document, or `ModelError` naming `where`.
+    """The value of a JSON document.
 
-    Refused besides what is not JSON: more than `JSON_LIMIT` bytes, a key twice in one object, NaN, Infinity
-    and numbers that overflow to it, nesting beyond Python's recursion limit, strings that are not Unicode.
+    Args:
+        data: the document in UTF-8, at most `JSON_LIMIT` bytes.
+        where: the name of its file, quoted, for messages.
+
+    Returns:
+        Objects, lists, strings, numbers, booleans and None.
+
+    Raises:
+        ModelError: it is not JSON, is too long, has a key twice in one object, holds NaN, Infinity or a number
+            that overflows to it, is nested beyond Python's recursion limit, or has strings that are not Unicode.
 
     >>> strict_json(b'{"hidden": 256}', "config.json")
     {'hidden': 256}
@@ -103,87 +111,22 @@ def _finite(digits: str) -> float:
     return number
 
 
-def tensor_header(data: bytes, where: str) -> dict[str, Slot]:
-    """The place of every tensor in a safetensors file, or `ModelError` naming `where`.
+def load_tensors(data: bytes, expected: "TensorSpecs | None", where: str) -> "dict[str, torch.Tensor]":
+    """The tensors of a safetensors file, on the CPU.
 
-    The slots tile the data: no overlap, no hole, nothing after the last, each as long as its shape says.
+    Args:
+        data: the whole file.
+        expected: the shape and dtype of each tensor, from a configuration that was validated before; names,
+            shapes and dtypes must be exactly these. None accepts whatever the file holds.
+        where: the name of the file, quoted, for messages.
+
+    Returns:
+        Each tensor by name. Values may be anything, NaN included.
+
+    Raises:
+        ModelError: the file is damaged, or holds other tensors than expected; nothing was allocated for them.
     """
-    if len(data) < 8:
-        raise damaged(where, f"{len(data)} bytes are too few for a header")
-    length = int.from_bytes(data[:8], "little")
-    if length > min(len(data) - 8, JSON_LIMIT):
-        raise damaged(where, f"its header claims {length} bytes of {len(data)}, at most {JSON_LIMIT} are read")
-    header = strict_json(data[8 : 8 + length], where)
-    if not isinstance(header, dict):
-        raise damaged(where, "its header is not an object")
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
-        raise damaged(where, "its metadata is not text")
-    slots = {name: _slot(name, entry, where) for name, entry in header.items()}
-    _check_tiling(slots, len(data) - 8 - length, where)
-    return slots
-
-
-def _slot(name: str, entry: object, where: str) -> Slot:
-    match entry:
-        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end], **rest} if (
-            not rest and dtype in DTYPES and len(shape) <= DIMENSIONS_LIMIT
-        ):
-            if all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
-                return _sized(name, Slot(DTYPES[dtype][0], tuple(shape), begin, end), DTYPES[dtype][1], where)
-    raise damaged(where, f"the header's entry for tensor {name!r:.60} is not a dtype, a shape and two offsets")
-
-
-def _sized(name: str, slot: Slot, itemsize: int, where: str) -> Slot:
-    # Empty dimensions count as one here: the strides must fit into 64 bits even where the size is zero.
-    if math.prod(max(size, 1) for size in slot.shape) * itemsize >= 2**63:
-        raise damaged(where, f"tensor {name!r:.60} has the impossible shape {list(slot.shape)}")
-    if math.prod(slot.shape) * itemsize != slot.end - slot.begin:
-        raise damaged(where, f"tensor {name!r:.60} has {slot.end - slot.begin} bytes for the shape {list(slot.shape)}")
-    return slot
-
-
-def _check_tiling(slots: Mapping[str, Slot], size: int, where: str) -> None:
-    position = 0
-    for name, slot in sorted(slots.items(), key=lambda item: (item[1].begin, item[1].end)):
-        if slot.begin != position:
-            raise damaged(where, f"tensor {name!r:.60} begins at byte {slot.begin}, not at {position}")
-        position = slot.end
-    if position != size:
-        raise damaged(where, f"the tensors fill {position} bytes of {size}")
-
-
-def _check_expected(
-    slots: Mapping[str, Slot], expected: "Mapping[str, tuple[tuple[int, ...], torch.dtype]]", where: str
-) -> None:
-    if missing := sorted(expected.keys() - slots.keys()):
-        raise damaged(where, f"{len(missing)} tensors are missing, the first is {missing[0]!r:.60}")
-    if unknown := sorted(slots.keys() - expected.keys()):
-        raise damaged(where, f"{len(unknown)} tensors are unknown, the first is {unknown[0]!r:.60}")
-    for name, (shape, dtype) in expected.items():
-        found, wanted = (slots[name].shape, slots[name].dtype), (tuple(shape), _name(dtype))
-        if found != wanted:
-            raise damaged(
-                where,
-                f"tensor {name!r:.60} is {list(found[0])} of {found[1]}, not {list(shape)} of {wanted[1]}",
-            )
-
-
-def _name(dtype: object) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def load_tensors(
-    data: bytes, expected: "Mapping[str, tuple[tuple[int, ...], torch.dtype]] | None", where: str
-) -> "dict[str, torch.Tensor]":
-    """The tensors of a safetensors file, on the CPU; `ModelError` naming `where` unless as `expected`.
-
-    `expected` gives each tensor's shape and dtype, from a configuration that was validated before; names,
-    shapes and dtypes must be exactly these. `None` takes what is there. Values may be anything, NaN included.
-    """
-    slots = tensor_header(data, where)
-    if expected is not None:
-        _check_expected(slots, expected, where)
+    _check_header(_tensor_header(data, where), expected, where)
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -193,10 +136,57 @@ def load_tensors(
         raise damaged(where, f"{error!s:.200}") from error
 
 
+def _tensor_header(data: bytes, where: str) -> dict[str, tuple[tuple[int, ...], str]]:
+    """The shape and the name of the dtype that the header gives each tensor; the library checks all else."""
+    length = int.from_bytes(data[:8], "little")
+    if length > JSON_LIMIT:
+        raise damaged(where, f"its header claims {length} bytes, at most {JSON_LIMIT} are read")
+    header = strict_json(data[8 : 8 + length], where)
+    if not isinstance(header, dict):
+        raise damaged(where, "its header is not an object")
+    return {name: _shape_and_dtype(name, entry, where) for name, entry in header.items() if name != "__metadata__"}
+
+
+def _shape_and_dtype(name: str, entry: object, where: str) -> tuple[tuple[int, ...], str]:
+    match entry:
+        case {"dtype": str(dtype), "shape": list(shape)} if dtype in DTYPES and _is_shape(shape):
+            return tuple(shape), DTYPES[dtype]
+    raise damaged(where, f"the header's entry for tensor {name!r:.60} is not a known dtype and a shape")
+
+
+def _is_shape(sizes: list[Any]) -> bool:
+    if len(sizes) > DIMENSIONS_LIMIT or not all(type(size) is int and size >= 0 for size in sizes):
+        return False
+    # Empty dimensions count as one: the strides must fit into 64 bits even where there is no element.
+    return math.prod(max(int(size), 1) for size in sizes) < 2**63
+
+
+def _check_header(
+    header: Mapping[str, tuple[tuple[int, ...], str]], expected: "TensorSpecs | None", where: str
+) -> None:
+    if expected is None:
+        return
+    if missing := sorted(expected.keys() - header.keys()):
+        raise damaged(where, f"{len(missing)} tensors are missing, the first is {missing[0]!r:.60}")
+    if unknown := sorted(header.keys() - expected.keys()):
+        raise damaged(where, f"{len(unknown)} tensors are unknown, the first is {unknown[0]!r:.60}")
+    for name, (shape, dtype) in expected.items():
+        wanted = (tuple(shape), str(dtype).removeprefix("torch."))
+        if header[name] != wanted:
+            found = f"{list(header[name][0])!s:.100} of {header[name][1]}"
+            raise damaged(where, f"tensor {name!r:.60} is {found}, not {list(shape)} of {wanted[1]}")
+
+
 def dump_tensors(tensors: "Mapping[str, numpy.ndarray[Any, Any] | torch.Tensor]") -> bytes:
     """The safetensors file of NumPy arrays and PyTorch tensors: equal bytes for equal contents.
 
     Tensors are copied: those that share memory (tied weights) or are not contiguous can be saved as they are.
+
+    Args:
+        tensors: by name, on any device.
+
+    Returns:
+        The whole file.
     """
     import numpy as np
 

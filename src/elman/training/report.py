@@ -13,14 +13,13 @@ from elman.data.corpus import Corpus, Split
 from elman.environment import device_for
 from elman.errors import DivergedError, ModelError
 from elman.inference.baselines import FLOOR_LIMIT, perplexity_lower_bound, uniform_nats, unigram_nats
-from elman.inference.compressors import sizes, written
+from elman.inference.compressors import compressed_sizes, split_bytes
 from elman.inference.evaluation import PROTOCOLS, Score, beginning, evaluate, perplexity
 from elman.models.base import Network
 from elman.models.hybrid import Hybrid
 from elman.models.ngram.model import NGram
-from elman.models.saving import build_network, load, save, to_json
+from elman.models.saving import MODEL_FILES, build_network, load, save, to_json
 from elman.storage.atomic import replace_file
-from elman.storage.folder import read_folder
 from elman.training.config import Config
 from elman.training.diagnosis import verdict
 from elman.training.loop import HELD_OUT_TOKENS
@@ -41,14 +40,15 @@ def conclude(job: Job) -> dict[str, Any]:
         DivergedError: a perplexity that no float holds.
     """
     checkpoints = job.checkpoints
-    chosen = (checkpoints.best() if job.config.keep == "best" else None) or checkpoints.latest()
+    best = checkpoints.best(MODEL_FILES) if job.config.keep == "best" else None
+    chosen = best or checkpoints.latest(MODEL_FILES)
     if chosen is None:
         raise ModelError(f"the run {str(job.path)!r} has no checkpoint: let it train longer")
-    model = build_network(read_folder(chosen), engine=job.config.engine, device=device_for(job.config.device))
-    report = _report(job, model, chosen.name, counted(job))
+    model = build_network(chosen, engine=job.config.engine, device=device_for(job.config.device))
+    report = _report(job, model, chosen.path.name, counted(job))
     if any(math.isinf(score["perplexity"]) for scores in report["figures"].values() for score in scores):
         raise DivergedError(
-            f"training diverged: the weights in {str(chosen)!r} have an infinite perplexity; "
+            f"training diverged: the weights in {str(chosen.path)!r} have an infinite perplexity; "
             "begin a new run with a lower lr, or clip more tightly"
         )
     replace_file(job.path / "report.json", to_json(report))
@@ -131,8 +131,8 @@ def _seen(model: Network, train: float, curve: list[dict[str, Any]]) -> float:
 
 def _xz(corpus: Corpus, name: str, part: Split) -> float:
     """The perplexity of xz -9e: of the training text by itself, of another part after the training text."""
-    before = None if name == corpus.train.name else written(corpus.vocab, corpus.train, COMPRESSED)
-    found = sizes(written(corpus.vocab, part, COMPRESSED), before, ["xz"])
+    before = None if name == corpus.train.name else split_bytes(corpus.vocab, corpus.train, COMPRESSED)
+    found = compressed_sizes(split_bytes(corpus.vocab, part, COMPRESSED), before, ["xz"])
     bits = 8 * found["xz" if before is None else "xz after training"]
     return perplexity(bits * math.log(2), len(part.ids))
 

@@ -30,12 +30,12 @@ from elman.errors import ConfigError, DataError, DivergedError, ModelError
 from elman.inference.generation import encode_prompt, generate
 from elman.models.base import Network
 from elman.models.build import build
-from elman.models.saving import build_network, find, finite, model_files, to_json
+from elman.models.saving import build_network, finite, model_files, to_json
 from elman.models.task import TextTask
 from elman.rng import numpy_generator
 from elman.storage.atomic import RunLock, replace_file, translate_os_errors
 from elman.storage.checkpoints import Checkpoints
-from elman.storage.folder import read_folder
+from elman.storage.folder import Saved
 from elman.training.auto import auto_configure
 from elman.training.checkpoint import RECORDS, CheckpointMetadata, read_facts, restored, training_files
 from elman.training.config import Config
@@ -85,28 +85,32 @@ def read_data(config: Config) -> Corpus:
     )
 
 
-def checkpoint_metadata(path: Path) -> CheckpointMetadata:
+def checkpoint_metadata(path: Path, saved: Saved) -> CheckpointMetadata:
     """How the checkpoint that a run ends with came to be.
 
+    Args:
+        path: the run, for messages.
+        saved: its checkpoint, as `elman.models.saving.open_saved` opens it.
+
     Raises:
         ConfigError: it is a saved model, of which that is not known.
-        ModelError: no run, or a damaged one.
+        ModelError: a damaged run.
     """
-    checkpoint = find(path)
-    if not (checkpoint / "training.json").exists():
+    if "training.json" not in saved.listed:
         raise ConfigError(f"{str(path)!r} is a model without a run: name a text to score")
-    return read_facts(read_folder(checkpoint, names=["training.json"]))
+    return read_facts(saved)
 
 
-def corpus_of(path: Path) -> Corpus:
-    """The corpus that a run learnt from, the same to the last token.
+def corpus_of(path: Path, facts: CheckpointMetadata) -> Corpus:
+    """The corpus that a run was trained on, the same to the last token.
+
+    Args:
+        path: the run, for messages.
+        facts: the contents of its training.json, as `checkpoint_metadata` reads them.
 
     Raises:
-        ConfigError: it is a saved model, of which that is not known.
         DataError: the text has changed since, or is gone.
-        ModelError: no run, or a damaged one.
     """
-    facts = checkpoint_metadata(path)
     corpus = read_data(facts.config)
     if corpus.digest != facts.corpus:
         raise DataError(f"the text that {str(path)!r} learnt from has changed: restore it, or name a text to score")
@@ -192,10 +196,9 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
     if not path.is_dir():
         raise ModelError(f"there is no run at {str(path)!r}: begin one with elman train SOURCE --run {path}")
     checkpoints = Checkpoints(path / "checkpoints")
-    newest = checkpoints.latest()
-    if newest is None:
+    saved = checkpoints.latest()
+    if saved is None:
         raise ModelError(f"the run {str(path)!r} has no checkpoint to go on from: begin it again in another folder")
-    saved = read_folder(newest)
     facts = read_facts(saved)
     if facts.removed:
         raise ConfigError(
@@ -217,7 +220,7 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
     covered = coverage_of(config, corpus, training.epoch)
     if not training.batch < covered.batches:
         raise ModelError(
-            f"{newest} cannot be resumed: an epoch has {covered.batches:,} batches, not {training.batch:,}"
+            f"{saved.path} cannot be resumed: an epoch has {covered.batches:,} batches, not {training.batch:,}"
         )
     counts = token_counts(corpus.train.ids, len(corpus.vocab))
     if any(getattr(config, name) != getattr(facts.config, name) for name in BUDGETS):
@@ -318,7 +321,9 @@ def execute(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[Prog
         try:
             yield from _execute(job, stop)
         except DivergedError as error:
-            raise DivergedError(f"{error}; the last good checkpoint is {job.checkpoints.latest()}") from error
+            newest = job.checkpoints.latest()
+            good = newest.path if newest else None
+            raise DivergedError(f"{error}; the last good checkpoint is {good}") from error
 
 
 def _execute(job: Job, stop: Callable[[], bool]) -> Iterator[Progress | Sample]:

@@ -1,4 +1,4 @@
-"""`elman compress`: a file in the bits that a model leaves open."""
+"""`elman compress`: compress a file with the predictions of a model."""
 
 import json as json_module
 import math
@@ -20,29 +20,29 @@ EXAMPLES = """Examples:
   elman compress book.txt --run runs/book/ngram --output book.small --json"""
 
 SUFFIX = ".elman"
-PLAIN_SECONDS = 10.0  # between lines, where nothing can be redrawn
+PLAIN_SECONDS = 10.0  # between lines of progress where standard error is no terminal
 
 
 def command(
-    file: Annotated[Path, Parameter(help="The file to compress; it stays as it is.")],
+    file: Annotated[Path, Parameter(help="The file to compress; it is not changed.")],
     *,
     run: Annotated[Path, Parameter(help="A run, a checkpoint or a saved model.")],
-    output: Annotated[Path | None, Parameter(help="What to write [default: FILE.elman].")] = None,
+    output: Annotated[Path | None, Parameter(help="The file to write [default: FILE.elman].")] = None,
     json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
 ) -> int:
-    """Compress a file with a saved model, lossless: proof that its bits are real."""
-    from elman.inference.compression import compressed
-    from elman.inference.compressors import sizes
+    """Compress a file with the predictions of a saved model, lossless."""
+    from elman.inference.compression import compress
+    from elman.inference.compressors import compressed_sizes
     from elman.models.saving import finite, load
     from elman.storage.atomic import replace_file
 
-    out = vacant(output or file.with_name(file.name + SUFFIX))
-    data = contents(file)
+    out = check_new(output or file.with_name(file.name + SUFFIX))
+    data = read_bytes(file)
     model = load(run)
-    with progress(f"compressing {file.name}") as told:
-        made = compressed(model, data, told)
-    replace_file(vacant(out), made.data)
-    others = sizes(data)
+    with progress(f"compressing {file.name}") as on_progress:
+        made = compress(model, data, details=True, on_progress=on_progress)
+    replace_file(check_new(out), made.data)
+    others = compressed_sizes(data)
     figures = {
         "schema_version": 1,
         "file": str(file),
@@ -79,8 +79,8 @@ def _print(out: Path, made: "Compressed", others: dict[str, int]) -> None:
         rounding = made.coding_bits / made.model_bits if math.isfinite(made.model_bits) else math.nan
         rows += [
             ("bits per character", f"{made.bits_per_character:.4f}, of which"),
-            ("  the model", f"{bits(made.model_bits)}  its own, as elman evaluate reports{cut}"),
-            ("  beside it", f"{bits(made.other_bits)}  spaces between words, symbols it does not know"),
+            ("  the model", f"{bits(made.model_bits)}  the tokens, as elman evaluate reports{cut}"),
+            ("  other", f"{bits(made.other_bits)}  spaces between words, symbols not in the vocabulary"),
             ("  coding", f"{bits(made.coding_bits)}  rounding, {rounding:+.2%} of the model's"),
             ("  header", f"{bits(8 * made.header)}  {made.header} bytes"),
         ]
@@ -88,15 +88,15 @@ def _print(out: Path, made: "Compressed", others: dict[str, int]) -> None:
     for name, value in rows:
         sys.stdout.write(f"{name:<20}{value}\n")
     if not made.streams:
-        sys.stdout.write("Stored as it is: coded by this model it would be longer.\n")
+        sys.stdout.write("Stored as it is: compressed with this model it would be longer.\n")
     sys.stdout.write(f"{out}\n")
 
 
-def contents(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
     """The bytes of a file as they are: nothing is decompressed or decoded.
 
     Raises:
-        DataError: it is not there, or no plain file.
+        DataError: it is not there, or is not a regular file.
         StorageError: it cannot be read.
     """
     from elman.errors import printable
@@ -106,12 +106,12 @@ def contents(path: Path) -> bytes:
         if not path.exists():
             raise DataError(f"{printable(path)}: no such file")
         if not path.is_file():
-            raise DataError(f"{printable(path)}: no plain file: give the name of one (tar makes one of a folder)")
+            raise DataError(f"{printable(path)}: not a regular file: name a file (tar makes one of a folder)")
         return path.read_bytes()
 
 
-def vacant(path: Path) -> Path:
-    """The path, at which a file can be made; asked before the work begins.
+def check_new(path: Path) -> Path:
+    """The path, where a new file can be made; checked before the work begins.
 
     Raises:
         ConfigError: something is there already, or there is no folder for it.
@@ -128,7 +128,14 @@ def vacant(path: Path) -> Path:
 
 @contextmanager
 def progress(words: str) -> Iterator[Callable[[int, int], None]]:
-    """What to tell how many tokens are done: a bar on a terminal, else a line each ten seconds, on standard error."""
+    """Show progress on standard error: a bar on a terminal, else a line each ten seconds.
+
+    Args:
+        words: what is being done.
+
+    Returns:
+        To be called with the number of tokens done, and of all tokens.
+    """
     import time
 
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -141,7 +148,7 @@ def progress(words: str) -> Iterator[Callable[[int, int], None]]:
     bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
     last = time.monotonic()
 
-    def told(done: int, of: int) -> None:
+    def on_progress(done: int, of: int) -> None:
         nonlocal last
         now = time.monotonic()
         if console.is_terminal:
@@ -154,4 +161,4 @@ def progress(words: str) -> Iterator[Callable[[int, int], None]]:
 
     with bar:
         task = bar.add_task(words, total=None)
-        yield told
+        yield on_progress

@@ -1,11 +1,11 @@
-"""`elman decompress`: the file again, byte for byte."""
+"""`elman decompress`: restore a compressed file, byte for byte."""
 
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from elman.cli.verbs.compress import SUFFIX, contents, progress, vacant
+from elman.cli.verbs.compress import SUFFIX, check_new, progress, read_bytes
 from elman.errors import ConfigError
 
 EXAMPLES = """Examples:
@@ -17,7 +17,7 @@ def command(
     file: Annotated[Path, Parameter(help="A file that elman compress wrote.")],
     *,
     run: Annotated[Path, Parameter(help="The run or model that compressed it.")],
-    output: Annotated[Path | None, Parameter(help="What to write [default: FILE without .elman].")] = None,
+    output: Annotated[Path | None, Parameter(help="The file to write [default: FILE without .elman].")] = None,
 ) -> int:
     """Decompress a file with the model that compressed it, on the same kind of machine."""
     from elman.errors import printable
@@ -25,17 +25,17 @@ def command(
     from elman.storage.atomic import replace_file
 
     if output is None and (file.suffix != SUFFIX or file.stem in ("", SUFFIX)):
-        raise ConfigError(f"{printable(file)} does not end in {SUFFIX}: say with --output what to write")
-    out = vacant(output or file.with_suffix(""))
-    data = contents(file)
-    Container.from_bytes(data, printable(file))  # refused before the model and PyTorch are fetched
+        raise ConfigError(f"{printable(file)} does not end in {SUFFIX}: name the file to write with --output")
+    out = check_new(output or file.with_suffix(""))
+    data = read_bytes(file)
+    Container.from_bytes(data, printable(file))  # refused before the model and PyTorch are loaded
 
     from elman.inference.compression import decompress
     from elman.models.saving import load
 
     model = load(run)
-    with progress(f"decompressing {file.name}") as told:
-        original = decompress(model, data, told)
-    replace_file(vacant(out), original)
-    print(f"{len(data):,} -> {len(original):,} bytes, the same as they were\n{out}")
+    with progress(f"decompressing {file.name}") as on_progress:
+        original = decompress(model, data, on_progress)
+    replace_file(check_new(out), original)
+    print(f"{len(data):,} -> {len(original):,} bytes, identical to the original\n{out}")
     return 0

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from elman.data.corpus import Split
     from elman.models.base import SequenceModel
+    from elman.storage.folder import Saved
 
 EXAMPLES = """Examples:
   elman evaluate runs/book                        # its own held-out text
@@ -59,14 +60,14 @@ def command(
     from elman.environment import device_for
     from elman.inference.dynamic import evaluate_dynamic
     from elman.inference.evaluation import AFFORDABLE, evaluate
-    from elman.models.saving import find, finite, load, load_counts
-    from elman.storage.folder import read_folder
+    from elman.models.saving import build, finite, load_counts, open_saved
     from elman.training.report import described, saved_ngram
 
     if per_token is not None and per_token.exists():
         raise ConfigError(f"{str(per_token)!r} exists already: choose another --per-token file")
-    model = load(run, engine=engine, device=device_for(device))
-    part, before = _part(run, model, sources, limit=limit, drop_unknown=drop_unknown)
+    saved = open_saved(run)
+    model = build(saved, engine=engine, device=device_for(device))
+    part, before = _part(run, saved, model, sources, limit=limit, drop_unknown=drop_unknown)
     if len(part.ids) * model.task.size > AFFORDABLE:
         sys.stderr.write(f"scoring {len(part.ids):,} tokens\n")
     nats = None if per_token is None else np.zeros(len(part.ids))
@@ -74,7 +75,7 @@ def command(
         score = evaluate_dynamic(model, part, before=before, per_token=nats)
     else:
         score = evaluate(model, part, protocol=protocol, window=window, per_token=nats)
-    counts = load_counts(read_folder(find(run), names=["counts.safetensors"]), model.task.size)
+    counts = load_counts(saved, model.task.size)
     figures = {
         "schema_version": 1,
         "model": str(run),
@@ -93,12 +94,18 @@ def command(
 
 
 def _part(
-    run: Path, model: "SequenceModel", sources: tuple[str, ...], *, limit: int | None, drop_unknown: bool
+    run: Path,
+    saved: "Saved",
+    model: "SequenceModel",
+    sources: tuple[str, ...],
+    *,
+    limit: int | None,
+    drop_unknown: bool,
 ) -> "tuple[Split, npt.NDArray[np.unsignedinteger] | None]":
     """The text to score as ids, and what stands before it: the one given, or the run's own held-out part."""
     from elman.data.corpus import read_part
     from elman.inference.evaluation import WARM, part_of
-    from elman.training.run import corpus_of
+    from elman.training.run import checkpoint_metadata, corpus_of
 
     if sources:
         given = read_part(
@@ -110,7 +117,7 @@ def _part(
             reverse=model.task.reverse,
         )
         return given, None
-    corpus = corpus_of(run)
+    corpus = corpus_of(run, checkpoint_metadata(run, saved))
     held_out, before = corpus.held_out, corpus.train.ids[-WARM:]
     if held_out is None:
         raise ConfigError(f"the run {str(run)!r} held nothing out: name a text to score")

@@ -34,13 +34,14 @@ def command(
     from elman.environment import device_for
     from elman.inference.evaluation import LONGEST, beginning
     from elman.inference.rollout import report
-    from elman.models.saving import load
-    from elman.training.run import corpus_of
+    from elman.models.saving import build, open_saved
+    from elman.training.run import checkpoint_metadata, corpus_of
 
     if not temperature > 0:
         raise ConfigError(f"--temperature {temperature}: greedy roll-outs are made in any case, give more than 0")
-    model = load(run, device=device_for(device))
-    corpus = corpus_of(run)
+    saved = open_saved(run)
+    model = build(saved, engine="auto", device=device_for(device))
+    corpus = corpus_of(run, checkpoint_metadata(run, saved))
     part = beginning(model, _text(run, model.task, corpus, sources), LONGEST)
     figures = report(
         model, part.ids, corpus.train.ids, length=length, places=places, temperature=temperature, seed=seed
