@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from elman.cli.flags import number, numbers
+from elman.cli.options import Json, Quiet
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from elman.comparison.benchmark import Benchmark, Shape
 
+ORDER = 12
 EXAMPLES = """Examples:
   elman bench                          # a GRU of 256 units, half a minute
   elman bench --cell lstm --hidden 128 512 --vocab 1000
@@ -33,10 +35,8 @@ def command(
     window: Annotated[int, number("Steps of a window.", least=1)] = 35,
     threads: Annotated[list[int] | None, numbers("Numbers of threads to try [default: one, and all].", least=1)] = None,
     rounds: Annotated[int, number("Turns of every way.", least=1)] = 11,
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
-    quiet: Annotated[
-        bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False, help="No progress.")
-    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> int:
     """Measure whole training steps here: every engine beside plain PyTorch, and who is the fastest."""
     from elman.comparison.benchmark import Shape

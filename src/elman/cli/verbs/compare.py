@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from elman.cli.flags import flags, given, number, resolve
+from elman.cli.folders import free_folder
+from elman.cli.options import Json, Quiet
 from elman.cli.signals import Stop
 from elman.cli.verbs import forecast
-from elman.cli.verbs.train import free_folder
 from elman.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from elman.comparison.result import Comparison
     from elman.comparison.trained import TrainingStep
 
+ORDER = 5
 EXAMPLES = """Examples:
   elman compare book.txt                    # n-gram, mlp, elman, gru, lstm
   elman compare book.txt --models 3-gram,gru,lstm --seeds 3 --epochs 5
@@ -50,10 +52,8 @@ def command(
     out: Annotated[
         Path | None, Parameter(help="New folder of comparison.json, .md and .png [default: runs/NAME-compare-N].")
     ] = None,
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
-    quiet: Annotated[
-        bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False, help="No progress.")
-    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> int:
     """Train models on a text, or take runs, and score all on the same held-out tokens."""
     changes = given(settings)

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from elman.cli.options import Json
 from elman.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from elman.inference.compression import Compressed
 
+ORDER = 9
 EXAMPLES = """Examples:
   elman compress book.txt --run runs/book                  # writes book.txt.elman
   elman compress book.txt --run runs/book/ngram --output book.small --json"""
@@ -28,7 +30,7 @@ def command(
     *,
     run: Annotated[Path, Parameter(help="A run, a checkpoint or a saved model.")],
     output: Annotated[Path | None, Parameter(help="What to write [default: FILE.elman].")] = None,
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
+    json: Json = False,
 ) -> int:
     """Compress a file with a saved model, lossless: proof that its bits are real."""
     from elman.inference.compression import compressed

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from elman.cli.flags import help_of, number
+from elman.cli.options import Json
 
+ORDER = 7
 EXAMPLES = """Examples:
   elman data                          # sources and cleanings
   elman data time-machine --clean letters
@@ -21,7 +23,7 @@ def command(
     level: Annotated[Literal["char", "word", "byte"] | None, Parameter(help=help_of("level"))] = None,
     clean: Annotated[str, Parameter(help=help_of("clean"))] = "none",
     limit: Annotated[int | None, number(help_of("limit"), least=1)] = None,
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
+    json: Json = False,
 ) -> int:
     """List the sources, or show what one holds: tokens, symbols, split."""
     facts = _inventory() if not sources else _contents(sources, level, clean, limit)

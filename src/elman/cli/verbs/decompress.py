@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from elman.cli.verbs.compress import SUFFIX, contents, progress, vacant
 from elman.errors import ConfigError
 
+ORDER = 10
 EXAMPLES = """Examples:
   elman decompress book.txt.elman --run runs/book          # writes book.txt
   elman decompress book.txt.elman --run runs/book --output again.txt"""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from elman.cli.flags import help_of, number
+from elman.cli.options import Json, Switch
 from elman.errors import ConfigError, ElmanError, StorageError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from elman.data.corpus import Split
     from elman.models.base import SequenceModel
 
+ORDER = 2
 EXAMPLES = """Examples:
   elman evaluate runs/book                        # its own held-out text
   elman evaluate runs/book --protocol dynamic     # it goes on learning as it reads
@@ -41,17 +43,12 @@ def command(
     limit: Annotated[int | None, number("Score only the first N tokens.", least=1)] = None,
     per_token: Annotated[Path | None, Parameter(help="Write each token and its surprisal in nats to this TSV.")] = None,
     drop_unknown: Annotated[
-        bool,
-        Parameter(
-            negative="",
-            show_default=False,
-            help="Leave out symbols that a vocabulary without <unk> does not hold.",
-        ),
+        Switch, Parameter(help="Leave out symbols that a vocabulary without <unk> does not hold.")
     ] = False,
     max_ppl: Annotated[float | None, Parameter(help="Exit with 6 if perplexity is above this.")] = None,
     engine: Annotated[str, Parameter(help=help_of("engine"))] = "auto",
     device: Annotated[str, Parameter(help=help_of("device"))] = "auto",
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
+    json: Json = False,
 ) -> int:
     """Score a text with a saved model: perplexity and bits, beside uniform and unigram."""
     import numpy as np

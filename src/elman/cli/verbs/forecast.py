@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from elman.cli.flags import number
-from elman.cli.verbs.train import free_folder
+from elman.cli.folders import free_folder
+from elman.cli.options import Json, Quiet
 from elman.errors import ConfigError, DataError, DivergedError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 LONGEST_NAME = 150  # bytes of a file's name that a series gives it
 WIDTH = 100  # columns of the tables, whatever the terminal: a figure that is cut is a wrong figure
 
+ORDER = 6
 EXAMPLES = """Examples:
   elman forecast sine                         # the lecture's series
   elman forecast sales.csv --horizon 14       # every numeric column
@@ -67,10 +69,8 @@ def command(
         Parameter(help="Missing values: an error, filled by the previous or a straight line, or rows skipped."),
     ] = "refuse",
     run: Annotated[Path | None, Parameter(help="New folder of the result [default: runs/SOURCE-forecast-N].")] = None,
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
-    quiet: Annotated[
-        bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False, help="No progress.")
-    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> int:
     """Forecast a series: choose or fit models, back-test them beside naive ones, and predict what follows."""
     folder = run or free_folder([source], "forecast")

@@ -8,7 +8,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from elman.cli.flags import help_of, number
+from elman.cli.options import Json
 
+ORDER = 3
 EXAMPLES = """Examples:
   elman generate runs/book "time traveller"
   elman generate runs/book "time traveller" --temperature 0        # arg-max
@@ -27,7 +29,7 @@ def command(
     samples: Annotated[int, number("Continuations to draw, side by side.", least=1)] = 1,
     seed: Annotated[int, number("The same seed gives the same text.", least=0)] = 0,
     device: Annotated[str, Parameter(help=help_of("device"))] = "auto",
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
+    json: Json = False,
 ) -> int:
     """Continue a prompt with a saved model, streaming."""
     from elman.data.files import text_chunks

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from elman.cli.options import Json, Quiet, Switch
 from elman.errors import ElmanError
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from elman.reproduce.experiment import Experiment
 
+ORDER = 11
 EXAMPLES = """Examples:
   elman reproduce                   # what there is, and how long it takes
   elman reproduce lecture
@@ -30,20 +32,14 @@ WIDEST = 160  # columns, where the output is no terminal
 
 def command(
     *names: Annotated[str, Parameter(help="Experiments, or all; none: list them.")],
-    quick: Annotated[
-        bool, Parameter(negative="", show_default=False, help="A few steps of small networks: does it run?")
-    ] = False,
+    quick: Annotated[Switch, Parameter(help="A few steps of small networks: does it run?")] = False,
     report: Annotated[
         Path | None,
         Parameter(help=f"Folder of report.html, .md, reproduce.json and pictures, and of trials [default: {FOLDER}]."),
     ] = None,
-    fresh: Annotated[
-        bool, Parameter(negative="", show_default=False, help="Measure again what the folder holds already.")
-    ] = False,
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
-    quiet: Annotated[
-        bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False, help="No progress.")
-    ] = False,
+    fresh: Annotated[Switch, Parameter(help="Measure again what the folder holds already.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> int:
     """Measure published results again, beside what was published, and say what differs and why."""
     from elman.reproduce import ALL, chosen

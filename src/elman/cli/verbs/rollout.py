@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from elman.cli.flags import help_of, number
+from elman.cli.options import Json
 from elman.errors import ConfigError
 
 if TYPE_CHECKING:
     from elman.data.corpus import Corpus, Split
     from elman.models.task import TextTask
 
+ORDER = 4
 EXAMPLES = """Examples:
   elman rollout runs/numbers                    # at places of its own held-out text
   elman rollout runs/book other.txt --json
@@ -28,7 +30,7 @@ def command(
     temperature: Annotated[float, Parameter(help="Of the roll-outs that are drawn; others take the best token.")] = 0.7,
     seed: Annotated[int, number("The same seed gives the same places and draws.", least=0)] = 0,
     device: Annotated[str, Parameter(help=help_of("device"))] = "auto",
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
+    json: Json = False,
 ) -> int:
     """Continue a text at many places: how long it is right, how long nothing gives it away, what goes wrong."""
     from elman.environment import device_for

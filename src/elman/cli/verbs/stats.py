@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from elman.cli.flags import help_of, number
+from elman.cli.options import Json
 from elman.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from elman.data.corpus import Corpus
     from elman.models.ngram.frequencies import Frequencies
 
+ORDER = 8
 EXAMPLES = """Examples:
   elman stats time-machine --clean letters
   elman stats notes/ --clean lower --picture zipf.png
@@ -34,7 +36,7 @@ def command(
     picture: Annotated[
         Path | None, Parameter(help="Draw frequency against rank into this new file (.png, .svg, .pdf).")
     ] = None,
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
+    json: Json = False,
 ) -> int:
     """Count the n-grams of a text: the most frequent, how rare most are, Zipf's law."""
     if not sources:
