@@ -127,7 +127,7 @@ def test_a_text_that_cannot_be_used(verb: str, kind: str, tmp_path: Path) -> Non
     ("source", "words"),
     [
         ("missing.txt", ("missing.txt", "no such file")),
-        ("nowhere", ("'nowhere'", "python-docs, human-numbers, time-machine")),
+        ("nowhere", ("'nowhere'", "human-numbers, python-docs, time-machine")),
         ("time-machin", ("did you mean time-machine",)),
         ("none/*.txt", ("no file matches",)),
         ("hollow", ("without files",)),

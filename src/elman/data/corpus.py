@@ -14,7 +14,7 @@ from itertools import accumulate, pairwise
 from typing import Final, TypeVar
 
 from elman.data.cleaning import cleaning
-from elman.data.files import Errors
+from elman.data.files import DecodingErrors
 from elman.data.sources import Source, resolve
 from elman.data.tokens import Level, Symbols, check_level
 from elman.data.vocab import Ids, Vocab
@@ -83,7 +83,7 @@ def read_corpus(
     *,
     level: str | None = None,
     clean: str = "none",
-    errors: Errors = "strict",
+    errors: DecodingErrors = "strict",
     limit: int | None = None,
     held_out: float = HELD_OUT,
     test: float = 0,
@@ -137,7 +137,7 @@ def read_part(
     vocab: Vocab,
     *,
     clean: str = "none",
-    errors: Errors = "strict",
+    errors: DecodingErrors = "strict",
     limit: int | None = None,
     drop_unknown: bool = False,
     reverse: bool = False,

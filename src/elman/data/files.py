@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import zstandard
 
 Piece = TypeVar("Piece", str, bytes)
-Errors = Literal["strict", "replace"]
+DecodingErrors = Literal["strict", "replace"]
 
 CHUNK: Final = 256 << 10
 """Bytes read, and decompressed, at a time: little enough to stay in a processor's cache."""
@@ -60,7 +60,7 @@ COMPRESSED: Final = {
 }
 
 
-def text_chunks(paths: Sequence[str | Path], *, errors: Errors = "strict", size: int = CHUNK) -> Iterator[str]:
+def text_chunks(paths: Sequence[str | Path], *, errors: DecodingErrors = "strict", size: int = CHUNK) -> Iterator[str]:
     """The text of the paths, joined as it is, in pieces of at most about `size` bytes.
 
     A path is a file, a folder (every regular file below it that is not hidden, sorted), a glob pattern or `-`
@@ -264,7 +264,7 @@ def _bad_zstd(file: IO[bytes], error: Exception) -> DataError:
     return DataError(f"{printable(file.name)}: damaged or not Zstandard ({error}): fetch it again")
 
 
-def _decoded(pieces: Iterator[bytes], path: str | Path, errors: Errors) -> Iterator[str]:
+def _decoded(pieces: Iterator[bytes], path: str | Path, errors: DecodingErrors) -> Iterator[str]:
     """UTF-8 text of one file, without its byte order mark."""
     name = _name(path)
     decoder = codecs.getincrementaldecoder("utf-8")(errors)

@@ -58,4 +58,4 @@ SOURCE = Source(
     text=text,
     level="word",
     split=(training, held_out),
-)
+).register()

@@ -107,4 +107,4 @@ SOURCE = Source(
     name="time-machine",
     description="The Time Machine by H. G. Wells, 178,979 characters (downloaded once)",
     text=text,
-)
+).register()
