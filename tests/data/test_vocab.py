@@ -258,7 +258,7 @@ def test_a_damaged_or_foreign_vocabulary_is_refused(tmp_path, change):
     assert Vocab.from_json(json.dumps(GOOD)) == Vocab.chars("ab")
     path = tmp_path / "vocab.json"
     path.write_text(json.dumps(GOOD | change))
-    with pytest.raises(ModelError, match=r"vocab\.json is damaged or foreign") as caught:
+    with pytest.raises(ModelError, match=r"vocab\.json' is damaged or foreign") as caught:
         Vocab.load(path)
     assert "\n" not in str(caught.value)
 

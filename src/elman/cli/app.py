@@ -45,8 +45,12 @@ class Verb:
     order: int
 
 
-def find_verbs() -> Iterator[Verb]:
-    """Every verb, read from its file without importing it."""
+def find_verbs() -> list[Verb]:
+    """Every verb in its order, read from its file without importing it."""
+    return sorted(_verbs(), key=lambda verb: verb.order)
+
+
+def _verbs() -> Iterator[Verb]:
     for module in pkgutil.iter_modules(verbs.__path__):
         spec = importlib.util.find_spec(f"{verbs.__name__}.{module.name}")
         assert spec is not None  # noqa: S101 - it was just found

@@ -18,7 +18,7 @@ from elman.data.files import DecodingErrors
 from elman.data.sources import Source, resolve
 from elman.data.tokens import Level, Symbols, check_level
 from elman.data.vocab import Ids, Vocab
-from elman.errors import ConfigError, DataError, printable
+from elman.errors import ConfigError, DataError, quoted
 
 HELD_OUT: Final = 0.1
 """The share of a text that is held out where the user says nothing and the source has no split of its own."""
@@ -201,7 +201,7 @@ def _symbols(source: Source, level: Level, clean: str, limit: int | None = None)
     as_it_is = level == "byte" and how.name == "none"
     symbols = Symbols.read(source.bytes() if as_it_is else how.apply(source.text()), level, limit)
     if not len(symbols):
-        raise DataError(f"{printable(source.name)}: no {level} is left of it by the cleaning {clean}: choose another")
+        raise DataError(f"{quoted(source.name)}: no {level} is left of it by the cleaning {clean}: choose another")
     return symbols
 
 
@@ -211,7 +211,7 @@ def _known(name: str, symbols: Symbols, vocab: Vocab) -> Split:
     if vocab.unknown or not strange:
         return _part(name, symbols, vocab)
     if strange == len(symbols):
-        raise DataError(f"{printable(name)}: none of its {strange:,} symbols is in the vocabulary: take another text")
+        raise DataError(f"{quoted(name)}: none of its {strange:,} symbols is in the vocabulary: take another text")
     return replace(_part(name, symbols[vocab.known(symbols)], vocab), unknown=strange)
 
 

@@ -18,7 +18,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Literal, TextIO, TypeVar
 
-from elman.errors import ConfigError, DataError, StorageError, printable
+from elman.errors import ConfigError, DataError, StorageError, quoted
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -94,7 +94,7 @@ def _nonempty(files: Iterable[Iterator[Piece]], paths: Sequence[str | Path]) -> 
 
 
 def _name(path: str | Path) -> str:
-    return "standard input" if str(path) == "-" else printable(path)
+    return "standard input" if str(path) == "-" else quoted(path)
 
 
 def _files(paths: Sequence[str | Path]) -> Iterator[str | Path]:
@@ -136,7 +136,7 @@ def _below(folder: Path) -> list[Path]:
     """Every regular file below a folder that is not hidden, sorted by path."""
 
     def refused(error: OSError) -> None:
-        raise StorageError(f"{printable(error.filename)}: cannot be listed, {error.strerror}") from error
+        raise StorageError(f"{quoted(error.filename)}: cannot be listed, {error.strerror}") from error
 
     found: list[Path] = []
     for top, folders, names in os.walk(folder, onerror=refused):
@@ -219,7 +219,7 @@ def _unzstd(file: IO[bytes], size: int) -> Iterator[bytes]:
             import zstandard
         except ImportError as error:
             raise ConfigError(
-                f'{printable(file.name)}: reading .zst needs zstandard: pip install "elman[data]"'
+                f'{quoted(file.name)}: reading .zst needs zstandard: pip install "elman[data]"'
             ) from error
         try:
             yield from _gathered(_zstd_frames(file, zstandard.ZstdDecompressor().decompressobj), size)
@@ -258,10 +258,10 @@ def _gathered(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
 def _bad_zstd(file: IO[bytes], error: Exception) -> DataError:
     if "memory" in str(error):
         return DataError(
-            f"{printable(file.name)}: asks for a decompression window beyond the safe limit of 128 MiB: "
+            f"{quoted(file.name)}: asks for a decompression window beyond the safe limit of 128 MiB: "
             "decompress it first (zstd -d --long=31) and name the result"
         )
-    return DataError(f"{printable(file.name)}: damaged or not Zstandard ({error}): fetch it again")
+    return DataError(f"{quoted(file.name)}: damaged or not Zstandard ({error}): fetch it again")
 
 
 def _decoded(pieces: Iterator[bytes], path: str | Path, errors: DecodingErrors) -> Iterator[str]:

@@ -29,7 +29,7 @@ from elman.data.tokens import (
     joined,
     unsigned,
 )
-from elman.errors import ConfigError, DataError, ModelError, StorageError, printable
+from elman.errors import ConfigError, DataError, ModelError, StorageError, quoted
 from elman.storage.atomic import replace_file
 from elman.storage.tensors import JSON_LIMIT, damaged, strict_json
 
@@ -327,7 +327,7 @@ class Vocab:
             ModelError: the file is missing, damaged, foreign or too large to be a vocabulary.
             StorageError: the file cannot be read.
         """
-        where = printable(path)
+        where = quoted(path)
         try:
             with Path(path).open("rb") as file:
                 return cls.from_json(file.read(JSON_LIMIT + 1), where)  # strict_json refuses what is longer

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from elman.comparison.result import Comparison
     from elman.comparison.trained import TrainingStep
 
-ORDER = 5
+ORDER = 2
 EXAMPLES = """Examples:
   elman compare book.txt                    # n-gram, mlp, elman, gru, lstm
   elman compare book.txt --models 3-gram,gru,lstm --seeds 3 --epochs 5
@@ -131,7 +131,7 @@ def _of_models(
     from elman.training.run import read_data
 
     chosen = models or DEFAULT
-    return lambda stop: compare_steps(read_data(settled), chosen, seeds=seeds, config=settled, stop=stop.asked)
+    return lambda stop: compare_steps(read_data(settled), chosen, seeds=seeds, config=settled, stop=stop.requested)
 
 
 def _of_runs(
@@ -143,24 +143,24 @@ def _of_runs(
 
     device = device_for(changes.get("device", "auto"))
     paths, sources = [Path(run) for run in runs], [on] if on is not None else []
-    return lambda stop: compare_runs(paths, sources=sources, device=device, stop=stop.asked)
+    return lambda stop: compare_runs(paths, sources=sources, device=device, stop=stop.requested)
 
 
 def _compare(
     events: "Callable[[Stop], Iterator[TrainingStep | Comparison]]", out: Path, *, json: bool, quiet: bool
 ) -> int:
-    from elman.cli.comparison_table import Table
+    from elman.cli.comparison_table import ComparisonDisplay
     from elman.comparison.result import Comparison
 
-    table = Table(out, quiet=quiet)
+    display = ComparisonDisplay(out, quiet=quiet)
     with Stop() as stop:
         try:
             for event in events(stop):
                 if isinstance(event, Comparison):
-                    table.measured(event)
+                    display.measured(event)
                 else:
-                    table.learning(event)
+                    display.training(event)
         finally:
-            table.close()
-    table.end(json=json)
-    return 128 + stop.signal if stop.signal and not table.complete else 0
+            display.close()
+    display.end(json=json)
+    return 128 + stop.signal if stop.signal and not display.complete else 0

@@ -16,13 +16,12 @@ from elman.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from elman.inference.compression import Compressed
 
-ORDER = 9
+ORDER = 10
 EXAMPLES = """Examples:
   elman compress book.txt --run runs/book                  # writes book.txt.elman
   elman compress book.txt --run runs/book/ngram --output book.small --json"""
 
 SUFFIX = ".elman"
-PLAIN_SECONDS = 10.0  # between lines, where nothing can be redrawn
 
 
 def command(
@@ -41,7 +40,7 @@ def command(
     out = vacant(output or file.with_name(file.name + SUFFIX))
     data = contents(file)
     model = load(run)
-    with progress(f"compressing {file.name}") as told:
+    with token_progress(f"compressing {file.name}") as told:
         made = compressed(model, data, told)
     replace_file(vacant(out), made.data)
     others = sizes(data)
@@ -101,14 +100,14 @@ def contents(path: Path) -> bytes:
         DataError: it is not there, or no plain file.
         StorageError: it cannot be read.
     """
-    from elman.errors import printable
+    from elman.errors import quoted
     from elman.storage.atomic import translate_os_errors
 
     with translate_os_errors("read", path):
         if not path.exists():
-            raise DataError(f"{printable(path)}: no such file")
+            raise DataError(f"{quoted(path)}: no such file")
         if not path.is_file():
-            raise DataError(f"{printable(path)}: no plain file: give the name of one (tar makes one of a folder)")
+            raise DataError(f"{quoted(path)}: no plain file: give the name of one (tar makes one of a folder)")
         return path.read_bytes()
 
 
@@ -118,7 +117,8 @@ def vacant(path: Path) -> Path:
     Raises:
         ConfigError: something is there already, or there is no folder for it.
     """
-    from elman.storage.atomic import quoted, translate_os_errors
+    from elman.errors import quoted
+    from elman.storage.atomic import translate_os_errors
 
     with translate_os_errors("write", path):
         if path.exists() or path.is_symlink():
@@ -129,31 +129,10 @@ def vacant(path: Path) -> Path:
 
 
 @contextmanager
-def progress(words: str) -> Iterator[Callable[[int, int], None]]:
-    """What to tell how many tokens are done: a bar on a terminal, else a line each ten seconds, on standard error."""
-    import time
+def token_progress(action: str) -> Iterator[Callable[[int, int], None]]:
+    """A function to call with the number of tokens that are done and the number of all, which shows the progress."""
+    from elman.cli.progress import ProgressDisplay
 
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    from elman.cli.console import Stream
-
-    console = Stream(stderr=True, highlight=False)
-    columns = (BarColumn(bar_width=12), TextColumn("{task.description}", markup=False), TimeRemainingColumn())
-    bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
-    last = time.monotonic()
-
-    def told(done: int, of: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if console.is_terminal:
-            if now - last > 0.2:
-                last = now
-                bar.update(task, completed=done, total=of)
-        elif now - last > PLAIN_SECONDS:
-            last = now
-            console.print(f"{words}: {done:,} of {of:,} tokens", markup=False, soft_wrap=True)
-
-    with bar:
-        task = bar.add_task(words, total=None)
-        yield told
+    with ProgressDisplay(time_left=True) as progress:
+        progress.update(None, action)
+        yield lambda done, total: progress.update(done / total, action, line=f"{action}: {done:,} of {total:,} tokens")

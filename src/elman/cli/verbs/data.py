@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from elman.cli.flags import help_of, number
 from elman.cli.options import Json
 
-ORDER = 7
+ORDER = 8
 EXAMPLES = """Examples:
   elman data                          # sources and cleanings
   elman data time-machine --clean letters

@@ -5,10 +5,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from elman.cli.verbs.compress import SUFFIX, contents, progress, vacant
+from elman.cli.verbs.compress import SUFFIX, contents, token_progress, vacant
 from elman.errors import ConfigError
 
-ORDER = 10
+ORDER = 11
 EXAMPLES = """Examples:
   elman decompress book.txt.elman --run runs/book          # writes book.txt
   elman decompress book.txt.elman --run runs/book --output again.txt"""
@@ -21,21 +21,21 @@ def command(
     output: Annotated[Path | None, Parameter(help="What to write [default: FILE without .elman].")] = None,
 ) -> int:
     """Decompress a file with the model that compressed it, on the same kind of machine."""
-    from elman.errors import printable
+    from elman.errors import quoted
     from elman.inference.container import Container
     from elman.storage.atomic import replace_file
 
     if output is None and (file.suffix != SUFFIX or file.stem in ("", SUFFIX)):
-        raise ConfigError(f"{printable(file)} does not end in {SUFFIX}: say with --output what to write")
+        raise ConfigError(f"{quoted(file)} does not end in {SUFFIX}: say with --output what to write")
     out = vacant(output or file.with_suffix(""))
     data = contents(file)
-    Container.from_bytes(data, printable(file))  # refused before the model and PyTorch are fetched
+    Container.from_bytes(data, quoted(file))  # refused before the model and PyTorch are fetched
 
     from elman.inference.compression import decompress
     from elman.models.saving import load
 
     model = load(run)
-    with progress(f"decompressing {file.name}") as told:
+    with token_progress(f"decompressing {file.name}") as told:
         original = decompress(model, data, told)
     replace_file(vacant(out), original)
     print(f"{len(data):,} -> {len(original):,} bytes, the same as they were\n{out}")

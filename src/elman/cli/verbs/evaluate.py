@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from elman.cli.flags import help_of, number
 from elman.cli.options import Json, Switch
-from elman.errors import ConfigError, ElmanError, StorageError
+from elman.errors import ConfigError, ElmanError, StorageError, quoted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from elman.data.corpus import Split
     from elman.models.base import SequenceModel
 
-ORDER = 2
+ORDER = 3
 EXAMPLES = """Examples:
   elman evaluate runs/book                        # its own held-out text
   elman evaluate runs/book --protocol dynamic     # it goes on learning as it reads
@@ -61,7 +61,7 @@ def command(
     from elman.training.report import described, saved_ngram
 
     if per_token is not None and per_token.exists():
-        raise ConfigError(f"{str(per_token)!r} exists already: choose another --per-token file")
+        raise ConfigError(f"{quoted(per_token)} exists already: choose another --per-token file")
     model = load(run, engine=engine, device=device_for(device))
     part, before = _part(run, model, sources, limit=limit, drop_unknown=drop_unknown)
     if len(part.ids) * model.task.size > AFFORDABLE:
@@ -110,7 +110,7 @@ def _part(
     corpus = corpus_of(run)
     held_out, before = corpus.held_out, corpus.train.ids[-WARM:]
     if held_out is None:
-        raise ConfigError(f"the run {str(run)!r} held nothing out: name a text to score")
+        raise ConfigError(f"the run {quoted(run)} held nothing out: name a text to score")
     if limit is None:
         return held_out, before
     return part_of(model, model.task.turned(model.task.turned(held_out.ids)[:limit])), before
@@ -125,7 +125,7 @@ def _write_tokens(path: Path, model: "SequenceModel", part: "Split", nats: "npt.
             for token, cost in zip(model.task.turned(part.ids), model.task.turned(nats), strict=True):
                 file.write(f"{names[token]}\t{cost:.6f}\n")
     except OSError as error:
-        raise StorageError(f"{str(path)!r} cannot be written: {error.strerror}") from error
+        raise StorageError(f"{quoted(path)} cannot be written: {error.strerror}") from error
 
 
 def _print(figures: dict[str, Any]) -> None:

@@ -16,14 +16,14 @@ from cyclopts import Parameter
 from elman.cli.flags import number
 from elman.cli.folders import free_folder
 from elman.cli.options import Json, Quiet
-from elman.errors import ConfigError, DataError, DivergedError
+from elman.errors import ConfigError, DataError, DivergedError, quoted
 
 if TYPE_CHECKING:
     from elman.forecasting.series import Series
     from elman.forecasting.study import ForecastResult
 
 LONGEST_NAME = 150  # bytes of a file's name that a series gives it
-WIDTH = 100  # columns of the tables, whatever the terminal: a figure that is cut is a wrong figure
+MIN_WIDTH = 100  # columns of the tables, whatever the terminal: a figure that is cut is a wrong figure
 
 ORDER = 6
 EXAMPLES = """Examples:
@@ -75,31 +75,35 @@ def command(
     """Forecast a series: choose or fit models, back-test them beside naive ones, and predict what follows."""
     folder = run or free_folder([source], "forecast")
     if folder.exists():
-        raise ConfigError(f"{str(folder)!r} exists already: choose another --run")
+        raise ConfigError(f"{quoted(folder)} exists already: choose another --run")
     names = split_names(model or ["auto"])
     found, notes = _read(source, columns or [], time, date_format, ids, missing, seed)
 
+    from elman.cli.progress import ProgressDisplay
     from elman.forecasting.study import described, forecast
 
-    def told(text: str) -> None:
-        if not quiet:
-            sys.stderr.write(f"{text}\n")
-
-    for note in notes:
-        told(note)
+    show = ProgressDisplay(quiet=quiet).print
+    show(*notes)
     studies: list[ForecastResult] = []
     for one in found:
-        told(f"{one.name}: {len(one):,} values, {int((~one.known).sum()):,} of them filled")
+        show(f"{one.name}: {len(one):,} values, {int((~one.known).sum()):,} of them filled")
         try:
             made = forecast(
-                one, names, horizon=horizon, held_out=held_out, season=season, seeds=seeds, seed=seed, told=told
+                one,
+                names,
+                horizon=horizon,
+                held_out=held_out,
+                season=season,
+                seeds=seeds,
+                seed=seed,
+                told=show,
             )
             studies.append(made)
         except (DataError, DivergedError) as error:
             if len(found) == 1:
                 raise
             notes.append(f"left out: {error}")
-            told(notes[-1])
+            show(notes[-1])
     if not studies:
         raise DataError(f"no series of {len(found)} can be forecast; {notes[-1].removeprefix('left out: ')}")
     described_each = [described(s) for s in studies]
@@ -116,7 +120,7 @@ def command(
     sys.stdout.write("".join(f"{note}\n" for note in notes))
     sys.stdout.write(f"{folder} ({', '.join(p.name for p in sorted(folder.iterdir()))})\n")
     if not pictures:
-        told('no pictures: pip install "elman[plot]" draws them')
+        show('no pictures: pip install "elman[plot]" draws them')
     return 0
 
 
@@ -238,11 +242,10 @@ def _print(one: dict[str, Any]) -> None:
     """The tables of one series and its verdict; the model that makes the forecast has a star."""
     from rich.table import Table
 
-    from elman.cli.console import Stream
+    from elman.cli.console import Console
 
-    out = Stream(highlight=False)
-    out.width = max(out.width, WIDTH)
-    out.print(_title(one), markup=False, soft_wrap=True)
+    out = Console(min_width=MIN_WIDTH)
+    out.print_lines(_title(one))
     for title, columns, rows in _tables(one):
         table = Table(box=None, pad_edge=False)
         table.add_column(title, no_wrap=True)
@@ -251,9 +254,7 @@ def _print(one: dict[str, Any]) -> None:
         for name, row in rows.items():
             table.add_row(name, *row)
         out.print(table)
-    for line in [*one["notes"], *one["verdict"]]:
-        out.print(line, markup=False, soft_wrap=True)
-    out.print()
+    out.print_lines(*one["notes"], *one["verdict"], "")
 
 
 def _markdown(report: dict[str, Any]) -> str:

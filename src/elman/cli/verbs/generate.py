@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from elman.cli.flags import help_of, number
 from elman.cli.options import Json
 
-ORDER = 3
+ORDER = 4
 EXAMPLES = """Examples:
   elman generate runs/book "time traveller"
   elman generate runs/book "time traveller" --temperature 0        # arg-max

@@ -12,11 +12,10 @@ from elman.cli.options import Json, Quiet, Switch
 from elman.errors import ElmanError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from elman.cli.console import Console
     from elman.reproduce.experiment import Experiment
 
-ORDER = 11
+ORDER = 7
 EXAMPLES = """Examples:
   elman reproduce                   # what there is, and how long it takes
   elman reproduce lecture
@@ -27,7 +26,7 @@ finished is kept in the folder of the report."""
 
 FOLDER = Path("runs/reproduce")
 QUICK_FOLDER = Path("runs/reproduce-quick")
-WIDEST = 160  # columns, where the output is no terminal
+PIPE_WIDTH = 160  # columns, where the output is no terminal
 
 
 def command(
@@ -79,20 +78,16 @@ def _run(
     """Measure one experiment after the other; what cannot be measured is told, and the others are."""
     import torch
 
-    from elman.cli.console import Stream
+    from elman.cli.console import Console
+    from elman.cli.progress import ProgressDisplay
     from elman.reproduce.report import FILES, Report
     from elman.reproduce.trials import TrialCache
 
     torch.set_num_threads(1)  # as in the processes of several trials: whether there were any changes no figure
-    console, out = Stream(stderr=True, quiet=quiet, highlight=False), Stream(highlight=False)
-    if not out.is_terminal:
-        out.width = WIDEST
+    progress, out = ProgressDisplay(quiet=quiet), Console(pipe_width=PIPE_WIDTH)
     report, code = Report(folder, command=asked, quick=quick), 0
 
-    def say(text: str) -> None:
-        console.print(text, markup=False, soft_wrap=True)
-
-    with TrialCache(folder, quick=quick, fresh=fresh, say=say) as lab:
+    with TrialCache(folder, quick=quick, fresh=fresh, say=progress.print) as lab:
         for experiment in experiments:
             lab.cpu_seconds = 0.0
             try:
@@ -107,9 +102,9 @@ def _run(
     if json:
         print(json_module.dumps(report.document(), ensure_ascii=False, allow_nan=False))
     elif report.entries:
-        out.print(f"{folder} ({', '.join(FILES)})", markup=False, soft_wrap=True)
+        out.print_lines(f"{folder} ({', '.join(FILES)})")
     if report.entries and not report.pictures:
-        say('no pictures: pip install "elman[plot]", and the same command draws them')
+        progress.print('no pictures: pip install "elman[plot]", and the same command draws them')
     return code
 
 
@@ -120,12 +115,12 @@ def _print(out: "Console", found: "Mapping[str, Any]") -> None:
 
     from elman.reproduce.page import HEADINGS, cells
 
-    grid = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for name in HEADINGS:
-        grid.add_column(name, justify="right" if name in {"published", "measured"} else "left", overflow="fold")
+        table.add_column(name, justify="right" if name in {"published", "measured"} else "left", overflow="fold")
     for row in found["figures"]:
-        grid.add_row(*map(Text, cells(row)))
+        table.add_row(*map(Text, cells(row)))
     out.print(f"{found['name']}: {found['title']}", style="bold", markup=False, soft_wrap=True)
-    out.print(f"{found['source']}; {found['cpu_seconds'] / 60:.1f} CPU minutes\n", markup=False, soft_wrap=True)
-    out.print(grid)
-    out.print(*("", *found["lessons"], ""), sep="\n", markup=False, soft_wrap=True)
+    out.print_lines(f"{found['source']}; {found['cpu_seconds'] / 60:.1f} CPU minutes\n")
+    out.print(table)
+    out.print_lines("", *found["lessons"], "")

@@ -9,13 +9,13 @@ from cyclopts import Parameter
 
 from elman.cli.flags import help_of, number
 from elman.cli.options import Json
-from elman.errors import ConfigError
+from elman.errors import ConfigError, quoted
 
 if TYPE_CHECKING:
     from elman.data.corpus import Corpus, Split
     from elman.models.task import TextTask
 
-ORDER = 4
+ORDER = 5
 EXAMPLES = """Examples:
   elman rollout runs/numbers                    # at places of its own held-out text
   elman rollout runs/book other.txt --json
@@ -62,7 +62,7 @@ def _text(run: Path, task: "TextTask", corpus: "Corpus", sources: tuple[str, ...
     if sources:
         return read_part(sources, task.vocab, clean=task.clean, reverse=task.reverse)
     if corpus.held_out is None:
-        raise ConfigError(f"the run {str(run)!r} held nothing out: name a text to go on with")
+        raise ConfigError(f"the run {quoted(run)} held nothing out: name a text to go on with")
     return corpus.held_out
 
 

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from elman.cli.flags import help_of, number
 from elman.cli.options import Json
-from elman.errors import ConfigError, StorageError
+from elman.errors import ConfigError, StorageError, quoted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from elman.data.corpus import Corpus
     from elman.models.ngram.frequencies import Frequencies
 
-ORDER = 8
+ORDER = 9
 EXAMPLES = """Examples:
   elman stats time-machine --clean letters
   elman stats notes/ --clean lower --picture zipf.png
@@ -59,9 +59,9 @@ def command(
 
 def _check_picture(path: Path) -> None:
     if path.suffix not in PICTURES:
-        raise ConfigError(f"--picture {str(path)!r}: the name must end in {', '.join(PICTURES)}")
+        raise ConfigError(f"--picture {quoted(path)}: the name must end in {', '.join(PICTURES)}")
     if os.path.lexists(path):
-        raise ConfigError(f"{str(path)!r} exists already: choose another --picture file")
+        raise ConfigError(f"{quoted(path)} exists already: choose another --picture file")
 
 
 def _draw(path: Path, corpus: "Corpus", found: "tuple[Frequencies, ...]") -> None:
@@ -70,7 +70,7 @@ def _draw(path: Path, corpus: "Corpus", found: "tuple[Frequencies, ...]") -> Non
     try:
         zipf_picture(path, found, title=f"{Path(corpus.source).name}, {corpus.vocab.level}, {corpus.clean}")
     except OSError as error:
-        raise StorageError(f"{str(path)!r} cannot be written: {error.strerror}") from error
+        raise StorageError(f"{quoted(path)} cannot be written: {error.strerror}") from error
 
 
 def _document(corpus: "Corpus", found: "tuple[Frequencies, ...]") -> dict[str, Any]:
@@ -100,21 +100,17 @@ def _document(corpus: "Corpus", found: "tuple[Frequencies, ...]") -> dict[str, A
 
 
 def _print(corpus: "Corpus", found: "tuple[Frequencies, ...]") -> None:
-    from elman.cli.console import Stream
+    from elman.cli.console import Console
 
-    out = Stream(highlight=False)
-    out.print(
-        f"{corpus.source}: {len(corpus.train.ids):,} tokens, level {corpus.vocab.level}, clean {corpus.clean}\n",
-        markup=False,
-        soft_wrap=True,
+    out = Console()
+    out.print_lines(
+        f"{corpus.source}: {len(corpus.train.ids):,} tokens, level {corpus.vocab.level}, clean {corpus.clean}\n"
     )
     out.print(_figures(found))
-    out.print(
+    out.print_lines(
         "\nalpha: times fall as 1 / rank^alpha, fitted on these ranks.\n"
         "2nd half: how often n-grams that occur once in the first half of the text do in\n"
-        "the second, and how often they would by additive smoothing (Laplace, eps 1).\n",
-        markup=False,
-        soft_wrap=True,
+        "the second, and how often they would by additive smoothing (Laplace, eps 1).\n"
     )
     out.print(_most_frequent(corpus, found))
 

@@ -78,7 +78,7 @@ def _train(
     with Stop() as stop:
         show.begin()
         try:
-            for event in runs.execute(job, stop.asked):
+            for event in runs.execute(job, stop.requested):
                 show.event(event)
         finally:
             show.close()

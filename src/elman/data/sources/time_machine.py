@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from elman.data.sources.base import Source
-from elman.errors import DataError, StorageError, printable
+from elman.errors import DataError, StorageError, quoted
 from elman.storage.atomic import replace_file
 
 FILE: Final = "timemachine.txt"
@@ -49,10 +49,10 @@ def book(path: Path, url: str = URL) -> bytes:
     except FileNotFoundError:
         return _downloaded(path, url)
     except OSError as error:
-        raise StorageError(f"{printable(path)}: cannot be read, {error.strerror}") from error
+        raise StorageError(f"{quoted(path)}: cannot be read, {error.strerror}") from error
     if (found := _sha1(content)) != SHA1:
         raise DataError(
-            f"{printable(path)}: is not the book, its SHA-1 is {found} and should be {SHA1}: "
+            f"{quoted(path)}: is not the book, its SHA-1 is {found} and should be {SHA1}: "
             "delete the file, and it is downloaded again"
         )
     return content
@@ -69,7 +69,7 @@ def _downloaded(path: Path, url: str) -> bytes:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"{printable(path.parent)}: cannot be made, {error.strerror}") from error
+        raise StorageError(f"{quoted(path.parent)}: cannot be made, {error.strerror}") from error
     replace_file(path, content)
     return content
 
@@ -96,7 +96,7 @@ def _fetched(path: Path, url: str) -> bytes:
 
 
 def _by_hand(path: Path) -> str:
-    return f"put the book at {printable(path)} by hand (SHA-1 {SHA1})"
+    return f"put the book at {quoted(path)} by hand (SHA-1 {SHA1})"
 
 
 def _sha1(content: bytes) -> str:
