@@ -13,7 +13,7 @@ import pytest
 import elman
 from elman.data import sources
 from elman.data.sources import SOURCES, Source, file_source, human_numbers, resolve, time_machine
-from elman.data.tokens import Symbols
+from elman.data.tokens import TokenSequence
 from elman.errors import ConfigError, DataError, StorageError
 
 BOOK = b"The Time Machine, by somebody else\n" * 100
@@ -142,7 +142,7 @@ def test_human_numbers_say_every_number_and_have_the_published_counts():
     assert len({*train.split(), *held_out.split()}) == 30
     assert "".join(source.text()) == f"{train} , {held_out}"
     assert source.level == "word"
-    assert Symbols.read(source.text(), "word").text() == f"{train} , {held_out}"
+    assert TokenSequence.read(source.text(), "word").text() == f"{train} , {held_out}"
 
 
 def test_the_example_of_the_article():

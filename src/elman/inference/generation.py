@@ -181,7 +181,7 @@ def generate_samples(
 
 def render(vocab: Vocab, prompt: Ids, tokens: Iterator[int]) -> Iterator[str]:
     """Tokens as pieces of text, as they would stand after the prompt."""
-    stream = vocab.stream()
+    stream = vocab.incremental_decoder()
     for token in prompt.tolist():
         stream.push(token)
     for token in tokens:

@@ -140,9 +140,9 @@ def _most_frequent(corpus: "Corpus", found: "tuple[Frequencies, ...]") -> "Table
     from rich.table import Table
     from rich.text import Text
 
-    from elman.data.tokens import joined
+    from elman.data.tokens import join_words
 
-    write = joined if corpus.vocab.level == "word" else "".join
+    write = join_words if corpus.vocab.level == "word" else "".join
     table = Table(box=None, pad_edge=False)
     table.add_column("n", justify="right", vertical="top")
     table.add_column("most frequent, and times")
