@@ -1,4 +1,4 @@
-"""What a comparison shows: progress on standard error, the table on standard output, three files in a folder."""
+"""What a comparison shows: its progress on standard error, its table on standard output, and three files."""
 
 import json as json_module
 import os
@@ -101,7 +101,12 @@ class ComparisonDisplay:
 
 
 def print_table(console: Console, comparison: Comparison) -> None:
-    """Print the table, the verdict and the notes of a comparison."""
+    """Print a comparison.
+
+    Args:
+        console: where to print.
+        comparison: what to print: its table, its verdict and its notes.
+    """
     head, *rows = comparison.table()
     table = Table(box=None, pad_edge=False)
     for name in head:

@@ -54,7 +54,7 @@ def display(job: Job, *, json: bool, quiet: bool) -> Display:
 
     Args:
         job: the training.
-        json: JSON Lines, whatever `quiet` says.
+        json: JSON Lines; `quiet` has no effect then.
         quiet: no progress, the result only.
     """
     return JsonLines(job) if json else TextDisplay(job, quiet=quiet)

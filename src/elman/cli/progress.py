@@ -21,7 +21,7 @@ class ProgressDisplay(AbstractContextManager["ProgressDisplay"]):
 
     Args:
         quiet: show nothing.
-        time_left: show after the bar how long it will still take; else the status may say it.
+        time_left: show the remaining time after the status.
     """
 
     def __init__(self, *, quiet: bool = False, time_left: bool = False) -> None:

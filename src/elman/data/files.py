@@ -186,7 +186,7 @@ def _raw(path: str | Path, size: int) -> Iterator[bytes]:
 def _opened(path: str | Path) -> "AbstractContextManager[IO[bytes]]":
     if str(path) != "-":
         return Path(path).open("rb")
-    stdin: TextIO | None = sys.stdin  # None in a process without one, whatever typeshed says
+    stdin: TextIO | None = sys.stdin  # None in a process without one, which typeshed does not declare
     if stdin is None or stdin.closed:
         raise DataError("standard input is closed: name a file, or pipe a text in")
     return nullcontext(stdin.buffer)  # the caller's, so it stays open

@@ -134,7 +134,7 @@ class TokenSequence:
         return int(np.count_nonzero(inline[1:] & inline[:-1]))
 
     def text(self) -> str:
-        """The text itself; bytes that are not UTF-8 become U+FFFD, words are join_words as the level says."""
+        """The text itself; bytes that are not UTF-8 become U+FFFD, words are joined by `join_words`."""
         if self.level == "byte":
             return self.codes.tobytes().decode("utf-8", "replace")
         return join_words(self.tokens()) if self.level == "word" else "".join(self.tokens())
@@ -155,7 +155,12 @@ def join_words(words: Iterable[str]) -> str:
 
 
 def separator(before: str, word: str) -> str:
-    """The text between two neighbouring words: a space, or nothing beside a line end."""
+    r"""The text between two neighbouring words: a space, or nothing beside a line end.
+
+    Args:
+        before: the word before; "\n" is a line end.
+        word: the word after it.
+    """
     return "" if NEWLINE in (before, word) else " "
 
 
@@ -252,7 +257,7 @@ _ASCII_WORDS: Final = re.compile(rf"\w{{1,{LONGEST_WORD}}}|\n|[^\w\s]")
 
 @cache
 def _all_words() -> re.Pattern[str]:
-    r"""Words of any script. A combining mark belongs to what it stands on, which `\w` does not know."""
+    r"""Words of any script. A combining mark belongs to the character before it, which `\w` leaves out."""
     marks = "".join(f"{first}-{last}" for first, last in _mark_ranges())
     return re.compile(rf"[\w{marks}]{{1,{LONGEST_WORD}}}|\n|[^\w\s][{marks}]{{0,{LONGEST_WORD}}}")
 

@@ -1,7 +1,7 @@
 """A vocabulary: symbols <-> the integers 0 .. V-1.
 
     id = the rank of a symbol by falling count on the training part; ties in code-point order
-    0  = <unk>, every symbol that is not in the vocabulary (unless the vocabulary leaves it out)
+    0  = <unk>, every symbol that is not in the vocabulary; a vocabulary may have none
 
 At level byte the ids are the byte values and nothing is unknown.
 """
@@ -35,7 +35,7 @@ from elman.storage.atomic import replace_file
 from elman.storage.tensors import JSON_LIMIT, damaged, strict_json
 
 Ids = Codes
-Tokens: TypeAlias = str | bytes | TokenSequence | Sequence[str]
+TextOrTokens: TypeAlias = str | bytes | TokenSequence | Sequence[str]
 Element = TypeVar("Element", np.unsignedinteger[Any], np.bool_)
 
 RARE_MASS: Final = 0.001
@@ -208,7 +208,7 @@ class Vocab:
         """The smallest unsigned integer type that holds every id."""
         return unsigned(len(self) - 1)
 
-    def encode(self, text: Tokens, *, consume: bool = False) -> Ids:
+    def encode(self, text: TextOrTokens, *, consume: bool = False) -> Ids:
         """The ids of a text.
 
         Args:
@@ -232,7 +232,7 @@ class Vocab:
         reused = tokens.codes if consume and tokens.codes.dtype == self.dtype else None
         return _looked_up(ids, tokens.codes, reused)
 
-    def unseen(self, text: Tokens) -> list[str]:
+    def unseen(self, text: TextOrTokens) -> list[str]:
         """The distinct symbols of a text that are not in the vocabulary, in order of appearance.
 
         Example:
@@ -248,7 +248,7 @@ class Vocab:
         """Whether each token is in the vocabulary, (n,)."""
         return _looked_up(np.array([token in self.token_to_idx for token in tokens.types], np.bool_), tokens.codes)
 
-    def _tokens(self, text: Tokens) -> TokenSequence:
+    def _tokens(self, text: TextOrTokens) -> TokenSequence:
         """The tokens of a text, or of a list of tokens that was split elsewhere."""
         if isinstance(text, str):
             return TokenSequence.read([text], self.level)

@@ -135,4 +135,6 @@ def token_progress(action: str) -> Iterator[Callable[[int, int], None]]:
 
     with ProgressDisplay(time_left=True) as progress:
         progress.update(None, action)
-        yield lambda done, total: progress.update(done / total, action, line=f"{action}: {done:,} of {total:,} tokens")
+        yield lambda done, total: progress.update(
+            done / total if total else 1.0, action, line=f"{action}: {done:,} of {total:,} tokens"
+        )

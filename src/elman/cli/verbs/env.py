@@ -1,4 +1,4 @@
-"""`elman env`: versions and devices, for a report of a fault."""
+"""`elman env`: versions and devices, for bug reports."""
 
 import json as json_module
 import sys

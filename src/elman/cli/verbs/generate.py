@@ -22,16 +22,20 @@ def command(
     prompt: Annotated[str, Parameter(help="The text to continue; - reads it from standard input.")] = "",
     *,
     length: Annotated[int, number("Tokens to draw.", least=0)] = 200,
-    temperature: Annotated[float, Parameter(help="0 takes the most probable token; 1 draws as the model says.")] = 0.7,
+    temperature: Annotated[
+        float, Parameter(help="0 takes the most probable token; 1 draws from the model's distribution.")
+    ] = 0.7,
     top_k: Annotated[int | None, number("Draw from the k most probable tokens.", least=1)] = None,
-    top_p: Annotated[float | None, Parameter(help="Draw from the tokens that together have this probability.")] = None,
+    top_p: Annotated[
+        float | None, Parameter(help="Draw from the most probable tokens that together have this probability.")
+    ] = None,
     stop: Annotated[str | None, Parameter(help="End before this text.")] = None,
     samples: Annotated[int, number("Continuations to draw, side by side.", least=1)] = 1,
     seed: Annotated[int, number("The same seed gives the same text.", least=0)] = 0,
     device: Annotated[str, Parameter(help=help_of("device"))] = "auto",
     json: Json = False,
 ) -> int:
-    """Continue a prompt with a saved model, streaming."""
+    """Continue a prompt with a saved model, printing as it writes."""
     from elman.data.files import text_chunks
     from elman.environment import device_for
     from elman.inference.generation import generate, generate_samples
@@ -39,17 +43,17 @@ def command(
 
     model = load(run, device=device_for(device))
     text = "".join(text_chunks(["-"])) if prompt == "-" else prompt
-    how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "stop": stop, "seed": seed}
+    settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "stop": stop, "seed": seed}
     if json or samples != 1:
-        texts = generate_samples(model, text, length, samples=samples, **how)  # type: ignore[arg-type]  # one dict for both calls
+        texts = generate_samples(model, text, length, samples=samples, **settings)  # type: ignore[arg-type]  # one dict for both calls
         if json:
-            document = {"schema_version": 1, "model": str(run), "prompt": text, "samples": texts} | how
+            document = {"schema_version": 1, "model": str(run), "prompt": text, "samples": texts} | settings
             print(json_module.dumps(document, ensure_ascii=False))
             return 0
         for i, each in enumerate(texts, 1):
             sys.stdout.write(f"--- {i}\n{text}{each}\n")
         return 0
-    pieces = generate(model, text, length, **how)  # type: ignore[arg-type]  # one dict for both calls
+    pieces = generate(model, text, length, **settings)  # type: ignore[arg-type]  # one dict for both calls
     sys.stdout.write(text)
     for piece in pieces:
         sys.stdout.write(piece)

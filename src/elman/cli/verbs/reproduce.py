@@ -1,4 +1,4 @@
-"""`elman reproduce`: published results, measured again."""
+"""`elman reproduce`: measures published results again."""
 
 import json as json_module
 import sys
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 ORDER = 7
 EXAMPLES = """Examples:
-  elman reproduce                   # what there is, and how long it takes
+  elman reproduce                   # list the experiments, and how long they take
   elman reproduce lecture
   elman reproduce all --report runs/reproduce
-  elman reproduce all --quick       # a minute: does everything run?
-The same command goes on where it was interrupted: each training that was
-finished is kept in the folder of the report."""
+  elman reproduce all --quick       # a minute: check that everything runs
+After an interruption the same command continues: each finished training is kept
+in the folder of the report."""
 
 FOLDER = Path("runs/reproduce")
 QUICK_FOLDER = Path("runs/reproduce-quick")
@@ -31,16 +31,16 @@ PIPE_WIDTH = 160  # columns, where the output is no terminal
 
 def command(
     *names: Annotated[str, Parameter(help="Experiments, or all; none: list them.")],
-    quick: Annotated[Switch, Parameter(help="A few steps of small networks: does it run?")] = False,
+    quick: Annotated[Switch, Parameter(help="A few steps of small networks, to check that everything runs.")] = False,
     report: Annotated[
         Path | None,
         Parameter(help=f"Folder of report.html, .md, reproduce.json and pictures, and of trials [default: {FOLDER}]."),
     ] = None,
-    fresh: Annotated[Switch, Parameter(help="Measure again what the folder holds already.")] = False,
+    fresh: Annotated[Switch, Parameter(help="Measure again what the folder already holds.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Measure published results again, beside what was published, and say what differs and why."""
+    """Measure published results again, beside the published figures, and explain what differs."""
     from elman.reproduce import ALL, chosen
 
     if not names:
@@ -48,7 +48,7 @@ def command(
         return 0
     experiments = chosen(names)
     folder = report or (QUICK_FOLDER if quick else FOLDER)
-    asked = " ".join(
+    call = " ".join(
         [
             "elman reproduce",
             *dict.fromkeys(names),
@@ -56,11 +56,11 @@ def command(
             *(["--report", str(report)] if report else []),
         ]
     )
-    return _run(experiments, folder, asked, quick=quick, fresh=fresh, json=json, quiet=quiet)
+    return _run(experiments, folder, call, quick=quick, fresh=fresh, json=json, quiet=quiet)
 
 
 def _list(experiments: "Sequence[Experiment]", *, json: bool) -> None:
-    """What there is."""
+    """Print the experiments."""
     if json:
         facts = [{"name": e.name, "title": e.title, "source": e.source, "minutes": e.minutes} for e in experiments]
         print(json_module.dumps({"experiments": facts}, ensure_ascii=False))
@@ -69,13 +69,13 @@ def _list(experiments: "Sequence[Experiment]", *, json: bool) -> None:
     for e in experiments:
         print(f"{e.name:<{width}}  {e.title}\n{'':<{width}}  {e.source}; {e.minutes:g} CPU minutes")
     minutes = sum(e.minutes for e in experiments)
-    print(f"\nelman reproduce NAME..., or all: {minutes:g} CPU minutes, half of it by the clock on two cores")
+    print(f"\nelman reproduce NAME..., or all: {minutes:g} CPU minutes, half as long by the clock on two cores")
 
 
 def _run(
-    experiments: "Sequence[Experiment]", folder: Path, asked: str, *, quick: bool, fresh: bool, json: bool, quiet: bool
+    experiments: "Sequence[Experiment]", folder: Path, call: str, *, quick: bool, fresh: bool, json: bool, quiet: bool
 ) -> int:
-    """Measure one experiment after the other; what cannot be measured is told, and the others are."""
+    """Measure one experiment after the other; one that fails is reported, and the next follows."""
     import torch
 
     from elman.cli.console import Console
@@ -83,9 +83,9 @@ def _run(
     from elman.reproduce.report import FILES, Report
     from elman.reproduce.trials import TrialCache
 
-    torch.set_num_threads(1)  # as in the processes of several trials: whether there were any changes no figure
+    torch.set_num_threads(1)  # as in the processes of parallel trials, so that figures do not depend on their number
     progress, out = ProgressDisplay(quiet=quiet), Console(pipe_width=PIPE_WIDTH)
-    report, code = Report(folder, command=asked, quick=quick), 0
+    report, code = Report(folder, command=call, quick=quick), 0
 
     with TrialCache(folder, quick=quick, fresh=fresh, say=progress.print) as lab:
         for experiment in experiments:
@@ -109,7 +109,7 @@ def _run(
 
 
 def _print(out: "Console", found: "Mapping[str, Any]") -> None:
-    """One experiment: its rows, and what to learn from them."""
+    """Print the figures of one experiment, and their explanation."""
     from rich.table import Table
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""`elman rollout`: how long a model goes on as a text does, and for how long it passes for one."""
+"""`elman rollout`: how long continuations by a model are correct, and how long they resemble the text."""
 
 import json as json_module
 import sys
@@ -17,22 +17,24 @@ if TYPE_CHECKING:
 
 ORDER = 5
 EXAMPLES = """Examples:
-  elman rollout runs/numbers                    # at places of its own held-out text
+  elman rollout runs/numbers                    # continue its own held-out text
   elman rollout runs/book other.txt --json
   elman rollout runs/book --length 50 --temperature 1"""
 
 
 def command(
-    run: Annotated[Path, Parameter(help="A run, whose training text is read again.")],
-    *sources: Annotated[str, Parameter(help="The text to go on with [default: the run's held-out text].")],
-    length: Annotated[int, number("Tokens of a roll-out.", least=1)] = 200,
-    places: Annotated[int, number("How many roll-outs, at random places of the text.", least=1)] = 200,
-    temperature: Annotated[float, Parameter(help="Of the roll-outs that are drawn; others take the best token.")] = 0.7,
-    seed: Annotated[int, number("The same seed gives the same places and draws.", least=0)] = 0,
+    run: Annotated[Path, Parameter(help="A run; its training text is read again.")],
+    *sources: Annotated[str, Parameter(help="The text to continue [default: the run's held-out text].")],
+    length: Annotated[int, number("Tokens of a continuation.", least=1)] = 200,
+    places: Annotated[int, number("Number of continuations, at random places of the text.", least=1)] = 200,
+    temperature: Annotated[
+        float, Parameter(help="Temperature of the sampled continuations; the others take the most probable token.")
+    ] = 0.7,
+    seed: Annotated[int, number("The same seed gives the same places and samples.", least=0)] = 0,
     device: Annotated[str, Parameter(help=help_of("device"))] = "auto",
     json: Json = False,
 ) -> int:
-    """Continue a text at many places: how long it is right, how long nothing gives it away, what goes wrong."""
+    """Continue a text at many places: how long it is correct, how long it resembles the text, how it fails."""
     from elman.environment import device_for
     from elman.inference.evaluation import LONGEST, beginning
     from elman.inference.rollout import report
@@ -40,7 +42,7 @@ def command(
     from elman.training.run import corpus_of
 
     if not temperature > 0:
-        raise ConfigError(f"--temperature {temperature}: roll-outs of the best token are made anyway, give more than 0")
+        raise ConfigError(f"--temperature {temperature}: it must be above 0; continuations at 0 are always made too")
     model = load(run, device=device_for(device))
     corpus = corpus_of(run)
     part = beginning(model, _text(run, model.task, corpus, sources), LONGEST)
@@ -56,13 +58,13 @@ def command(
 
 
 def _text(run: Path, task: "TextTask", corpus: "Corpus", sources: tuple[str, ...]) -> "Split":
-    """The text that is given, or the run's own held-out part."""
+    """The text that the user names, or the run's own held-out part."""
     from elman.data.corpus import read_part
 
     if sources:
         return read_part(sources, task.vocab, clean=task.clean, reverse=task.reverse)
     if corpus.held_out is None:
-        raise ConfigError(f"the run {quoted(run)} held nothing out: name a text to go on with")
+        raise ConfigError(f"the run {quoted(run)} has no held-out text: name a text to continue")
     return corpus.held_out
 
 
@@ -93,6 +95,6 @@ def _print(found: dict[str, Any]) -> None:
 
 
 def _spread(lengths: dict[str, Any], most: int) -> str:
-    """Median and quartiles; the longest may be longer."""
-    low, middle, high = (f"{n}{'+' * (n == most)}" for n in (lengths["quantiles"][q] for q in ("0.25", "0.5", "0.75")))
-    return f"{middle} ({low}..{high})"
+    """Median and quartiles; a "+" marks lengths at the limit, which may be longer."""
+    low, median, high = (f"{n}{'+' * (n == most)}" for n in (lengths["quantiles"][q] for q in ("0.25", "0.5", "0.75")))
+    return f"{median} ({low}..{high})"

@@ -1,4 +1,4 @@
-"""`elman stats`: how often the n-grams of a text occur, and the law that their frequencies follow."""
+"""`elman stats`: how often the n-grams of a text occur, and Zipf's law of their frequencies."""
 
 import json as json_module
 import os
@@ -32,13 +32,13 @@ def command(
     clean: Annotated[str, Parameter(help=help_of("clean"))] = "none",
     limit: Annotated[int | None, number(help_of("limit"), least=1)] = None,
     order: Annotated[int, number("Tokens of the longest n-grams.", least=1)] = 3,
-    top: Annotated[int, number("How many of the most frequent n-grams to show.", least=1)] = 10,
+    top: Annotated[int, number("Number of the most frequent n-grams to show.", least=1)] = 10,
     picture: Annotated[
         Path | None, Parameter(help="Draw frequency against rank into this new file (.png, .svg, .pdf).")
     ] = None,
     json: Json = False,
 ) -> int:
-    """Count the n-grams of a text: the most frequent, how rare most are, Zipf's law."""
+    """Count the n-grams of a text: the most frequent, the share that is rare, Zipf's law."""
     if not sources:
         raise ConfigError("name a text: a source (elman data lists them), a file, a folder, a glob, or -")
     if picture is not None:
@@ -47,13 +47,13 @@ def command(
     from elman.models.ngram.frequencies import ngram_frequencies
 
     corpus = read_corpus(sources, level=level, clean=clean, limit=limit, held_out=0, min_count=1, unknown=False)
-    found = ngram_frequencies(corpus.train.ids, corpus.vocab, order=order, top=top)
+    frequencies = ngram_frequencies(corpus.train.ids, corpus.vocab, order=order, top=top)
     if picture is not None:
-        _draw(picture, corpus, found)
+        _draw(picture, corpus, frequencies)
     if json:
-        print(json_module.dumps(_document(corpus, found), ensure_ascii=False, allow_nan=False))
+        print(json_module.dumps(_document(corpus, frequencies), ensure_ascii=False, allow_nan=False))
     else:
-        _print(corpus, found)
+        _print(corpus, frequencies)
     return 0
 
 
@@ -64,16 +64,16 @@ def _check_picture(path: Path) -> None:
         raise ConfigError(f"{quoted(path)} exists already: choose another --picture file")
 
 
-def _draw(path: Path, corpus: "Corpus", found: "tuple[Frequencies, ...]") -> None:
+def _draw(path: Path, corpus: "Corpus", frequencies: "tuple[Frequencies, ...]") -> None:
     from elman.models.ngram.plots import zipf_picture
 
     try:
-        zipf_picture(path, found, title=f"{Path(corpus.source).name}, {corpus.vocab.level}, {corpus.clean}")
+        zipf_picture(path, frequencies, title=f"{Path(corpus.source).name}, {corpus.vocab.level}, {corpus.clean}")
     except OSError as error:
         raise StorageError(f"{quoted(path)} cannot be written: {error.strerror}") from error
 
 
-def _document(corpus: "Corpus", found: "tuple[Frequencies, ...]") -> dict[str, Any]:
+def _document(corpus: "Corpus", frequencies: "tuple[Frequencies, ...]") -> dict[str, Any]:
     import dataclasses
 
     return {
@@ -82,7 +82,7 @@ def _document(corpus: "Corpus", found: "tuple[Frequencies, ...]") -> dict[str, A
         "level": corpus.vocab.level,
         "clean": corpus.clean,
         "tokens": len(corpus.train.ids),
-        "types": found[0].types,
+        "types": frequencies[0].types,
         "ngrams": [
             {
                 "n": f.n,
@@ -94,35 +94,35 @@ def _document(corpus: "Corpus", found: "tuple[Frequencies, ...]") -> dict[str, A
                 "zipf": f.line and dataclasses.asdict(f.line),
                 "tail": f.tail and dataclasses.asdict(f.tail),
             }
-            for f in found
+            for f in frequencies
         ],
     }
 
 
-def _print(corpus: "Corpus", found: "tuple[Frequencies, ...]") -> None:
+def _print(corpus: "Corpus", frequencies: "tuple[Frequencies, ...]") -> None:
     from elman.cli.console import Console
 
     out = Console()
     out.print_lines(
         f"{corpus.source}: {len(corpus.train.ids):,} tokens, level {corpus.vocab.level}, clean {corpus.clean}\n"
     )
-    out.print(_figures(found))
+    out.print(_figures(frequencies))
     out.print_lines(
         "\nalpha: times fall as 1 / rank^alpha, fitted on these ranks.\n"
         "2nd half: how often n-grams that occur once in the first half of the text do in\n"
         "the second, and how often they would by additive smoothing (Laplace, eps 1).\n"
     )
-    out.print(_most_frequent(corpus, found))
+    out.print(_most_frequent(corpus, frequencies))
 
 
-def _figures(found: "tuple[Frequencies, ...]") -> "Table":
-    """A row a length."""
+def _figures(frequencies: "tuple[Frequencies, ...]") -> "Table":
+    """A row for each length of n-grams."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     for name in ("n", "different", "once", "% once", "% of possible", "alpha", "ranks", "2nd half", "Laplace"):
         table.add_column(name, justify="right")
-    for f in found:
+    for f in frequencies:
         table.add_row(
             str(f.n),
             f"{f.types:,}",
@@ -135,8 +135,8 @@ def _figures(found: "tuple[Frequencies, ...]") -> "Table":
     return table
 
 
-def _most_frequent(corpus: "Corpus", found: "tuple[Frequencies, ...]") -> "Table":
-    """A row a length: n-grams as text, each with its times."""
+def _most_frequent(corpus: "Corpus", frequencies: "tuple[Frequencies, ...]") -> "Table":
+    """A row for each length: n-grams as text, each with its count."""
     from rich.table import Table
     from rich.text import Text
 
@@ -146,6 +146,6 @@ def _most_frequent(corpus: "Corpus", found: "tuple[Frequencies, ...]") -> "Table
     table = Table(box=None, pad_edge=False)
     table.add_column("n", justify="right", vertical="top")
     table.add_column("most frequent, and times")
-    for f in found:
+    for f in frequencies:
         table.add_row(str(f.n), Text(", ".join(f"{write(tokens)!r} {times:,}" for tokens, times in f.top)))
     return table
