@@ -128,7 +128,7 @@ def _expanded(path: Path) -> list[Path]:
     if stat.S_ISDIR(mode):
         return _below(path)
     if stat.S_ISBLK(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode):
-        raise DataError(f"{_name(path)}: a device, not a file: give a text, or - for standard input")
+        raise DataError(f"{_name(path)}: a device, not a file: name a text file, or - for standard input")
     return [path]
 
 

@@ -211,7 +211,8 @@ def _encoded(piece: str, encoding: str) -> bytes:
     except UnicodeEncodeError as error:
         code = ord(piece[error.start])
         raise DataError(
-            f"the text holds U+{code:04X} at position {error.start}, half a pair and no character: remove it"
+            f"the text holds U+{code:04X} at position {error.start}, half of a surrogate pair and not a character: "
+            "remove it"
         ) from error
 
 

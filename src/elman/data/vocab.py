@@ -147,13 +147,13 @@ class Vocab:
         self.idx_to_token: tuple[str, ...] = (*([UNKNOWN] if unknown else []), *tokens)
         self.token_to_idx: dict[str, int] = {token: i for i, token in enumerate(self.idx_to_token)}
         if len(self) == int(unknown):
-            raise DataError("there is no symbol to make a vocabulary of: give more text, or lower min_count")
+            raise DataError("there is no symbol for a vocabulary: give more text, or lower min_count")
         if level == "char" and (wrong := [t for t in self.idx_to_token[int(unknown) :] if len(t) != 1]):
-            raise ConfigError(f"level char has tokens of one character, but {wrong[0]!r} has {len(wrong[0])}")
+            raise ConfigError(f"at level char every token is one character, but {wrong[0]!r} has {len(wrong[0])}")
         try:
             "".join(self.idx_to_token).encode("utf-8")
         except UnicodeEncodeError as error:
-            raise DataError("a token holds half of a surrogate pair, no character: remove it") from error
+            raise DataError("a token holds half of a surrogate pair, which is not a character: remove it") from error
 
     def __len__(self) -> int:
         return len(self.idx_to_token)
@@ -343,12 +343,12 @@ class Vocab:
         """Write the vocabulary as JSON into a file; if that fails, the file is as it was before.
 
         Raises:
-            ConfigError: there are too many tokens to be read back.
+            ConfigError: the file would be too large to be read again.
             StorageError: the file cannot be written.
         """
         content = self.to_json().encode("utf-8")
         if len(content) > JSON_LIMIT:
-            raise ConfigError(f"a vocabulary of {len(self):,} tokens is too large to be read back: raise min_count")
+            raise ConfigError(f"a vocabulary of {len(self):,} tokens is too large to be read again: raise min_count")
         replace_file(Path(path), content)
 
     @classmethod
@@ -412,11 +412,11 @@ def _check(fields: Any) -> None:
     if type(fields["version"]) is not int or fields["version"] != VERSION:
         raise ValueError(f"version {fields['version']!r:.60}, this release reads {VERSION}")
     if fields["level"] not in LEVELS or not isinstance(fields["unknown"], bool):
-        raise ValueError("level or unknown has a value that it cannot have")
+        raise ValueError("level or unknown has an impossible value")
     tokens = fields["tokens"]
     if not isinstance(tokens, list) or not all(isinstance(token, str) and token for token in tokens):
         raise ValueError("tokens is not a list of strings")
     if len({*tokens, *([UNKNOWN] if fields["unknown"] else [])}) != len(tokens) + fields["unknown"]:
-        raise ValueError("a token stands twice")
+        raise ValueError("a token occurs twice")
     if fields["level"] == "byte" and (tokens or fields["unknown"]):
         raise ValueError("level byte has its 256 values and no others")

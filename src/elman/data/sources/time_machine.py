@@ -72,7 +72,7 @@ def _downloaded(path: Path, url: str) -> bytes:
     content = _fetched(path, url)
     if (found := _sha1(content)) != SHA1:
         raise DataError(
-            f"{url} sent something else, {len(content):,} bytes that begin {content[:20]!r}, SHA-1 {found}, "
+            f"{url} returned something else, {len(content):,} bytes that begin {content[:20]!r}, SHA-1 {found}, "
             f"which was not saved: {_by_hand(path)}"
         )
     try:
