@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from elman.errors import ConfigError, nearest
+from elman.errors import ConfigError, did_you_mean
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 """How every dataclass of settings is declared: `@dataclass(frozen=True, kw_only=True, config=STRICT)`."""
@@ -184,7 +184,7 @@ def validated(
     names = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]  # a dataclass
     for key in values:
         if key not in names:
-            raise ConfigError(f"{origin.get(key, 'settings')}: there is no setting {key!r}{nearest(key, names)}")
+            raise ConfigError(f"{origin.get(key, 'settings')}: there is no setting {key!r}{did_you_mean(key, names)}")
     try:
         adapter = TypeAdapter(kind)
         if strict:  # as JSON, in which an array may be a tuple

@@ -1,8 +1,10 @@
-"""What can go wrong, in one sentence each: the cause and the remedy. The class decides the exit code.
+"""Errors that a user can act on, and the parts that their messages share.
+
+A message is one line: the cause, then the remedy. The class decides the exit code of the command line:
 
 2  usage or configuration        5   training diverged
-3  input data unusable           6   a requested gate failed
-4  model or checkpoint refused   74  input or output failed (disk full, permission)
+3  input data unusable           6   worse than the limit that was given
+4  model or checkpoint refused   74  input or output failed (disk full, no permission)
 """
 
 import difflib
@@ -30,41 +32,65 @@ class DataError(ElmanError):
 
 
 class ModelError(ElmanError):
-    """A model or checkpoint is damaged, foreign, or does not fit what is asked of it."""
+    """A model or checkpoint is damaged, of another program, or unfit for this use."""
 
     exit_code = 4
 
 
 class DivergedError(ElmanError):
-    """Training met a loss or a gradient that is not a finite number."""
+    """A loss or a gradient in training is not a finite number."""
 
     exit_code = 5
 
 
 class StorageError(ElmanError):
-    """The disk refused: full, read-only, or no permission."""
+    """A file cannot be read or written: the disk is full or read-only, or permission is missing."""
 
     exit_code = 74
 
 
 def no_such(kind: str, name: str, existing: Iterable[str]) -> str:
-    """One line saying that `name` does not exist, what does, and the nearest spelling if there is one.
+    """The message that a name does not exist, with the names that do.
+
+    Args:
+        kind: what the name should be the name of, in one or two words.
+        name: what was given.
+        existing: every name that could have been given.
 
     Example:
         >>> no_such("cleaning", "leters", ["none", "letters"])
         "there is no cleaning 'leters' (did you mean letters?): choose none, letters"
     """
     existing = list(existing)
-    return f"there is no {kind} {name!r}{nearest(name, existing)}: choose {', '.join(existing)}"
+    return f"there is no {kind} {name!r}{did_you_mean(name, existing)}: choose {', '.join(existing)}"
 
 
-def nearest(name: str, existing: Iterable[str]) -> str:
-    """The nearest spelling among those that exist, as a hint to put behind a message; "" where none is near."""
-    near = difflib.get_close_matches(name, list(existing), n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+def did_you_mean(name: str, existing: Iterable[str]) -> str:
+    """The question that follows a misspelt name, or "" where no existing name is similar.
+
+    Args:
+        name: what was given.
+        existing: every name that could have been given.
+
+    Example:
+        >>> did_you_mean("hiden", ["hidden", "layers"]), did_you_mean("units", ["hidden", "layers"])
+        (' (did you mean hidden?)', '')
+    """
+    similar = difflib.get_close_matches(name, list(existing), n=1)
+    return f" (did you mean {similar[0]}?)" if similar else ""
+
+
+def quoted(path: str | Path) -> str:
+    r"""A path as messages show it: in quotes and on one line, whatever characters or bytes it holds.
+
+    Example:
+        >>> print(quoted("notes of May.txt"), quoted("two\nlines"))
+        'notes of May.txt' 'two\nlines'
+    """
+    return repr(str(path))
 
 
 def printable(path: str | Path) -> str:
-    """The path on one line of valid text, whatever bytes its name holds."""
+    """A path as headings show it: without quotes where all of its characters can be printed."""
     text = str(path)
     return text if text.isprintable() else ascii(text)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command import ENGLISH, TINY, elman, good, one_line, program, tree
 
-from elman.cli.verbs import compress as verb
+from elman.cli import progress
 from elman.inference import compression as coding
 
 pytest.importorskip("constriction", reason='needs the "compress" extra')
@@ -96,7 +96,7 @@ def test_what_would_grow_is_stored_and_said_to_be(home: Path, tmp_path: Path) ->
 
 
 def test_a_long_file_shows_how_far_it_is(home: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verb, "PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     lines = good("compress", "text.txt", "--run", home / "r", folder=here).err.splitlines()
     assert lines[-1] == f"compressing text.txt: {len(ENGLISH):,} of {len(ENGLISH):,} tokens"
     (here / "text.txt").unlink()
@@ -112,8 +112,8 @@ def test_a_long_file_shows_how_far_it_is(home: Path, here: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        ("compress gone.txt --run r", 3, ("gone.txt: no such file",)),
-        ("compress r --run r --output x", 3, ("r: not a regular file",)),
+        ("compress gone.txt --run r", 3, ("'gone.txt': no such file",)),
+        ("compress r --run r --output x", 3, ("'r': not a regular file",)),
         ("compress text.txt --run nowhere --output x", 4, ("no run or model at 'nowhere'",)),
         ("compress text.txt --output x", 2, ("--run",)),
         ("compress text.txt --run r", 2, ("'text.txt.elman' exists already", "--output")),
@@ -121,8 +121,8 @@ def test_a_long_file_shows_how_far_it_is(home: Path, here: Path, monkeypatch: py
         ("compress text.txt --run r --output no/x", 2, ("no folder 'no'",)),
         ("decompress text.txt.elman --run r", 2, ("'text.txt' exists already",)),
         ("decompress text.txt --run r", 2, ("does not end in .elman", "--output")),
-        ("decompress text.txt --run r --output x", 3, ("text.txt: not a file that elman compressed",)),
-        ("decompress gone.elman --run r", 3, ("gone.elman: no such file",)),
+        ("decompress text.txt --run r --output x", 3, ("'text.txt': not a file that elman compressed",)),
+        ("decompress gone.elman --run r", 3, ("'gone.elman': no such file",)),
         ("decompress text.txt.elman --run r/ngram --output x", 4, ("another model than this", "-gram compressed it")),
     ],
 )
@@ -144,7 +144,7 @@ def test_a_damaged_file_is_refused_before_the_model_is_read(home: Path, tmp_path
         (tmp_path / name).write_bytes(data)
         done = elman("decompress", name, "--run", "nowhere", folder=tmp_path)
         assert (done.code, done.out) == (3, "")
-        assert one_line(done).startswith(f"{name}: ")
+        assert one_line(done).startswith(f"'{name}': ")
         assert words in done.err
         assert not (tmp_path / name.removesuffix(".elman")).exists()
 

@@ -127,7 +127,7 @@ def test_a_text_that_cannot_be_used(verb: str, kind: str, tmp_path: Path) -> Non
     ("source", "words"),
     [
         ("missing.txt", ("missing.txt", "no such file")),
-        ("nowhere", ("'nowhere'", "python-docs, human-numbers, time-machine")),
+        ("nowhere", ("'nowhere'", "human-numbers, python-docs, time-machine")),
         ("time-machin", ("did you mean time-machine",)),
         ("none/*.txt", ("no file matches",)),
         ("hollow", ("without files",)),
@@ -177,7 +177,7 @@ def test_a_download_that_cannot_be(content: bytes | None, tmp_path: Path, monkey
     monkeypatch.setenv("ELMAN_DATA_HOME", str(tmp_path))
     monkeypatch.setenv("ELMAN_OFFLINE", "1")
     path = tmp_path / "timemachine.txt"
-    words = ["ELMAN_OFFLINE", "by hand", "090b5e7e70c295757f55df93cb0a180b9691891a"]
+    words = ["ELMAN_OFFLINE", "save the book yourself", "090b5e7e70c295757f55df93cb0a180b9691891a"]
     if content:
         path.write_bytes(content)
         words = [hashlib.sha1(content, usedforsecurity=False).hexdigest(), "delete the file"]

@@ -1,5 +1,6 @@
 """Help, configuration and streams: what a user reads, what a program reads, and what wins over what."""
 
+import importlib
 import io
 import os
 import pty
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 from command import ENGLISH, TINY, Done, good, program
 
-from elman.cli import run
+from elman.cli import run, verbs
+from elman.cli.app import app, find_verbs
 
 VERBS = (
     "train", "compare", "evaluate", "generate", "rollout", "forecast", "data", "stats", "compress", "decompress", "env",
@@ -82,6 +84,22 @@ def test_help_and_slips_of_the_pen_do_not_import_torch(tmp_path: Path) -> None:
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert found.stdout.split() == []
+
+
+def test_a_file_of_verbs_is_a_verb_and_is_imported_only_when_it_is_called() -> None:
+    names = {path.stem for path in Path(verbs.__path__[0]).glob("*.py")} - {"__init__"}
+    assert names == {verb.name for verb in find_verbs()} == set(app) - {"--help", "-h", "--version", "-V"}
+    assert len({verb.order for verb in find_verbs()}) == len(names)
+    for verb in find_verbs():
+        module = importlib.import_module(f"{verbs.__name__}.{verb.name}")
+        assert verb.summary == (module.command.__doc__ or "").split("\n")[0]
+        assert (verb.examples, verb.order) == (module.EXAMPLES, module.ORDER)
+    script = (
+        "import sys\nfrom elman.cli import run\nrun([]), run(['data'])\n"
+        "print(*(n for n in sys.modules if n.startswith('elman.cli.verbs.')))"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "elman.cli.verbs.data"
 
 
 def test_version() -> None:

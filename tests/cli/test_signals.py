@@ -137,9 +137,9 @@ def test_the_second_signal_gives_the_exit_code(
 
 def test_the_first_signal_only_asks() -> None:
     with Stop() as stop:
-        assert not stop.asked()
+        assert not stop.requested()
         os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.asked()
+        assert stop.requested()
         assert stop.signal == signal.SIGTERM
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)

@@ -65,7 +65,7 @@ def test_a_reversed_model_is_trained_and_scored_on_the_same_tokens_from_the_othe
 
 
 def test_compressors_read_a_reversed_corpus_forward(corpus):
-    made = elman.compare(corpus.turned(), ["2-gram"], **SMALL)
+    made = elman.compare(corpus.reversed(), ["2-gram"], **SMALL)
     assert entry(made, "bz2 after training").measured[0].nats == pytest.approx(
         entry(elman.compare(corpus, ["2-gram"], **SMALL), "bz2 after training").measured[0].nats
     )

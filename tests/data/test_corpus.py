@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from elman.data.cleaning import cleaning
 from elman.data.corpus import read_corpus, read_part, split
 from elman.data.sources import SOURCES
-from elman.data.tokens import LEVELS, Symbols
+from elman.data.tokens import LEVELS, TokenSequence
 from elman.data.vocab import Vocab
 from elman.errors import ConfigError, DataError
 
@@ -47,7 +47,7 @@ def test_the_parts_are_the_text_and_their_sizes_are_exact(path, level, clean):
     assert [part.name for part in corpus.parts] == ["train", "held-out", "test"]
     assert len(corpus.test.ids) == 100
     assert len(corpus.held_out.ids) == round(len(whole) * 0.2)
-    assert corpus.vocab.decode(whole) == Symbols.read([cleaning(clean)(TEXT)], level).text()
+    assert corpus.vocab.decode(whole) == TokenSequence.read([cleaning(clean)(TEXT)], level).text()
     for part in corpus.parts:
         assert part.ids.dtype == corpus.vocab.dtype
         assert part.unknown == 0
@@ -271,3 +271,12 @@ def test_the_lecture_has_43_symbols_in_its_first_10_000_characters():
 def test_reading_a_text_does_not_load_pytorch():
     code = "import sys, elman.data.corpus; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_names_of_before_still_work(tmp_path):
+    (tmp_path / "a.txt").write_text("ab" * 50)
+    corpus = read_corpus([str(tmp_path / "a.txt")])
+    with pytest.warns(DeprecationWarning, match=r"Corpus\.reversed"):
+        assert corpus.turned().digest == corpus.reversed().digest != corpus.digest
+    with pytest.warns(DeprecationWarning, match=r"Vocab\.incremental_decoder"):
+        assert corpus.vocab.stream().push(1) == "a"

@@ -4,13 +4,16 @@ import hashlib
 import http.server
 import sys
 import threading
+from pathlib import Path
 from pydoc_data.topics import topics
 from typing import ClassVar
 
 import pytest
 
-from elman.data.sources import SOURCES, files, human_numbers, resolve, time_machine
-from elman.data.tokens import Symbols
+import elman
+from elman.data import sources
+from elman.data.sources import SOURCES, Source, file_source, human_numbers, resolve, time_machine
+from elman.data.tokens import TokenSequence
 from elman.errors import ConfigError, DataError, StorageError
 
 BOOK = b"The Time Machine, by somebody else\n" * 100
@@ -69,8 +72,28 @@ def no_proxy(monkeypatch):
 
 
 def test_the_registry_describes_each_source():
-    assert list(SOURCES) == ["python-docs", "human-numbers", "time-machine"]
+    assert list(SOURCES) == ["human-numbers", "python-docs", "time-machine"]
     assert all(name == source.name and source.description for name, source in SOURCES.items())
+
+
+def test_every_file_of_sources_registers_one_and_nothing_else_names_it():
+    folder = Path(sources.__path__[0])
+    modules = [sys.modules[f"{sources.__name__}.{path.stem}"] for path in sorted(folder.glob("[!_]*.py"))]
+    registered = [module.SOURCE for module in modules if module.__name__ != f"{sources.__name__}.base"]
+    assert registered == list(SOURCES.values())
+
+
+def test_a_script_can_register_a_source_that_is_then_read_by_its_name():
+    mine = Source(name="mine", description="my own", text=lambda: iter(["one two three\n"] * 9), level="word")
+    with pytest.raises(DataError, match="no source or file 'mine'"):
+        resolve(["mine"])
+    try:
+        assert mine.register() is mine is resolve(["mine"])
+        corpus = elman.read_corpus(["mine"], held_out=4)
+        assert (corpus.source, len(corpus.train.ids), corpus.vocab.level) == ("mine", 32, "word")
+        assert resolve(["mine", "human-numbers"]).name == "mine, human-numbers"
+    finally:
+        del SOURCES["mine"]
 
 
 def test_python_docs_hold_every_topic_in_order():
@@ -119,7 +142,7 @@ def test_human_numbers_say_every_number_and_have_the_published_counts():
     assert len({*train.split(), *held_out.split()}) == 30
     assert "".join(source.text()) == f"{train} , {held_out}"
     assert source.level == "word"
-    assert Symbols.read(source.text(), "word").text() == f"{train} , {held_out}"
+    assert TokenSequence.read(source.text(), "word").text() == f"{train} , {held_out}"
 
 
 def test_the_example_of_the_article():
@@ -222,7 +245,7 @@ def test_names_resolve_to_sources_and_everything_else_to_paths(tmp_path, monkeyp
 
 
 def test_a_misspelt_source_lists_those_there_are_and_the_nearest():
-    with pytest.raises(DataError, match=r"'time_machin' \(did you mean time-machine\?\).*python-docs, human-numbers"):
+    with pytest.raises(DataError, match=r"'time_machin' \(did you mean time-machine\?\).*human-numbers, python-docs"):
         resolve(["time_machin"])
     with pytest.raises(DataError, match=r"no such file.*"):
         list(resolve(["none.txt"]).text())
@@ -245,5 +268,5 @@ def test_several_sources_are_read_one_after_the_other(tmp_path):
 def test_files_are_read_anew_each_time(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("one")
-    source = files([str(path)])
+    source = file_source([str(path)])
     assert "".join(source.text()) == "".join(source.text()) == "one"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from elman.data import batches
 from elman.data import tokens as module
-from elman.data.tokens import LEVELS, Symbols, check_level, unsigned
+from elman.data.tokens import LEVELS, TokenSequence, check_level, unsigned
 from elman.errors import ConfigError, DataError
 
 texts = st.text(st.characters(exclude_categories=["Cs"])) | st.text(st.sampled_from("ab1_ .,\n時é🙂\u0301\u200d"))
@@ -25,14 +25,14 @@ def cut(text, cuts):
 @pytest.mark.parametrize("level", LEVELS)
 @given(texts, st.lists(st.integers(0, 30)))
 def test_the_cuts_do_not_show(level, text, cuts):
-    whole, pieces = Symbols.read([text], level), Symbols.read(cut(text, cuts), level)
+    whole, pieces = TokenSequence.read([text], level), TokenSequence.read(cut(text, cuts), level)
     assert pieces.tokens() == whole.tokens()
     assert pieces.text() == whole.text()
 
 
 @given(texts)
 def test_characters_and_bytes_are_exact(text):
-    chars, in_bytes = Symbols.read([text], "char"), Symbols.read([text], "byte")
+    chars, in_bytes = TokenSequence.read([text], "char"), TokenSequence.read([text], "byte")
     assert chars.tokens() == list(text)
     assert chars.text() == in_bytes.text() == text
     assert in_bytes.codes.tolist() == list(text.encode())
@@ -41,7 +41,7 @@ def test_characters_and_bytes_are_exact(text):
 @pytest.mark.parametrize("level", LEVELS)
 @given(texts, st.integers(0, 20), st.integers(0, 20))
 def test_sizes_are_those_of_the_text_that_a_slice_covers(level, text, start, stop):
-    part = Symbols.read([text], level)[start:stop]
+    part = TokenSequence.read([text], level)[start:stop]
     if level == "byte":
         raw = text.encode()[start:stop]
         assert part.bytes == len(raw)
@@ -52,14 +52,14 @@ def test_sizes_are_those_of_the_text_that_a_slice_covers(level, text, start, sto
 
 
 def test_a_cut_text_counts_each_character_once():
-    whole = Symbols.read(["時間é🙂a"], "byte")
+    whole = TokenSequence.read(["時間é🙂a"], "byte")
     assert {whole[:i].characters + whole[i:].characters for i in range(len(whole))} == {5}
 
 
 @pytest.mark.parametrize("level", LEVELS)
 @given(texts)
 def test_counts_are_those_of_the_tokens(level, text):
-    symbols = Symbols.read([text], level)
+    symbols = TokenSequence.read([text], level)
     tokens = symbols.tokens()
     assert dict(zip(symbols.types, symbols.counts().tolist(), strict=True)) == {
         t: tokens.count(t) for t in symbols.types
@@ -68,9 +68,9 @@ def test_counts_are_those_of_the_tokens(level, text):
 
 def test_counts_and_look_ups_go_block_by_block(monkeypatch):
     text = "the time traveller " * 20
-    expected = Symbols.read([text], "char").counts().tolist()
+    expected = TokenSequence.read([text], "char").counts().tolist()
     monkeypatch.setattr(batches, "COUNTED_AT_ONCE", 7)
-    assert Symbols.read([text], "char").counts().tolist() == expected
+    assert TokenSequence.read([text], "char").counts().tolist() == expected
 
 
 def is_mark(character):
@@ -95,19 +95,19 @@ def words_one_by_one(text):
 
 @given(texts)
 def test_words_are_what_the_definition_says(text):
-    assert Symbols.read([text], "word").tokens() == words_one_by_one(text)
+    assert TokenSequence.read([text], "word").tokens() == words_one_by_one(text)
 
 
 @given(texts)
 def test_words_lose_nothing_but_spacing(text):
-    rendered = Symbols.read([text], "word").text()
+    rendered = TokenSequence.read([text], "word").text()
     assert re.sub(r"[^\S\n]", "", rendered) == re.sub(r"[^\S\n]", "", text)
-    assert Symbols.read([rendered], "word").tokens() == Symbols.read([text], "word").tokens()
+    assert TokenSequence.read([rendered], "word").tokens() == TokenSequence.read([text], "word").tokens()
     assert not re.search(r" \n|\n |  ", rendered)
 
 
 def test_combining_marks_stay_with_what_they_stand_on():
-    assert Symbols.read(["हिन्दी e\u0301 ❤\ufe0f!"], "word").tokens() == ["हिन्दी", "e\u0301", "❤\ufe0f", "!"]
+    assert TokenSequence.read(["हिन्दी e\u0301 ❤\ufe0f!"], "word").tokens() == ["हिन्दी", "e\u0301", "❤\ufe0f", "!"]
 
 
 def test_every_combining_mark_of_unicode_is_known():
@@ -117,7 +117,7 @@ def test_every_combining_mark_of_unicode_is_known():
 
 
 def test_the_number_words_are_words_and_separators():
-    assert Symbols.read(["one thousand , two.three"], "word").tokens() == [
+    assert TokenSequence.read(["one thousand , two.three"], "word").tokens() == [
         "one",
         "thousand",
         ",",
@@ -130,17 +130,17 @@ def test_the_number_words_are_words_and_separators():
 def test_a_run_without_end_is_cut_the_same_way_in_any_pieces(monkeypatch):
     monkeypatch.setattr(module, "_ASCII_WORDS", re.compile(r"\w{1,5}|\n|[^\w\s]"))
     text = "abcdefghijklm,no"
-    assert Symbols.read([text], "word").tokens() == ["abcde", "fghij", "klm", ",", "no"]
-    assert Symbols.read(list(text), "word").tokens() == ["abcde", "fghij", "klm", ",", "no"]
+    assert TokenSequence.read([text], "word").tokens() == ["abcde", "fghij", "klm", ",", "no"]
+    assert TokenSequence.read(list(text), "word").tokens() == ["abcde", "fghij", "klm", ",", "no"]
 
 
 def test_the_word_pattern_bounds_a_run():
-    assert [len(t) for t in Symbols.read(["a" * (module.LONGEST + 3)], "word").tokens()] == [
-        module.LONGEST,
+    assert [len(t) for t in TokenSequence.read(["a" * (module.LONGEST_WORD + 3)], "word").tokens()] == [
+        module.LONGEST_WORD,
         3,
     ]
-    assert [len(t) for t in Symbols.read(["é" * (module.LONGEST + 3)], "word").tokens()] == [
-        module.LONGEST,
+    assert [len(t) for t in TokenSequence.read(["é" * (module.LONGEST_WORD + 3)], "word").tokens()] == [
+        module.LONGEST_WORD,
         3,
     ]
 
@@ -149,19 +149,19 @@ def test_the_word_pattern_bounds_a_run():
 @given(texts, st.integers(1, 9), st.lists(st.integers(0, 30)))
 def test_a_limit_takes_the_first_tokens_and_reads_no_further(level, text, limit, cuts):
     pieces = iter([*cut(text, cuts), "xyz " * limit, *["unread " * limit] * 9])
-    limited = Symbols.read(pieces, level, limit)
-    assert limited.tokens() == Symbols.read([text + "xyz " * limit], level)[:limit].tokens()
+    limited = TokenSequence.read(pieces, level, limit)
+    assert limited.tokens() == TokenSequence.read([text + "xyz " * limit], level)[:limit].tokens()
     assert len(list(pieces)) >= 8
 
 
 @pytest.mark.parametrize(("text", "dtype"), [("plain", "uint8"), ("naïve 時間🙂", "uint8")])
 def test_codes_take_one_byte_even_where_code_points_need_four(text, dtype):
-    assert Symbols.read([text], "char").codes.dtype == dtype
+    assert TokenSequence.read([text], "char").codes.dtype == dtype
 
 
 def test_many_different_characters_take_two_bytes():
     text = "".join(map(chr, range(0x4E00, 0x4E00 + 300)))
-    symbols = Symbols.read([text[:100], text[100:]], "char")
+    symbols = TokenSequence.read([text[:100], text[100:]], "char")
     assert symbols.codes.dtype == np.uint16
     assert symbols.text() == text
 
@@ -172,20 +172,20 @@ def test_the_smallest_type(largest, dtype):
 
 
 def test_a_slice_is_a_view():
-    symbols = Symbols.read(["abcdef"], "char")
+    symbols = TokenSequence.read(["abcdef"], "char")
     assert np.shares_memory(symbols[2:4].codes, symbols.codes)
 
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_half_a_surrogate_pair_is_refused(level):
     with pytest.raises(DataError, match=r"U\+D83D"):
-        Symbols.read(["ab \ud83d"], level)
+        TokenSequence.read(["ab \ud83d"], level)
 
 
 def test_bytes_read_as_characters_must_be_utf8():
-    assert Symbols.read(["é".encode()], "char").text() == "é"
+    assert TokenSequence.read(["é".encode()], "char").text() == "é"
     with pytest.raises(DataError, match="offset 1"):
-        Symbols.read([b"a\xff"], "char")
+        TokenSequence.read([b"a\xff"], "char")
 
 
 def test_an_unknown_level_names_those_there_are():

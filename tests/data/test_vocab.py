@@ -1,4 +1,4 @@
-"""Symbols and integers: frequent ones first, exact round trips, and nothing believed that a file claims."""
+"""TokenSequence and integers: frequent ones first, exact round trips, and nothing believed that a file claims."""
 
 import json
 import tracemalloc
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elman.data.tokens import LEVELS, Symbols
+from elman.data.tokens import LEVELS, TokenSequence
 from elman.data.vocab import REPLACEMENT, UNKNOWN, Vocab
 from elman.errors import ConfigError, DataError, ModelError, StorageError
 
@@ -41,17 +41,17 @@ def test_words_round_trip_but_for_spacing(text):
     try:
         vocab = Vocab.words(text)
     except DataError:
-        assert not Symbols.read([text], "word").tokens()
+        assert not TokenSequence.read([text], "word").tokens()
         return
     rendered = vocab.decode(vocab.encode(text))
-    assert rendered == Symbols.read([text], "word").text()
+    assert rendered == TokenSequence.read([text], "word").text()
     assert vocab.decode(vocab.encode(rendered)) == rendered
 
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_script_round_trips(level):
-    symbols = Symbols.read([SCRIPTS], level)
-    vocab = Vocab.of(symbols)
+    symbols = TokenSequence.read([SCRIPTS], level)
+    vocab = Vocab.from_tokens(symbols)
     assert vocab.decode(vocab.encode(SCRIPTS)) == symbols.text()
     assert vocab.unseen(SCRIPTS) == []
 
@@ -79,9 +79,9 @@ def test_the_interface_of_the_book():
 
 
 def test_the_counts_are_those_of_the_part_that_is_given():
-    symbols = Symbols.read(["aab ccc"], "char")
-    assert Vocab.of(symbols[:3]).idx_to_token == (UNKNOWN, "a", "b")
-    assert Vocab.of(symbols) == Vocab.chars("aab ccc")
+    symbols = TokenSequence.read(["aab ccc"], "char")
+    assert Vocab.from_tokens(symbols[:3]).idx_to_token == (UNKNOWN, "a", "b")
+    assert Vocab.from_tokens(symbols) == Vocab.chars("aab ccc")
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def test_ids_take_the_smallest_type(entries, dtype):
 
 
 def test_the_codes_of_a_long_text_may_be_used_up():
-    symbols = Symbols.read(["abracadabra " * 100_000], "char")
-    expected, codes = Vocab.of(symbols).encode(symbols).tolist(), symbols.codes
-    ids = Vocab.of(symbols).encode(symbols, consume=True)
+    symbols = TokenSequence.read(["abracadabra " * 100_000], "char")
+    expected, codes = Vocab.from_tokens(symbols).encode(symbols).tolist(), symbols.codes
+    ids = Vocab.from_tokens(symbols).encode(symbols, consume=True)
     assert ids.tolist() == expected
     assert ids is codes
 
@@ -165,7 +165,7 @@ def test_settings_that_cannot_work_are_refused():
     with pytest.raises(ConfigError, match=r"Vocab\.bytes"):
         Vocab(["a"], level="byte")
     with pytest.raises(ConfigError, match="level char"):
-        Vocab.words("a b").encode(Symbols.read(["a"], "char"))
+        Vocab.words("a b").encode(TokenSequence.read(["a"], "char"))
     with pytest.raises(DataError, match="surrogate"):
         Vocab(["\ud83d"])
     with pytest.raises(DataError, match="0 to 255"):
@@ -175,25 +175,25 @@ def test_settings_that_cannot_work_are_refused():
 @pytest.mark.parametrize("level", LEVELS)
 @given(anything)
 def test_streaming_gives_what_decoding_at_once_gives(level, text):
-    vocab = Vocab.of(Symbols.read([text + " a"], level))
+    vocab = Vocab.from_tokens(TokenSequence.read([text + " a"], level))
     ids = vocab.encode(text)
-    stream = vocab.stream()
+    stream = vocab.incremental_decoder()
     assert "".join(stream.push(int(i)) for i in ids) + stream.flush() == vocab.decode(ids)
 
 
 @given(st.binary())
 def test_streaming_bytes_that_are_not_utf8(content):
-    stream = Vocab.bytes().stream()
+    stream = Vocab.bytes().incremental_decoder()
     assert "".join(map(stream.push, content)) + stream.flush() == content.decode("utf-8", "replace")
 
 
 def test_a_stream_holds_back_what_is_incomplete_and_goes_on_from_a_prompt():
-    stream = Vocab.bytes().stream()
+    stream = Vocab.bytes().incremental_decoder()
     assert [stream.push(b) for b in "é時".encode()] == ["", "é", "", "", "時"]
     stream.push(0xE6)
     assert (stream.flush(), stream.flush()) == (REPLACEMENT, "")
     vocab = Vocab.words("one , two\n")
-    stream = vocab.stream()
+    stream = vocab.incremental_decoder()
     for i in vocab.encode("one ,"):
         stream.push(int(i))
     assert [stream.push(vocab[word]) for word in ("two", "\n", "one")] == [" two", "\n", "one"]
@@ -258,7 +258,7 @@ def test_a_damaged_or_foreign_vocabulary_is_refused(tmp_path, change):
     assert Vocab.from_json(json.dumps(GOOD)) == Vocab.chars("ab")
     path = tmp_path / "vocab.json"
     path.write_text(json.dumps(GOOD | change))
-    with pytest.raises(ModelError, match=r"vocab\.json is damaged or foreign") as caught:
+    with pytest.raises(ModelError, match=r"vocab\.json' is damaged or foreign") as caught:
         Vocab.load(path)
     assert "\n" not in str(caught.value)
 

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import elman
-from elman.data.tokens import Symbols
+from elman.data.tokens import TokenSequence
 from elman.errors import ConfigError, DataError, ModelError
 from elman.inference import compression as coding
 from elman.inference.container import MAGIC, PLATFORM, Container
@@ -43,7 +43,7 @@ VOCABS: dict[str, Callable[[], elman.Vocab]] = {
 @cache
 def ngram(vocab: str = "char", *, reverse: bool = False, clean: str = "none", **how: object) -> elman.NGram:
     task = elman.TextTask(VOCABS[vocab](), clean, reverse=reverse)
-    known = [t for t in Symbols.read([TEXT], task.vocab.level).tokens() if t in task.vocab.token_to_idx]
+    known = [t for t in TokenSequence.read([TEXT], task.vocab.level).tokens() if t in task.vocab.token_to_idx]
     ids = task.vocab.encode(known or ["e"] * 9) if task.vocab.level != "byte" else task.vocab.encode(TEXT)
     return elman.NGram.fit(task, task.turned(ids).copy(), **{"order": 3} | how)  # type: ignore[arg-type]
 

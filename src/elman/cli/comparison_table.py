@@ -1,31 +1,32 @@
-"""What a comparison shows: progress on standard error, the table on standard output, three files in a folder."""
+"""What a comparison shows: its progress on standard error, its table on standard output, and three files."""
 
 import json as json_module
 import os
-import time
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn
-from rich.progress import Progress as Bar
-from rich.table import Table as Grid
+from rich.table import Table
 from rich.text import Text
 
-from elman.cli.console import Stream
-from elman.cli.display import PLAIN_SECONDS, Line
+from elman.cli.console import Console
+from elman.cli.display import StatusLine
+from elman.cli.progress import ProgressDisplay
 from elman.comparison.plots import comparison_picture
 from elman.comparison.result import Comparison
 from elman.comparison.trained import TrainingStep
 from elman.environment import environment
-from elman.errors import ConfigError
+from elman.errors import ConfigError, quoted
 from elman.models.saving import finite, to_json
 from elman.storage.atomic import replace_file, translate_os_errors
 
-WIDEST = 200  # columns, where the output is no terminal
+PIPE_WIDTH = 200  # columns, where the output is no terminal
 
 
-class Table:
-    """A comparison on its way into a new folder; what is measured is on the disk at once.
+class ComparisonDisplay:
+    """Shows a comparison while it is made, and writes what is measured into a new folder at once.
+
+    Args:
+        folder: the folder to make, of comparison.json, .md and .png.
+        quiet: no progress, the result only.
 
     Raises:
         ConfigError: the folder exists.
@@ -34,33 +35,25 @@ class Table:
     def __init__(self, folder: Path, *, quiet: bool) -> None:
         with translate_os_errors("make", folder):
             if os.path.lexists(folder):
-                raise ConfigError(f"{str(folder)!r} exists already: choose another --out")
+                raise ConfigError(f"{quoted(folder)} exists already: choose another --out")
         self.folder = folder
         self.last: Comparison | None = None
-        self.said = time.monotonic()
-        self.console = Stream(stderr=True, quiet=quiet, highlight=False)
-        self.words: dict[tuple[str, int], Line] = {}
-        columns = (BarColumn(bar_width=12), TextColumn("{task.description}", markup=False))
-        self.bar = Bar(*columns, console=self.console, transient=True, refresh_per_second=4)
-        self.task = self.bar.add_task("", total=1.0)
+        self.progress = ProgressDisplay(quiet=quiet)
+        self.status: dict[tuple[str, int], StatusLine] = {}
 
     @property
     def complete(self) -> bool:
         """Whether everything was measured."""
         return self.last is not None and self.last.complete
 
-    def learning(self, event: TrainingStep) -> None:
-        """Where a training is: a bar on a terminal, else a line now and then."""
-        line = self.words.setdefault((event.name, event.seed), Line())
-        if self.console.is_terminal:
-            self.bar.start()
-            words = f"{event.name}, seed {event.seed}: {line.words(event.progress)}"
-            self.bar.update(self.task, completed=event.progress.fraction, description=words)
-        elif time.monotonic() - self.said > PLAIN_SECONDS:
-            self._say(f"{event.name}, seed {event.seed}: {line.words(event.progress)}")
+    def training(self, event: TrainingStep) -> None:
+        """Show where the training of one model is."""
+        status = self.status.setdefault((event.name, event.seed), StatusLine())
+        text = f"{event.name}, seed {event.seed}: {status.text(event.progress)}"
+        self.progress.update(event.progress.fraction, text)
 
     def measured(self, comparison: Comparison) -> None:
-        """Write what is measured so far, and say what is new."""
+        """Write all that is measured so far, and print what is new."""
         if self.last is None:
             with translate_os_errors("make", self.folder):
                 self.folder.mkdir(parents=True)
@@ -70,30 +63,27 @@ class Table:
             if len(entry.measured) > before.get(entry.name, 0) and entry.is_model:
                 spread = entry.spread(comparison.figure)
                 figure = "" if spread is None else f"{comparison.figure.replace('_', ' ')} {spread.written('.3f')}"
-                self._say(f"{entry.label}: {figure}")
+                self.progress.print(f"{entry.label}: {figure}")
         self._write("comparison.json", to_json(finite(self._document(comparison))))
         self._write("comparison.md", comparison.markdown().encode())
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
-        if self.bar.live.is_started:  # otherwise it would end a line that was never begun
-            self.bar.stop()
+        """Remove the bar."""
+        self.progress.close()
 
     def end(self, *, json: bool) -> None:
-        """Draw the picture and print the result."""
+        """Draw the picture, and print the result as a table or as one JSON document."""
         assert self.last is not None  # noqa: S101 - the first comparison comes before anything takes long
         drawn = self._draw(self.last)
         if json:
             print(json_module.dumps(finite(self._document(self.last)), ensure_ascii=False, allow_nan=False))
             return
-        out = Stream(highlight=False)
-        if not out.is_terminal:
-            out.width = WIDEST
+        out = Console(pipe_width=PIPE_WIDTH)
         print_table(out, self.last)
         files = "comparison.json, comparison.md" + (", comparison.png" if drawn else "")
-        out.print(f"\n{self.folder} ({files})", markup=False, soft_wrap=True)
+        out.print_lines(f"\n{self.folder} ({files})")
         if not drawn:
-            self._say('no picture: pip install "elman[plot]" draws it')
+            self.progress.print('no picture: pip install "elman[plot]" draws it')
 
     def _document(self, comparison: Comparison) -> dict[str, object]:
         return comparison.document() | {"folder": str(self.folder), "environment": environment()}
@@ -109,19 +99,20 @@ class Table:
             return False
         return True
 
-    def _say(self, text: str) -> None:
-        self.said = time.monotonic()
-        self.console.print(text, markup=False, soft_wrap=True)
-
 
 def print_table(console: Console, comparison: Comparison) -> None:
-    """The table, the verdict and what must be known of it."""
+    """Print a comparison.
+
+    Args:
+        console: where to print.
+        comparison: what to print: its table, its verdict and its notes.
+    """
     head, *rows = comparison.table()
-    grid = Grid(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for name in head:
-        grid.add_column(name, justify="left" if name == "model" else "right", overflow="fold")
+        table.add_column(name, justify="left" if name == "model" else "right", overflow="fold")
     for cells in rows:
-        grid.add_row(*map(Text, cells))
-    console.print(grid)
+        table.add_row(*map(Text, cells))
+    console.print(table)
     for lines in (comparison.verdict, comparison.notes):
-        console.print(*("", *lines), sep="\n", markup=False, soft_wrap=True)
+        console.print_lines("", *lines)

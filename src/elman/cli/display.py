@@ -1,18 +1,15 @@
-"""What a training shows: progress on standard error, the result on standard output."""
+"""What a training shows: its progress on standard error, its result on standard output."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from elman.cli.console import Stream
+from elman.cli.console import Console
+from elman.cli.progress import ProgressDisplay
 from elman.errors import ConfigError
 from elman.inference.generation import generate
 from elman.models.saving import finite, load
@@ -21,52 +18,60 @@ from elman.training.report import pictures
 from elman.training.run import Job, Sample, prompts
 
 SCHEMA = 1
-PLAIN_SECONDS = 10.0  # between lines, where nothing can be redrawn
 CONTINUATION = 300
+"""Tokens of the continuation that ends a report."""
 
 
 class Display(Protocol):
-    """Shows a training."""
+    """Shows a training; the methods are called in this order, `event` many times."""
 
     def begin(self) -> None:
-        """What is about to be trained."""
+        """Show what is about to be trained."""
 
     def event(self, event: Progress | Sample) -> None:
-        """A step or a sample."""
-
-    def interrupted(self, path: Path) -> None:
-        """A signal ended it; everything is saved."""
+        """Show a training step or a sample."""
 
     def close(self) -> None:
-        """Training is over, however it ended: leave the terminal as it was."""
+        """Remove what is redrawn: training is over, whether it succeeded or not."""
+
+    def interrupted(self, path: Path) -> None:
+        """Show that a signal ended the training, and how to resume the run at `path`."""
 
     def scoring(self) -> None:
-        """The result is about to be measured, which may take a while."""
+        """Show that the result is now measured, which may take a while."""
 
-    def end(self, report: dict[str, Any], drawn: list[Path]) -> None:
-        """The result."""
+    def end(self, report: dict[str, Any], pictures: list[Path]) -> None:
+        """Show the result.
+
+        Args:
+            report: the report of the run, as its report.json.
+            pictures: the files that were drawn; empty where matplotlib is missing.
+        """
 
 
 def display(job: Job, *, json: bool, quiet: bool) -> Display:
-    """The display that fits: JSON Lines, a live bar, or plain lines."""
-    if json:
-        return Lines(job)
-    console = Stream(stderr=True, quiet=quiet, highlight=False)
-    return Live(job, console) if console.is_terminal and not quiet else Plain(job, console)
+    """The display of a training.
+
+    Args:
+        job: the training.
+        json: JSON Lines; `quiet` has no effect then.
+        quiet: no progress, the result only.
+    """
+    return JsonLines(job) if json else TextDisplay(job, quiet=quiet)
 
 
-class Lines:
-    """JSON Lines on standard output: a record a report, then the result."""
+class JsonLines:
+    """A training as JSON Lines on standard output: a record for each report and each sample, then the result."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
 
     def begin(self) -> None:
-        """A record of what begins."""
+        """Write the record "begin"."""
         self._write("begin", _facts(self.job))
 
     def event(self, event: Progress | Sample) -> None:
-        """A record a report and a sample."""
+        """Write a record "report" or "sample"; other steps have none."""
         if isinstance(event, Sample):
             self._write("sample", {"prompt": event.prompt, "text": event.text})
         elif event.report:
@@ -86,132 +91,96 @@ class Lines:
             )
 
     def close(self) -> None:
-        """Nothing to leave."""
-
-    def scoring(self) -> None:
-        """No record."""
+        """Nothing is redrawn."""
 
     def interrupted(self, path: Path) -> None:
-        """A record that it was interrupted."""
+        """Write the record "interrupted"."""
         self._write("interrupted", {"run": str(path)})
 
-    def end(self, report: dict[str, Any], drawn: list[Path]) -> None:
-        """The report."""
-        self._write("result", report | {"pictures": [str(p) for p in drawn]})
+    def scoring(self) -> None:
+        """There is no record for this."""
+
+    def end(self, report: dict[str, Any], pictures: list[Path]) -> None:
+        """Write the record "result"."""
+        self._write("result", report | {"pictures": [str(p) for p in pictures]})
 
     def _write(self, kind: str, value: dict[str, Any]) -> None:
         print(json.dumps({"schema_version": SCHEMA, "type": kind} | finite(value), ensure_ascii=False), flush=True)
 
 
-class Plain:
-    """Lines on standard error: one a report, and one at least each ten seconds."""
+class TextDisplay:
+    """A training as text: progress, reports and samples on standard error, the result on standard output."""
 
-    def __init__(self, job: Job, console: Console) -> None:
-        self.job, self.console = job, console
-        self.words = Line()
-        self.last = time.monotonic()
+    def __init__(self, job: Job, *, quiet: bool) -> None:
+        self.job = job
+        self.progress = ProgressDisplay(quiet=quiet)
+        self.status = StatusLine()
 
     def begin(self) -> None:
-        """What is about to be trained, on what, how."""
+        """Print the text, the network and the coverage of an epoch."""
         facts = _facts(self.job)
-        self.console.print(
+        self.progress.print(
             f"{facts['source']}: {facts['training_tokens']:,} training and {facts['held_out_tokens']:,} held-out "
             f"tokens, {facts['vocabulary']} symbols",
             f"{facts['cell']} {facts['hidden']}, {facts['parameters']:,} parameters, engine {facts['engine']} on "
             f"{facts['device']}; {facts['coverage']}",
             *self.job.notes,
-            sep="\n",
-            markup=False,
-            soft_wrap=True,
         )
 
     def event(self, event: Progress | Sample) -> None:
-        """A line where one is due."""
+        """Print a report or a sample, and show where the training is."""
         if isinstance(event, Sample):
-            self.sample(event)
+            self._sample(event)
             return
-        if event.report or time.monotonic() - self.last > PLAIN_SECONDS:
-            self.last = time.monotonic()
-            self.line(event)
+        status = self.status.text(event)
+        if event.report:
+            self.progress.print(status)
+        self.progress.update(event.fraction, status)
+        if event.done:
+            self.progress.close()
 
-    def line(self, event: Progress) -> None:
-        """Where the run is."""
-        self.console.print(self.words.words(event), markup=False, soft_wrap=True)
-
-    def sample(self, sample: Sample) -> None:
-        """What the model writes now."""
+    def _sample(self, sample: Sample) -> None:
         text = Text.assemble("  ", (sample.prompt, "bold"), sample.text, no_wrap=True, overflow="ellipsis")
-        self.console.print(Text(" ", spans=[]).join(text.split("\n")))
+        self.progress.print(Text(" ", spans=[]).join(text.split("\n")))
 
     def close(self) -> None:
-        """Nothing to leave."""
-
-    def scoring(self) -> None:
-        """That it is done, and what is left to wait for."""
-        self.console.print("trained and saved; scoring by two protocols, and counting n-grams to compare", markup=False)
+        """Remove the bar."""
+        self.progress.close()
 
     def interrupted(self, path: Path) -> None:
-        """How to go on."""
-        self.console.print(f"saved; go on with: elman train --resume {path}", markup=False, soft_wrap=True)
+        """Print the command that resumes the run."""
+        self.progress.print(f"saved; go on with: elman train --resume {path}")
 
-    def end(self, report: dict[str, Any], drawn: list[Path]) -> None:
-        """The table, the verdict, a continuation, and where everything is."""
-        out = Stream(highlight=False)
+    def scoring(self) -> None:
+        """Print what is now measured."""
+        self.progress.print("trained and saved; scoring by two protocols, and counting n-grams to compare")
+
+    def end(self, report: dict[str, Any], pictures: list[Path]) -> None:
+        """Print the table, the verdict, a continuation, and the names of the files."""
+        out = Console()
         print_report(out, report)
         for prompt, text in _continuation(self.job):
             out.print(Text.assemble("\n", (prompt, "bold"), text, "\n"), soft_wrap=True)
-        where = ", ".join(p.name for p in drawn)
-        out.print(f"{report['run']}" + (f" ({where})" if where else ""), markup=False, soft_wrap=True)
-        if not drawn:
-            self.console.print('no pictures: pip install "elman[plot]" draws them', markup=False)
+        names = ", ".join(p.name for p in pictures)
+        out.print_lines(f"{report['run']}" + (f" ({names})" if names else ""))
+        if not pictures:
+            self.progress.print('no pictures: pip install "elman[plot]" draws them')
 
 
-class Live(Plain):
-    """A bar that is redrawn."""
-
-    def __init__(self, job: Job, console: Console) -> None:
-        super().__init__(job, console)
-        columns = (BarColumn(bar_width=12), TextColumn("{task.description}", markup=False))
-        self.bar = Bar(*columns, console=console, transient=True, refresh_per_second=4)
-        self.task = self.bar.add_task("", total=1.0)
-
-    def event(self, event: Progress | Sample) -> None:
-        """Redraw; samples and reports stay above the bar."""
-        self.bar.start()
-        super().event(event)
-        if isinstance(event, Progress):
-            if time.monotonic() - self.shown > 0.2 or event.done:
-                self.shown = time.monotonic()
-                self.bar.update(self.task, completed=event.fraction, description=self.words.words(event))
-            if event.done:
-                self.bar.stop()
-
-    shown = 0.0
-
-    def line(self, event: Progress) -> None:
-        """Only reports stay."""
-        if event.report:
-            super().line(event)
-
-    def close(self) -> None:
-        """Leave the terminal as it was."""
-        self.bar.stop()
-
-
-class Line:
-    """Where a run is, in one line that fits a terminal."""
+class StatusLine:
+    """Where a training is, in one line that fits a terminal."""
 
     def __init__(self) -> None:
-        self.held_out = ""
+        self._held_out = ""
 
-    def words(self, event: Progress) -> str:
-        """How far, how good, how fast, how long."""
+    def text(self, event: Progress) -> str:
+        """Share done, epoch, perplexities, tokens per second and seconds left."""
         if event.held_out:
-            self.held_out = f", held-out {event.held_out.perplexity:.2f}"
+            self._held_out = f", held-out {event.held_out.perplexity:.2f}"
         train = event.train if event.train is not None else event.perplexity
         left = event.seconds * (1 - event.fraction) / max(event.fraction, 1e-9)
         return (
-            f"{event.fraction:4.0%}  epoch {event.epoch:.1f}  train {train:.2f}{self.held_out}  "
+            f"{event.fraction:4.0%}  epoch {event.epoch:.1f}  train {train:.2f}{self._held_out}  "
             f"{event.rate:,.0f} tokens/s  {left:.0f} s left"
         )
 
@@ -279,19 +248,19 @@ def _remarks(report: dict[str, Any]) -> list[str]:
 
 
 def _continuation(job: Job) -> Iterator[tuple[str, str]]:
-    """The first prompt, if there is one, and what the run's model makes of it."""
+    """The first prompt of a run, if it has one, and how its model continues it."""
     for prompt in prompts(job)[:1]:
         model = load(job.path, engine=job.config.engine)
         yield prompt, "".join(generate(model, prompt, CONTINUATION, temperature=0.7, seed=job.config.seed))
 
 
 def draw_pictures(path: Path) -> list[Path]:
-    """The pictures of a run, or none where matplotlib is missing."""
+    """The pictures of the run at `path`, or none where matplotlib is missing."""
     return drawn_if_possible(lambda: pictures(path))
 
 
 def drawn_if_possible(draw: Callable[[], list[Path]]) -> list[Path]:
-    """The pictures that are drawn, or none where matplotlib is missing."""
+    """The files that `draw` draws, or none where matplotlib is missing."""
     try:
         return draw()
     except ConfigError:

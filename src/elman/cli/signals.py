@@ -1,4 +1,4 @@
-"""Stopping politely: the first signal ends the run after this step, saved; the second ends it now."""
+"""Stopping by signals: the first ends a run after the current step, saved; the second ends it at once."""
 
 import signal
 import sys
@@ -6,7 +6,7 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-POLITE = [s for name in ("SIGINT", "SIGTERM", "SIGHUP") if (s := getattr(signal, name, None)) is not None]
+STOP_SIGNALS = [s for name in ("SIGINT", "SIGTERM", "SIGHUP") if (s := getattr(signal, name, None)) is not None]
 
 
 class Stop:
@@ -16,12 +16,12 @@ class Stop:
         self.signal = 0
         self._before: dict[int, Any] = {}
 
-    def asked(self) -> bool:
-        """Whether a signal has come."""
+    def requested(self) -> bool:
+        """Whether a signal has arrived."""
         return self.signal != 0
 
     def __enter__(self) -> Self:
-        for number in POLITE:
+        for number in STOP_SIGNALS:
             self._before[number] = signal.signal(number, self._receive)
         return self
 
@@ -33,5 +33,5 @@ class Stop:
         if self.signal:
             raise KeyboardInterrupt(number)
         self.signal = number
-        with suppress(OSError):  # a terminal that was closed sends SIGHUP and takes no more words
+        with suppress(OSError):  # a terminal that was closed sends SIGHUP and cannot be written to
             sys.stderr.write("\nelman: stopping after this step, then saving; again to stop at once\n")

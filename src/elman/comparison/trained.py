@@ -218,7 +218,7 @@ class SharedSplit:
     @cached_property
     def turned(self) -> "SharedSplit":
         """The same tokens, read from the other end."""
-        return SharedSplit(replace(self.corpus, held_out=self.held_out).turned())
+        return SharedSplit(replace(self.corpus, held_out=self.held_out).reversed())
 
     @cached_property
     def held_out(self) -> Split:

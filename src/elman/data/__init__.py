@@ -1,1 +1,1 @@
-"""From a source to token ids: read, clean, split into symbols, number by a vocabulary; knows no models."""
+"""From a source to token ids: reading, cleaning, splitting into tokens, vocabularies, batches. Imports no models."""

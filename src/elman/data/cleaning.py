@@ -1,12 +1,12 @@
-"""Named cleanings of a text. Each maps pieces to pieces, and where the pieces were cut does not show.
+"""Named cleanings of a text. Each maps pieces of a text to pieces; the result does not depend on where it is cut.
 
 none           text
 lower          lower(text)
 lower-spaces   lower(text), every run of white space one space
 letters        lower(letters and combining marks of any script, every run of anything else one space)
 letters-lines  letters without a space at either end: the lines, stripped, joined by one space
-reference-letters   the stripped lines joined by nothing, as the textbook does: 2,847 word boundaries of its book
-                    are lost ("himwas"); only to reproduce its figures
+reference-letters   the stripped lines joined by nothing, as Zhang et al. 2021 do, section 8.2: 2,847 word boundaries
+                    of The Time Machine are lost ("himwas"); only to reproduce their figures
 """
 
 import re
@@ -27,7 +27,13 @@ ASCII_CASELESS: Final = "'.:^`"
 
 @dataclass(frozen=True)
 class Cleaning:
-    """What is done to a text before it is split into tokens."""
+    """What is done to a text before it is split into tokens.
+
+    Args:
+        name: what a user types.
+        description: one line for the list that `elman data` prints.
+        apply: cleans a text that comes in pieces.
+    """
 
     name: str
     description: str
@@ -44,10 +50,10 @@ class Cleaning:
 
 
 def cleaning(name: str) -> Cleaning:
-    """The cleaning of this name.
+    """The cleaning of a name.
 
     Raises:
-        ConfigError: there is none; the message lists those there are.
+        ConfigError: there is no such cleaning.
     """
     if name not in CLEANINGS:
         raise ConfigError(no_such("cleaning", name, CLEANINGS))
@@ -57,7 +63,7 @@ def cleaning(name: str) -> Cleaning:
 def _lower(pieces: Pieces) -> Iterator[str]:
     """`str.lower`, which looks beyond one character in one case only: a capital sigma that ends a word.
 
-    So all to know of the past is whether a cased letter stands before, and a sigma waits for what follows it.
+    So all that is kept of the past is whether a cased letter stands before; a sigma is held back until what follows.
     """
     before, held = "", ""
     for piece in pieces:
@@ -157,7 +163,7 @@ _ALL: Final = (
     ),
     Cleaning(
         "reference-letters",
-        "the textbook's: letters line by line, joined by nothing; loses word boundaries",
+        "letters line by line, joined by nothing, as Zhang et al. 2021; loses word boundaries",
         lambda text: _lower(_joined_lines(text)),
     ),
 )

@@ -7,6 +7,7 @@ No part sees the tokens of another: the split comes before vocabulary, windows a
 
 import hashlib
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,62 +15,78 @@ from itertools import accumulate, pairwise
 from typing import Final, TypeVar
 
 from elman.data.cleaning import cleaning
-from elman.data.files import Errors
+from elman.data.files import DecodingErrors
 from elman.data.sources import Source, resolve
-from elman.data.tokens import Level, Symbols, check_level
+from elman.data.tokens import Level, TokenSequence, check_level
 from elman.data.vocab import Ids, Vocab
-from elman.errors import ConfigError, DataError, printable
+from elman.errors import ConfigError, DataError, quoted
 
 HELD_OUT: Final = 0.1
-"""The share of a text that is held out where the user says nothing and the source has no split of its own."""
+"""The share of a text that is held out by default, where its source does not define a split."""
 
-Sliceable = TypeVar("Sliceable", Ids, Symbols)
+Sliceable = TypeVar("Sliceable", Ids, TokenSequence)
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One side of a split, ready for a model."""
+    """One part of a text as token ids.
+
+    Args:
+        name: "train", "held-out" or "test", or the name of a text that is scored.
+        ids: (n,) in the smallest unsigned type that holds them.
+        characters: the number of characters of its text; spaces between words are included.
+        bytes: the number of bytes of its text in UTF-8.
+        unknown: how many of the tokens are `<unk>`, or, where those are dropped, how many were dropped.
+    """
 
     name: str
     ids: Ids
-    """(n,) in the smallest type that holds them."""
     characters: int
-    """Characters of the text they stand for; words count the spaces between them."""
     bytes: int
-    """Bytes of that text in UTF-8."""
     unknown: int
-    """How many of the tokens are `<unk>`; where such are dropped, how many were dropped."""
 
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """A text, split and numbered."""
+    """A text, split into parts and numbered.
+
+    Args:
+        vocab: the vocabulary of the training part.
+        train: the training part.
+        held_out: the part that training is measured on, or None.
+        test: the part that training never reads, or None.
+        source: the name that reports show.
+        clean: the name of the cleaning.
+        reverse: whether the ids of every part stand in reverse order.
+    """
 
     vocab: Vocab
     train: Split
     held_out: Split | None
     test: Split | None
     source: str
-    """The name to show."""
     clean: str
-    """The name of the cleaning."""
     reverse: bool = False
-    """Whether the ids of every part stand in reverse order."""
 
     @property
     def parts(self) -> tuple[Split, ...]:
-        """The parts there are, in the order of the text."""
+        """The parts that exist, in the order of the text."""
         return tuple(part for part in (self.train, self.held_out, self.test) if part)
 
-    def turned(self) -> "Corpus":
-        """The same parts, each read from the other end."""
-        train, held_out, test = (part and turned(part) for part in (self.train, self.held_out, self.test))
+    def reversed(self) -> "Corpus":
+        """The same parts, the tokens of each in reverse order."""
+        train, held_out, test = (part and reversed_split(part) for part in (self.train, self.held_out, self.test))
         assert train is not None  # noqa: S101 - there always is one
         return replace(self, train=train, held_out=held_out, test=test, reverse=not self.reverse)
 
+    def turned(self) -> "Corpus":
+        """The name of 0.1 for `reversed`, until 0.3."""
+        warnings.warn("Corpus.turned is now Corpus.reversed", DeprecationWarning, stacklevel=2)
+        return self.reversed()
+
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of cleaning, direction, vocabulary and ids: corpora that agree in it train alike, on any machine."""
+        """SHA-256 of cleaning, direction, vocabulary and ids: equal means the same training on any machine."""
         direction = "reverse\n" if self.reverse else ""
         sha = hashlib.sha256(f"{self.clean}\n{direction}{self.vocab.to_json()}".encode())
         for part in self.parts:
@@ -83,7 +100,7 @@ def read_corpus(
     *,
     level: str | None = None,
     clean: str = "none",
-    errors: Errors = "strict",
+    errors: DecodingErrors = "strict",
     limit: int | None = None,
     held_out: float = HELD_OUT,
     test: float = 0,
@@ -95,32 +112,35 @@ def read_corpus(
 
     Args:
         sources: names of sources, or paths, read one after the other.
-        level: `char`, `word` or `byte`; None takes what suits the source.
+        level: "char", "word" or "byte"; None is the level of the source.
         clean: the name of a cleaning.
-        errors: `strict` refuses bytes that are not UTF-8, `replace` reads them as U+FFFD.
-        limit: use only so many tokens from the beginning.
-        held_out: below 1 the share of all tokens that is held out, from 1 on their number; 0 holds none out.
-            A source with a split of its own keeps it where this is the default and no test part is asked for.
-        test: the same for a last part that training never looks at.
+        errors: "strict" refuses bytes that are not UTF-8, "replace" reads them as U+FFFD.
+        limit: the number of tokens to use, from the beginning; None uses all.
+        held_out: the part at the end to hold out: below 1 a share of all tokens, from 1 on a number of tokens; 0 holds
+            nothing out. A source that defines a split keeps it where this is the default and `test` is 0.
+        test: the same for a last part, which training never reads.
         min_count: rarer tokens of the training part become `<unk>`; None decides by the singletons (`Vocab`).
         unknown: whether the vocabulary has `<unk>`; without it, symbols that only the other parts hold are dropped.
-        reverse: turn every part around once the text is split, so that the parts hold the same tokens either way.
+        reverse: reverse every part after the split, so that the parts hold the same tokens either way.
+
+    Returns:
+        The parts as ids, with the vocabulary of the training part.
 
     Raises:
-        ConfigError: a level, cleaning, limit or share that does not exist.
+        ConfigError: a level, cleaning, limit or share that is not possible.
         DataError: the text cannot be used, or a part would have no tokens.
     """
     source = resolve(sources, errors)
     chosen = check_level(level or source.level)
     if limit is not None and limit < 1:
-        raise ConfigError(f"limit is {limit}, but at least 1 token must be read")
+        raise ConfigError(f"limit is {limit}, but it must be at least 1 token")
     if source.split and held_out == HELD_OUT and not test:
-        train, held = (_symbols(replace(source, text=text), chosen, clean) for text in source.split)
-        pieces = {"train": train[:limit], "held-out": held}
+        train, held = (_tokens(replace(source, text=text), chosen, clean) for text in source.split)
+        tokens = {"train": train[:limit], "held-out": held}
     else:
-        pieces = _parted(_symbols(source, chosen, clean, limit), held_out, test)
-    vocab = Vocab.of(pieces["train"], min_count=min_count, unknown=unknown)
-    parts = {name: _known(name, symbols, vocab) for name, symbols in pieces.items()}
+        tokens = _split_by_position(_tokens(source, chosen, clean, limit), held_out, test)
+    vocab = Vocab.from_tokens(tokens["train"], min_count=min_count, unknown=unknown)
+    parts = {name: _known_only(name, part, vocab) for name, part in tokens.items()}
     corpus = Corpus(
         vocab,
         parts["train"],
@@ -129,7 +149,7 @@ def read_corpus(
         source.name,
         clean,
     )
-    return corpus.turned() if reverse else corpus
+    return corpus.reversed() if reverse else corpus
 
 
 def read_part(
@@ -137,29 +157,45 @@ def read_part(
     vocab: Vocab,
     *,
     clean: str = "none",
-    errors: Errors = "strict",
+    errors: DecodingErrors = "strict",
     limit: int | None = None,
     drop_unknown: bool = False,
     reverse: bool = False,
 ) -> Split:
-    """Number any text by a vocabulary that exists, to score a model on it; `reverse` turns what is left of it around.
+    """Number a text by the vocabulary of a model, to score the model on it.
+
+    Args:
+        sources: names of sources, or paths, read one after the other.
+        vocab: the vocabulary; its level splits the text.
+        clean: the name of a cleaning.
+        errors: "strict" refuses bytes that are not UTF-8, "replace" reads them as U+FFFD.
+        limit: the number of tokens to use, from the beginning; None uses all.
+        drop_unknown: leave out symbols that a vocabulary without `<unk>` lacks.
+        reverse: reverse the tokens that remain.
 
     Raises:
-        ConfigError: a cleaning or limit that does not exist.
+        ConfigError: a cleaning or limit that is not possible.
         DataError: the text cannot be used; or it has symbols that the vocabulary lacks, the vocabulary has no
-            `<unk>`, and they are not to be dropped.
+            `<unk>`, and `drop_unknown` is not set.
     """
     source = resolve(sources, errors)
-    symbols = _symbols(source, vocab.level, clean, limit)
-    part = (_known if drop_unknown else _part)(source.name, symbols, vocab)
-    return turned(part) if reverse else part
+    tokens = _tokens(source, vocab.level, clean, limit)
+    part = (_known_only if drop_unknown else _numbered)(source.name, tokens, vocab)
+    return reversed_split(part) if reverse else part
 
 
 def split(ids: Sliceable, at: float) -> tuple[Sliceable, Sliceable]:
-    """Cut by position: below 1 `at` is the share before the cut, from 1 on the number of tokens before it.
+    """Cut tokens in two by position.
+
+    Args:
+        ids: (n,) token ids, or a `TokenSequence`.
+        at: where to cut: below 1 the share before the cut, from 1 on the number of tokens before it.
+
+    Returns:
+        The tokens before the cut and those after it, as views of the same memory.
 
     Raises:
-        ConfigError: a negative position, or one that is no number.
+        ConfigError: `at` is negative, not finite, or above 1 and no whole number.
         DataError: a side would have no tokens.
 
     Example:
@@ -169,7 +205,7 @@ def split(ids: Sliceable, at: float) -> tuple[Sliceable, Sliceable]:
     n = len(ids)
     cut = _size("the cut", at, n)
     if not 0 < cut < n:
-        raise DataError(f"cutting {n:,} tokens at {at:g} leaves a side without any: move the cut, or give more text")
+        raise DataError(f"cutting {n:,} tokens at {at:g} leaves one side empty: move the cut, or give more text")
     return ids[:cut], ids[cut:]
 
 
@@ -180,53 +216,55 @@ def _size(name: str, share: float, n: int) -> int:
     return int(share) if share >= 1 else round(n * share)
 
 
-def _parted(symbols: Symbols, held_out: float, test: float) -> dict[str, Symbols]:
-    """The parts by position, those that were asked for, in the order of the text."""
-    asked = {"held-out": held_out, "test": test}
-    sizes = {name: _size(name, share, len(symbols)) for name, share in asked.items() if share}
-    sizes = {"train": len(symbols) - sum(sizes.values()), **sizes}
+def _split_by_position(tokens: TokenSequence, held_out: float, test: float) -> dict[str, TokenSequence]:
+    """The parts that are wanted, by position, in the order of the text."""
+    shares = {"held-out": held_out, "test": test}
+    sizes = {name: _size(name, share, len(tokens)) for name, share in shares.items() if share}
+    sizes = {"train": len(tokens) - sum(sizes.values()), **sizes}
     if min(sizes.values()) < 1:
-        told = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
+        wanted = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
         raise DataError(
-            f"the text has {len(symbols):,} tokens, which cannot be split into {told}: "
+            f"the text has {len(tokens):,} tokens, which cannot be split into {wanted}: "
             "give more text, or set held_out lower in the configuration (0 holds out nothing)"
         )
     edges = [0, *accumulate(sizes.values())]
-    return {name: symbols[start:stop] for name, (start, stop) in zip(sizes, pairwise(edges), strict=True)}
+    return {name: tokens[start:stop] for name, (start, stop) in zip(sizes, pairwise(edges), strict=True)}
 
 
-def _symbols(source: Source, level: Level, clean: str, limit: int | None = None) -> Symbols:
+def _tokens(source: Source, level: Level, clean: str, limit: int | None = None) -> TokenSequence:
     """The cleaned text of a source, or its first tokens."""
-    how = cleaning(clean)
-    as_it_is = level == "byte" and how.name == "none"
-    symbols = Symbols.read(source.bytes() if as_it_is else how.apply(source.text()), level, limit)
-    if not len(symbols):
-        raise DataError(f"{printable(source.name)}: no {level} is left of it by the cleaning {clean}: choose another")
-    return symbols
+    cleaner = cleaning(clean)
+    unchanged = level == "byte" and cleaner.name == "none"
+    tokens = TokenSequence.read(source.bytes() if unchanged else cleaner.apply(source.text()), level, limit)
+    if not len(tokens):
+        raise DataError(
+            f"{quoted(source.name)}: no {level} is left after the cleaning {clean}: choose another cleaning"
+        )
+    return tokens
 
 
-def _known(name: str, symbols: Symbols, vocab: Vocab) -> Split:
-    """The symbols numbered; where the vocabulary has no `<unk>`, without those that it lacks."""
-    strange = _strange(symbols, vocab)
-    if vocab.unknown or not strange:
-        return _part(name, symbols, vocab)
-    if strange == len(symbols):
-        raise DataError(f"{printable(name)}: none of its {strange:,} symbols is in the vocabulary: take another text")
-    return replace(_part(name, symbols[vocab.known(symbols)], vocab), unknown=strange)
+def _known_only(name: str, tokens: TokenSequence, vocab: Vocab) -> Split:
+    """The tokens numbered; where the vocabulary has no `<unk>`, without those that it lacks."""
+    unknown = _unknown_count(tokens, vocab)
+    if vocab.unknown or not unknown:
+        return _numbered(name, tokens, vocab)
+    if unknown == len(tokens):
+        raise DataError(f"{quoted(name)}: none of its {unknown:,} symbols is in the vocabulary: choose another text")
+    return replace(_numbered(name, tokens[vocab.contains(tokens)], vocab), unknown=unknown)
 
 
-def _part(name: str, symbols: Symbols, vocab: Vocab) -> Split:
-    """The symbols numbered; they are used up, so that a text is in memory once."""
-    characters, in_bytes, unknown = symbols.characters, symbols.bytes, _strange(symbols, vocab)
-    return Split(name, vocab.encode(symbols, consume=True), characters, in_bytes, unknown)
+def _numbered(name: str, tokens: TokenSequence, vocab: Vocab) -> Split:
+    """The tokens numbered; they are overwritten, so that a text is in memory once."""
+    characters, in_bytes, unknown = tokens.characters, tokens.bytes, _unknown_count(tokens, vocab)
+    return Split(name, vocab.encode(tokens, consume=True), characters, in_bytes, unknown)
 
 
-def turned(part: Split) -> Split:
-    """The same from its end to its beginning."""
+def reversed_split(part: Split) -> Split:
+    """The same tokens in reverse order."""
     return replace(part, ids=part.ids[::-1].copy())
 
 
-def _strange(symbols: Symbols, vocab: Vocab) -> int:
-    """How many of the symbols the vocabulary lacks."""
-    counted = zip(symbols.types, symbols.counts().tolist(), strict=True)
-    return sum(n for token, n in counted if token not in vocab.token_to_idx)
+def _unknown_count(tokens: TokenSequence, vocab: Vocab) -> int:
+    """How many of the tokens the vocabulary lacks."""
+    counts = zip(tokens.types, tokens.counts().tolist(), strict=True)
+    return sum(n for token, n in counts if token not in vocab.token_to_idx)

@@ -1,4 +1,4 @@
-"""From ids to text, one at a time."""
+"""Text from token ids that come one at a time."""
 
 import codecs
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
 
 class Decodable(Protocol):
-    """What a vocabulary can say of its tokens."""
+    """The part of a vocabulary that decoding needs."""
 
     @property
     def level(self) -> Level:
@@ -25,11 +25,14 @@ class Decodable(Protocol):
         """The bytes of ids at level byte."""
 
 
-class Stream:
-    """Text from ids one at a time, the same in sum as decoding them at once.
+class IncrementalDecoder:
+    """Text from ids one at a time; all pieces together are what decoding the ids at once gives.
 
-    Push the ids of a prompt first and drop what comes back, and the text continues as the prompt asks: with
-    the space before a word, or the rest of a character that the prompt began.
+    Where a prompt is continued, push its ids first and drop the pieces: the space before the next word, or the rest
+    of a character that the prompt began, then comes with the continuation.
+
+    Args:
+        vocab: the vocabulary of the ids.
     """
 
     def __init__(self, vocab: Decodable) -> None:
@@ -38,7 +41,7 @@ class Stream:
         self._before = NEWLINE
 
     def push(self, id_: int) -> str:
-        """What the text grows by; "" while a character of several bytes is incomplete."""
+        """The text that an id adds; "" while a character of several bytes is incomplete."""
         if self._vocab.level == "byte":
             return self._bytes.decode(self._vocab.decode_bytes([id_]))
         if self._vocab.level == "char":
@@ -49,5 +52,5 @@ class Stream:
         return gap + word
 
     def flush(self) -> str:
-        """The end of the text: U+FFFD for a character that never became complete, else ""."""
+        """The end of the text: U+FFFD where the last character is incomplete, else ""."""
         return self._bytes.decode(b"", final=True)

@@ -1,9 +1,9 @@
-"""From paths to text, a chunk at a time: plain and compressed files, folders, patterns, standard input.
+"""Reading text a chunk at a time: plain and compressed files, folders, patterns, standard input.
 
     path -> bytes, decompressed -> checked for what is not text -> UTF-8 decoded
 
 Memory is bounded by the chunk, not by the file: nothing here calls `read()` or `readline()` on a whole file,
-and a decompression bomb is stopped while it unfolds.
+and a decompression bomb is stopped while it expands.
 """
 
 import codecs
@@ -18,7 +18,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Literal, TextIO, TypeVar
 
-from elman.errors import ConfigError, DataError, StorageError, printable
+from elman.errors import ConfigError, DataError, StorageError, quoted
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     import zstandard
 
 Piece = TypeVar("Piece", str, bytes)
-Errors = Literal["strict", "replace"]
+DecodingErrors = Literal["strict", "replace"]
 
 CHUNK: Final = 256 << 10
 """Bytes read, and decompressed, at a time: little enough to stay in a processor's cache."""
 MAX_RATIO: Final = 200
-"""A compressed file may unfold to this many times its size ..."""
+"""A compressed file may expand to this many times its size ..."""
 FREE_BYTES: Final = 64 << 20
 """... and to this many bytes whatever the ratio."""
 HEAD: Final = 16
@@ -60,24 +60,36 @@ COMPRESSED: Final = {
 }
 
 
-def text_chunks(paths: Sequence[str | Path], *, errors: Errors = "strict", size: int = CHUNK) -> Iterator[str]:
-    """The text of the paths, joined as it is, in pieces of at most about `size` bytes.
+def text_chunks(paths: Sequence[str | Path], *, errors: DecodingErrors = "strict", size: int = CHUNK) -> Iterator[str]:
+    """The text of some paths, one after the other, in pieces. Line ends are kept, a leading byte order mark is not.
 
-    A path is a file, a folder (every regular file below it that is not hidden, sorted), a glob pattern or `-`
-    for standard input; `.gz` and `.zst` are decompressed. Line ends stay, a leading byte order mark goes.
+    Args:
+        paths: each a file, a folder (every regular file below it that is not hidden, sorted), a glob pattern, or "-"
+            for standard input; files in `.gz` and `.zst` are decompressed.
+        errors: "strict" refuses bytes that are not UTF-8, "replace" reads them as U+FFFD.
+        size: the largest piece, in bytes, approximately.
 
     Raises:
         DataError: a path is missing or holds no text: empty, binary, not UTF-8 (with the offset of the first
-            bad byte, counted after decompression), damaged, or a decompression bomb. With `errors="replace"`
-            bytes that are not UTF-8 become U+FFFD instead.
+            bad byte, counted after decompression), damaged, or a decompression bomb.
         StorageError: reading is not permitted or fails.
-        ConfigError: a `.zst` file and no package that reads it.
+        ConfigError: no path was given; or a `.zst` file, and the package that reads it is not installed.
     """
     return _nonempty((_decoded(_raw(path, size), path, errors) for path in _files(paths)), paths)
 
 
 def byte_chunks(paths: Sequence[str | Path], *, size: int = CHUNK) -> Iterator[bytes]:
-    """The bytes of the paths, decompressed and else as they are; paths and errors as at `text_chunks`."""
+    """The bytes of some paths, one after the other, in pieces; compressed files are decompressed.
+
+    Args:
+        paths: as for `text_chunks`.
+        size: the largest piece, in bytes, approximately.
+
+    Raises:
+        DataError: a path is missing, empty, damaged, or a decompression bomb.
+        StorageError: reading is not permitted or fails.
+        ConfigError: as for `text_chunks`.
+    """
     return _nonempty((_raw(path, size) for path in _files(paths)), paths)
 
 
@@ -94,7 +106,7 @@ def _nonempty(files: Iterable[Iterator[Piece]], paths: Sequence[str | Path]) -> 
 
 
 def _name(path: str | Path) -> str:
-    return "standard input" if str(path) == "-" else printable(path)
+    return "standard input" if str(path) == "-" else quoted(path)
 
 
 def _files(paths: Sequence[str | Path]) -> Iterator[str | Path]:
@@ -116,7 +128,7 @@ def _expanded(path: Path) -> list[Path]:
     if stat.S_ISDIR(mode):
         return _below(path)
     if stat.S_ISBLK(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode):
-        raise DataError(f"{_name(path)}: a device and no file: give a text, or - for standard input")
+        raise DataError(f"{_name(path)}: a device, not a file: name a text file, or - for standard input")
     return [path]
 
 
@@ -136,7 +148,7 @@ def _below(folder: Path) -> list[Path]:
     """Every regular file below a folder that is not hidden, sorted by path."""
 
     def refused(error: OSError) -> None:
-        raise StorageError(f"{printable(error.filename)}: cannot be listed, {error.strerror}") from error
+        raise StorageError(f"{quoted(error.filename)}: cannot be listed, {error.strerror}") from error
 
     found: list[Path] = []
     for top, folders, names in os.walk(folder, onerror=refused):
@@ -144,7 +156,7 @@ def _below(folder: Path) -> list[Path]:
         visible = [Path(top, name) for name in names if not name.startswith(".")]
         found += [path for path in visible if path.is_file() or path.is_symlink()]
     if not found:
-        raise DataError(f"{_name(folder)}: a folder without files to read (hidden ones do not count)")
+        raise DataError(f"{_name(folder)}: a folder without files to read (hidden files are not read)")
     return sorted(found)
 
 
@@ -174,10 +186,10 @@ def _raw(path: str | Path, size: int) -> Iterator[bytes]:
 def _opened(path: str | Path) -> "AbstractContextManager[IO[bytes]]":
     if str(path) != "-":
         return Path(path).open("rb")
-    stdin: TextIO | None = sys.stdin  # None in a process without one, whatever typeshed says
+    stdin: TextIO | None = sys.stdin  # None in a process without one, which typeshed does not declare
     if stdin is None or stdin.closed:
         raise DataError("standard input is closed: name a file, or pipe a text in")
-    return nullcontext(stdin.buffer)  # left open: it is not ours
+    return nullcontext(stdin.buffer)  # the caller's, so it stays open
 
 
 def _plain(file: IO[bytes], size: int) -> Iterator[bytes]:
@@ -198,8 +210,8 @@ def _no_bomb(pieces: Iterator[bytes], file: IO[bytes], name: str) -> Iterator[by
         total += len(piece)
         if total > FREE_BYTES and total > MAX_RATIO * file.tell():
             raise DataError(
-                f"{name}: unfolds to more than {MAX_RATIO} times its size (a decompression bomb?): "
-                "if it is sound, decompress it first and name the result"
+                f"{name}: expands to more than {MAX_RATIO} times its size (a decompression bomb?): "
+                "if you trust it, decompress it first and name the result"
             )
         yield piece
 
@@ -219,7 +231,7 @@ def _unzstd(file: IO[bytes], size: int) -> Iterator[bytes]:
             import zstandard
         except ImportError as error:
             raise ConfigError(
-                f'{printable(file.name)}: reading .zst needs zstandard: pip install "elman[data]"'
+                f'{quoted(file.name)}: reading .zst needs zstandard: pip install "elman[data]"'
             ) from error
         try:
             yield from _gathered(_zstd_frames(file, zstandard.ZstdDecompressor().decompressobj), size)
@@ -258,13 +270,13 @@ def _gathered(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
 def _bad_zstd(file: IO[bytes], error: Exception) -> DataError:
     if "memory" in str(error):
         return DataError(
-            f"{printable(file.name)}: asks for a decompression window beyond the safe limit of 128 MiB: "
+            f"{quoted(file.name)}: needs a decompression window above the safe limit of 128 MiB: "
             "decompress it first (zstd -d --long=31) and name the result"
         )
-    return DataError(f"{printable(file.name)}: damaged or not Zstandard ({error}): fetch it again")
+    return DataError(f"{quoted(file.name)}: damaged or not Zstandard ({error}): fetch it again")
 
 
-def _decoded(pieces: Iterator[bytes], path: str | Path, errors: Errors) -> Iterator[str]:
+def _decoded(pieces: Iterator[bytes], path: str | Path, errors: DecodingErrors) -> Iterator[str]:
     """UTF-8 text of one file, without its byte order mark."""
     name = _name(path)
     decoder = codecs.getincrementaldecoder("utf-8")(errors)

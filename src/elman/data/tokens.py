@@ -1,4 +1,4 @@
-"""The raw token sequence of a text, before any vocabulary: codes that index a table of what occurs.
+"""A text as a sequence of tokens, before any vocabulary: codes that index a table of the distinct tokens.
 
     char   a token is a code point
     word   a token is a word, a single other character that is no space, or a line end
@@ -27,19 +27,18 @@ Level = Literal["char", "word", "byte"]
 LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 Pieces = Iterable[str] | Iterable[bytes]
 Codes = npt.NDArray[np.unsignedinteger[Any]]
-Counts = npt.NDArray[np.int64]
 
 ASCII: Final = 128
-LONGEST: Final = 1 << 16
+LONGEST_WORD: Final = 1 << 16
 """Characters of the longest word; a longer run (a gigabyte without a space) is cut there."""
 NEWLINE: Final = "\n"
 
 
 def check_level(level: str) -> Level:
-    """The level of this name.
+    """The level of a name.
 
     Raises:
-        ConfigError: there is none; the message lists those there are.
+        ConfigError: there is no such level.
     """
     for known in LEVELS:
         if level == known:
@@ -53,11 +52,16 @@ def unsigned(largest: int) -> np.dtype[np.unsignedinteger[Any]]:
 
 
 @dataclass(frozen=True, eq=False)
-class Symbols:
-    r"""The tokens of a text at a level. A slice by position is a view of the same memory.
+class TokenSequence:
+    r"""The tokens of a text. A slice by position is a view of the same memory.
+
+    Args:
+        level: what a token is.
+        codes: (n,) the index of each token in `types`, in the smallest unsigned type that holds the largest.
+        types: the distinct tokens; a part of a text shares the table of the whole.
 
     Example:
-        >>> symbols = Symbols.read(["the time ", "traveller, the\n"], "word")
+        >>> symbols = TokenSequence.read(["the time ", "traveller, the\n"], "word")
         >>> len(symbols), symbols.tokens()
         (6, ['the', 'time', 'traveller', ',', 'the', '\n'])
         >>> symbols[1:3].text(), symbols[1:3].characters
@@ -66,13 +70,16 @@ class Symbols:
 
     level: Level
     codes: Codes
-    """(n,) in the smallest type that holds the largest code."""
     types: tuple[str, ...]
-    """The token of each code. A part of a text shares the table of the whole."""
 
     @classmethod
-    def read(cls, pieces: Pieces, level: Level, limit: int | None = None) -> "Symbols":
-        """The first `limit` tokens of a text that comes in pieces; no more is read than they need.
+    def read(cls, pieces: Pieces, level: Level, limit: int | None = None) -> "TokenSequence":
+        """Split a text into tokens.
+
+        Args:
+            pieces: the text, in pieces cut anywhere; no more of them is read than `limit` needs.
+            level: what a token is.
+            limit: the number of tokens to read; None reads all.
 
         Raises:
             DataError: the text holds half of a surrogate pair, or bytes read as characters are not UTF-8.
@@ -80,35 +87,35 @@ class Symbols:
         if level == "byte":
             values = (np.frombuffer(_as_bytes(piece), np.uint8) for piece in pieces)
             return cls(level, _concatenated(values, limit), BYTE_NAMES)
-        table = _Alphabet() if level == "char" else _Words()
+        table = _CharacterTable() if level == "char" else _WordTable()
         codes = _concatenated(table.codes(map(_as_text, pieces)), limit)
         return cls(level, codes, tuple(table.types()))
 
     def __len__(self) -> int:
         return len(self.codes)
 
-    def __getitem__(self, part: "slice | npt.NDArray[np.bool_]") -> "Symbols":
+    def __getitem__(self, part: "slice | npt.NDArray[np.bool_]") -> "TokenSequence":
         """The tokens at the positions of a slice (a view), or where a mask (n,) holds (a copy)."""
-        return Symbols(self.level, self.codes[part], self.types)
+        return TokenSequence(self.level, self.codes[part], self.types)
 
-    def counts(self) -> Counts:
-        """How often each code occurs, (largest code + 1,)."""
+    def counts(self) -> npt.NDArray[np.int64]:
+        """How often each code occurs, (number of types,)."""
         return self._counts
 
     @cached_property
-    def _counts(self) -> Counts:
+    def _counts(self) -> npt.NDArray[np.int64]:
         return token_counts(self.codes, len(self.types))
 
     @property
     def characters(self) -> int:
-        """How many characters `text()` has; a byte counts if it begins a character."""
+        """The number of characters of `text()`; a byte counts if it begins a character."""
         if self.level == "byte":
             return sum(n for value, n in enumerate(self.counts().tolist()) if value & 0xC0 != 0x80)
         return self._sum(len(token) for token in self.types) + self._separators
 
     @property
     def bytes(self) -> int:
-        """How many bytes `text()` takes in UTF-8; at level byte, how many there are."""
+        """The number of bytes of `text()` in UTF-8; at level byte, of the text itself."""
         if self.level == "byte":
             return len(self)
         return self._sum(len(token.encode("utf-8")) for token in self.types) + self._separators
@@ -127,28 +134,33 @@ class Symbols:
         return int(np.count_nonzero(inline[1:] & inline[:-1]))
 
     def text(self) -> str:
-        """The text itself; bytes that are not UTF-8 become U+FFFD, words are joined as the level says."""
+        """The text itself; bytes that are not UTF-8 become U+FFFD, words are joined by `join_words`."""
         if self.level == "byte":
             return self.codes.tobytes().decode("utf-8", "replace")
-        return joined(self.tokens()) if self.level == "word" else "".join(self.tokens())
+        return join_words(self.tokens()) if self.level == "word" else "".join(self.tokens())
 
     def tokens(self) -> list[str]:
-        """The tokens one by one, as a vocabulary names them."""
+        """The tokens one by one, as strings."""
         return [self.types[code] for code in self.codes.tolist()]
 
 
-def joined(words: Iterable[str]) -> str:
+def join_words(words: Iterable[str]) -> str:
     r"""Words as text: one space between them, none around a line end.
 
     Example:
-        >>> joined(["one", ",", "\n", "two"])
+        >>> join_words(["one", ",", "\n", "two"])
         'one ,\ntwo'
     """
     return "".join(separator(before, word) + word for before, word in pairwise([NEWLINE, *words]))
 
 
 def separator(before: str, word: str) -> str:
-    """What stands between two neighbouring words of a text."""
+    r"""The text between two neighbouring words: a space, or nothing beside a line end.
+
+    Args:
+        before: the word before; "\n" is a line end.
+        word: the word after it.
+    """
     return "" if NEWLINE in (before, word) else " "
 
 
@@ -156,8 +168,8 @@ BYTE_NAMES: Final = tuple(chr(value) if value < 0x80 else f"\\x{value:02x}" for 
 """How the 256 bytes are written where a token must be a string: ASCII as itself, the others as `\\xe4`."""
 
 
-class _Alphabet:
-    """A code for every character that appears, after the 128 of ASCII, whose codes are their code points."""
+class _CharacterTable:
+    """A code for every character that occurs, after the 128 of ASCII, whose codes are their code points."""
 
     def __init__(self) -> None:
         self._points = list(range(ASCII))
@@ -199,7 +211,8 @@ def _encoded(piece: str, encoding: str) -> bytes:
     except UnicodeEncodeError as error:
         code = ord(piece[error.start])
         raise DataError(
-            f"the text holds U+{code:04X} at position {error.start}, half a pair and no character: remove it"
+            f"the text holds U+{code:04X} at position {error.start}, half of a surrogate pair and not a character: "
+            "remove it"
         ) from error
 
 
@@ -223,8 +236,8 @@ def _concatenated(parts: Iterable[Codes], limit: int | None) -> Codes:
     return np.concatenate(held) if held else np.empty(0, np.uint8)
 
 
-class _Words(dict[str, int]):
-    """Word -> its place in order of appearance, given when it is first asked for."""
+class _WordTable(dict[str, int]):
+    """Word -> its place in order of appearance, assigned when it is first looked up."""
 
     def __missing__(self, word: str) -> int:
         self[word] = place = len(self)
@@ -240,14 +253,14 @@ class _Words(dict[str, int]):
             yield np.fromiter(map(self.__getitem__, words), unsigned(len(self) + len(words)), len(words))
 
 
-_ASCII_WORDS: Final = re.compile(rf"\w{{1,{LONGEST}}}|\n|[^\w\s]")
+_ASCII_WORDS: Final = re.compile(rf"\w{{1,{LONGEST_WORD}}}|\n|[^\w\s]")
 
 
 @cache
 def _all_words() -> re.Pattern[str]:
-    r"""Words of any script. A combining mark belongs to what it stands on, which `\w` does not know."""
+    r"""Words of any script. A combining mark belongs to the character before it, which `\w` leaves out."""
     marks = "".join(f"{first}-{last}" for first, last in _mark_ranges())
-    return re.compile(rf"[\w{marks}]{{1,{LONGEST}}}|\n|[^\w\s][{marks}]{{0,{LONGEST}}}")
+    return re.compile(rf"[\w{marks}]{{1,{LONGEST_WORD}}}|\n|[^\w\s][{marks}]{{0,{LONGEST_WORD}}}")
 
 
 def _mark_ranges() -> Iterator[tuple[str, str]]:

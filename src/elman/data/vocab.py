@@ -1,7 +1,7 @@
-"""Symbols <-> the integers 0 .. V-1.
+"""A vocabulary: symbols <-> the integers 0 .. V-1.
 
     id = the rank of a symbol by falling count on the training part; ties in code-point order
-    0  = <unk>, every symbol that is not in the vocabulary (unless the vocabulary leaves it out)
+    0  = <unk>, every symbol that is not in the vocabulary; a vocabulary may have none
 
 At level byte the ids are the byte values and nothing is unknown.
 """
@@ -9,6 +9,7 @@ At level byte the ids are the byte values and nothing is unknown.
 import builtins
 import json
 import unicodedata
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,24 +19,24 @@ import numpy as np
 import numpy.typing as npt
 
 from elman.data.batches import COUNTED_AT_ONCE, blocks
-from elman.data.decoding import REPLACEMENT, UNKNOWN, Stream
+from elman.data.decoding import REPLACEMENT, UNKNOWN, IncrementalDecoder
 from elman.data.tokens import (
     BYTE_NAMES,
     LEVELS,
     Codes,
     Level,
-    Symbols,
+    TokenSequence,
     check_level,
-    joined,
+    join_words,
     unsigned,
 )
-from elman.errors import ConfigError, DataError, ModelError, StorageError, printable
+from elman.errors import ConfigError, DataError, ModelError, StorageError, quoted
 from elman.storage.atomic import replace_file
 from elman.storage.tensors import JSON_LIMIT, damaged, strict_json
 
 Ids = Codes
-Tokens: TypeAlias = str | bytes | Symbols | Sequence[str]
-Entry = TypeVar("Entry", np.unsignedinteger[Any], np.bool_)
+TextOrTokens: TypeAlias = str | bytes | TokenSequence | Sequence[str]
+Element = TypeVar("Element", np.unsignedinteger[Any], np.bool_)
 
 RARE_MASS: Final = 0.001
 """The share of singletons in the training part from which on they become unknown."""
@@ -46,12 +47,12 @@ SHOWN: Final = 20
 
 
 class Vocab:
-    """The symbols of a text by falling frequency (S7).
+    """A numbering of the distinct symbols of a text, the most frequent first.
 
     Args:
         tokens: the tokens of a training text, or how often each of them occurs.
         level: what a token is.
-        min_count: rarer tokens are left to `<unk>`. None: 2 where singletons are more than 0.1 % of the text
+        min_count: rarer tokens become `<unk>`. None: 2 where singletons are more than 0.1 % of the text
             (their share estimates the mass of unseen symbols, Good 1953), else 1.
         unknown: keep id 0 for `<unk>`. Without it an unseen symbol is an error.
 
@@ -87,38 +88,55 @@ class Vocab:
 
     @classmethod
     def chars(cls, text: str, *, min_count: int | None = 1, unknown: bool = True) -> "Vocab":
-        """The characters of a text.
+        """The vocabulary of the characters of a text.
+
+        Args:
+            text: the training text.
+            min_count: as for `Vocab`.
+            unknown: as for `Vocab`.
 
         Example:
             >>> vocab = Vocab.chars("abracadabra")
             >>> vocab.encode("bad").tolist(), vocab.decode([2, 1, 5])
             ([2, 1, 5], 'bad')
         """
-        return cls.of(Symbols.read([text], "char"), min_count=min_count, unknown=unknown)
+        return cls.from_tokens(TokenSequence.read([text], "char"), min_count=min_count, unknown=unknown)
 
     @classmethod
     def words(cls, text: str | Sequence[str], *, min_count: int | None = 1, unknown: bool = True) -> "Vocab":
-        """The words of a text, or of a list of words."""
+        """The vocabulary of the words of a text.
+
+        Args:
+            text: the training text, or a list of its words.
+            min_count: as for `Vocab`.
+            unknown: as for `Vocab`.
+        """
         if isinstance(text, str):
-            return cls.of(Symbols.read([text], "word"), min_count=min_count, unknown=unknown)
+            return cls.from_tokens(TokenSequence.read([text], "word"), min_count=min_count, unknown=unknown)
         return cls(text, level="word", min_count=min_count, unknown=unknown)
 
     @classmethod
     def bytes(cls) -> "Vocab":
-        """The 256 byte values in numeric order."""
+        """The vocabulary of the 256 byte values in numeric order."""
         return cls._ordered("byte", BYTE_NAMES, unknown=False)
 
     @classmethod
-    def of(cls, symbols: Symbols, *, min_count: int | None = 1, unknown: bool = True) -> "Vocab":
-        """The vocabulary of a training part at its level; at level byte the settings do not matter."""
-        if symbols.level == "byte":
+    def from_tokens(cls, tokens: TokenSequence, *, min_count: int | None = 1, unknown: bool = True) -> "Vocab":
+        """The vocabulary of the tokens of a training part, at their level.
+
+        Args:
+            tokens: the training part.
+            min_count: as for `Vocab`; at level byte it has no effect.
+            unknown: as for `Vocab`; at level byte it has no effect.
+        """
+        if tokens.level == "byte":
             return cls.bytes()
-        counts = dict(zip(symbols.types, symbols.counts().tolist(), strict=True))
-        return cls(counts, level=symbols.level, min_count=min_count, unknown=unknown)
+        counts = dict(zip(tokens.types, tokens.counts().tolist(), strict=True))
+        return cls(counts, level=tokens.level, min_count=min_count, unknown=unknown)
 
     @classmethod
     def _ordered(cls, level: Level, tokens: Iterable[str], *, unknown: bool) -> "Vocab":
-        """A vocabulary whose order is known."""
+        """A vocabulary of tokens in this order."""
         vocab = cls.__new__(cls)
         vocab._fill(level, tokens, unknown=unknown)
         return vocab
@@ -129,13 +147,13 @@ class Vocab:
         self.idx_to_token: tuple[str, ...] = (*([UNKNOWN] if unknown else []), *tokens)
         self.token_to_idx: dict[str, int] = {token: i for i, token in enumerate(self.idx_to_token)}
         if len(self) == int(unknown):
-            raise DataError("there is no symbol to make a vocabulary of: give more text, or lower min_count")
+            raise DataError("there is no symbol for a vocabulary: give more text, or lower min_count")
         if level == "char" and (wrong := [t for t in self.idx_to_token[int(unknown) :] if len(t) != 1]):
-            raise ConfigError(f"level char has tokens of one character, but {wrong[0]!r} has {len(wrong[0])}")
+            raise ConfigError(f"at level char every token is one character, but {wrong[0]!r} has {len(wrong[0])}")
         try:
             "".join(self.idx_to_token).encode("utf-8")
         except UnicodeEncodeError as error:
-            raise DataError("a token holds half of a surrogate pair, no character: remove it") from error
+            raise DataError("a token holds half of a surrogate pair, which is not a character: remove it") from error
 
     def __len__(self) -> int:
         return len(self.idx_to_token)
@@ -190,58 +208,63 @@ class Vocab:
         """The smallest unsigned integer type that holds every id."""
         return unsigned(len(self) - 1)
 
-    def encode(self, text: Tokens, *, consume: bool = False) -> Ids:
-        """The ids of a text, of its symbols, or of a list of tokens, (n,) of `dtype`.
+    def encode(self, text: TextOrTokens, *, consume: bool = False) -> Ids:
+        """The ids of a text.
 
-        With `consume` the ids of symbols may take the place of their codes, which halves the memory of a long
-        text; the symbols are of no use then.
+        Args:
+            text: a text, its tokens as a `TokenSequence`, or a list of tokens.
+            consume: whether the ids may overwrite the codes of a `TokenSequence`, which halves the memory of a long
+                text; the sequence cannot be used afterwards.
+
+        Returns:
+            (n,) ids of `dtype`.
 
         Raises:
             DataError: a symbol that is not in a vocabulary without `<unk>`; the message lists them.
-            ConfigError: symbols of another level.
+            ConfigError: tokens of another level.
         """
-        symbols = self._symbols(text)
-        if self.level == "byte" and symbols.types == BYTE_NAMES:
-            return symbols.codes
-        if not self.unknown and (unseen := self.unseen(symbols)):
+        tokens = self._tokens(text)
+        if self.level == "byte" and tokens.types == BYTE_NAMES:
+            return tokens.codes
+        if not self.unknown and (unseen := self.unseen(tokens)):
             self._refuse(unseen)
-        ids = np.array([self.token_to_idx.get(token, 0) for token in symbols.types], self.dtype)
-        reused = symbols.codes if consume and symbols.codes.dtype == self.dtype else None
-        return _looked_up(ids, symbols.codes, reused)
+        ids = np.array([self.token_to_idx.get(token, 0) for token in tokens.types], self.dtype)
+        reused = tokens.codes if consume and tokens.codes.dtype == self.dtype else None
+        return _looked_up(ids, tokens.codes, reused)
 
-    def unseen(self, text: Tokens) -> list[str]:
+    def unseen(self, text: TextOrTokens) -> list[str]:
         """The distinct symbols of a text that are not in the vocabulary, in order of appearance.
 
         Example:
             >>> Vocab.chars("abc").unseen("abyxya")
             ['y', 'x']
         """
-        symbols = self._symbols(text)
-        strange = symbols[~self.known(symbols)]
-        codes, places = np.unique(strange.codes, return_index=True)
-        return Symbols(self.level, codes[np.argsort(places)], strange.types).tokens()
+        tokens = self._tokens(text)
+        unseen = tokens[~self.contains(tokens)]
+        codes, places = np.unique(unseen.codes, return_index=True)
+        return TokenSequence(self.level, codes[np.argsort(places)], unseen.types).tokens()
 
-    def known(self, symbols: Symbols) -> npt.NDArray[np.bool_]:
-        """Which of the symbols are in the vocabulary, (n,)."""
-        return _looked_up(np.array([token in self.token_to_idx for token in symbols.types], np.bool_), symbols.codes)
+    def contains(self, tokens: TokenSequence) -> npt.NDArray[np.bool_]:
+        """Whether each token is in the vocabulary, (n,)."""
+        return _looked_up(np.array([token in self.token_to_idx for token in tokens.types], np.bool_), tokens.codes)
 
-    def _symbols(self, text: Tokens) -> Symbols:
-        """The symbols of a text, or of a list of tokens that someone else split."""
+    def _tokens(self, text: TextOrTokens) -> TokenSequence:
+        """The tokens of a text, or of a list of tokens that was split elsewhere."""
         if isinstance(text, str):
-            return Symbols.read([text], self.level)
+            return TokenSequence.read([text], self.level)
         if isinstance(text, bytes):
-            return Symbols.read([text], self.level)
-        if not isinstance(text, Symbols):
+            return TokenSequence.read([text], self.level)
+        if not isinstance(text, TokenSequence):
             place = {token: i for i, token in enumerate(dict.fromkeys(text))}
             codes = np.array([place[token] for token in text], unsigned(len(place)))
-            return Symbols(self.level, codes, tuple(place))
+            return TokenSequence(self.level, codes, tuple(place))
         if text.level != self.level:
             raise ConfigError(f"the vocabulary has {self.level} tokens, the text was split at level {text.level}")
         return text
 
     def _refuse(self, unseen: Sequence[str]) -> NoReturn:
         more = f" and {len(unseen) - SHOWN:,} more" if len(unseen) > SHOWN else ""
-        shown = ", ".join(map(ascii_if_odd, unseen[:SHOWN]))
+        shown = ", ".join(map(visible_repr, unseen[:SHOWN]))
         raise DataError(
             f"not in the vocabulary, which has no <unk>: {shown}{more}: "
             "leave them out of the text, or train with unknown symbols allowed"
@@ -259,7 +282,7 @@ class Vocab:
             return self.decode_bytes(ids).decode("utf-8", "replace")
         tokens = self.to_tokens(ids)
         if self.level == "word":
-            return joined(tokens)
+            return join_words(tokens)
         return "".join(REPLACEMENT if token == UNKNOWN else token for token in tokens)
 
     def decode_bytes(self, ids: Sequence[int] | Ids) -> builtins.bytes:
@@ -274,16 +297,21 @@ class Vocab:
             raise DataError(f"the ids of bytes are 0 to 255, not {min(ids)} to {max(ids)}")
         return builtins.bytes(np.asarray(ids, np.uint8))
 
-    def stream(self) -> "Stream":
+    def incremental_decoder(self) -> IncrementalDecoder:
         """A decoder that takes one id at a time.
 
         Example:
             >>> vocab = Vocab.bytes()
-            >>> stream = vocab.stream()
-            >>> [stream.push(int(i)) for i in vocab.encode("né!")]
+            >>> decoder = vocab.incremental_decoder()
+            >>> [decoder.push(int(i)) for i in vocab.encode("né!")]
             ['n', '', 'é', '!']
         """
-        return Stream(self)
+        return IncrementalDecoder(self)
+
+    def stream(self) -> IncrementalDecoder:
+        """The name of 0.1 for `incremental_decoder`, until 0.3."""
+        warnings.warn("Vocab.stream is now Vocab.incremental_decoder", DeprecationWarning, stacklevel=2)
+        return self.incremental_decoder()
 
     def to_json(self) -> str:
         """The vocabulary as JSON, one token a line; `<unk>` and the 256 bytes need no line."""
@@ -293,10 +321,14 @@ class Vocab:
 
     @classmethod
     def from_json(cls, text: str | builtins.bytes, where: str = "the vocabulary") -> "Vocab":
-        """The vocabulary that `to_json` wrote; `where` names it in a message.
+        """The vocabulary that `to_json` wrote.
+
+        Args:
+            text: the JSON.
+            where: what messages call it, such as the path of its file in quotes.
 
         Raises:
-            ModelError: the text is damaged or no vocabulary.
+            ModelError: the text is damaged, or is not a vocabulary.
         """
         fields = strict_json(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text, where)
         try:
@@ -308,26 +340,26 @@ class Vocab:
             raise damaged(where, str(error)) from error
 
     def save(self, path: str | Path) -> None:
-        """Write the vocabulary as JSON; the file is whole or as it was before.
+        """Write the vocabulary as JSON into a file; if that fails, the file is as it was before.
 
         Raises:
-            ConfigError: there are too many tokens to be read back.
-            StorageError: the disk refuses.
+            ConfigError: the file would be too large to be read again.
+            StorageError: the file cannot be written.
         """
         content = self.to_json().encode("utf-8")
         if len(content) > JSON_LIMIT:
-            raise ConfigError(f"a vocabulary of {len(self):,} tokens is too large to be read back: raise min_count")
+            raise ConfigError(f"a vocabulary of {len(self):,} tokens is too large to be read again: raise min_count")
         replace_file(Path(path), content)
 
     @classmethod
     def load(cls, path: str | Path) -> "Vocab":
-        """The vocabulary that `save` wrote.
+        """The vocabulary that `save` wrote into a file.
 
         Raises:
             ModelError: the file is missing, damaged, foreign or too large to be a vocabulary.
             StorageError: the file cannot be read.
         """
-        where = printable(path)
+        where = quoted(path)
         try:
             with Path(path).open("rb") as file:
                 return cls.from_json(file.read(JSON_LIMIT + 1), where)  # strict_json refuses what is longer
@@ -337,17 +369,19 @@ class Vocab:
             raise StorageError(f"{where}: cannot be read, {error.strerror}") from error
 
 
-def ascii_if_odd(token: str) -> str:
-    r"""The token in quotes, with escapes where it cannot be seen.
+def visible_repr(token: str) -> str:
+    r"""A token in quotes, with escapes where it cannot be seen.
 
     Example:
-        >>> ascii_if_odd("é"), ascii_if_odd("\u0301")
+        >>> visible_repr("é"), visible_repr("\u0301")
         ("'é'", "'\\u0301'")
     """
     return ascii(token) if unicodedata.combining(token[0]) else repr(token)
 
 
-def _looked_up(table: npt.NDArray[Entry], codes: Codes, out: npt.NDArray[Entry] | None = None) -> npt.NDArray[Entry]:
+def _looked_up(
+    table: npt.NDArray[Element], codes: Codes, out: npt.NDArray[Element] | None = None
+) -> npt.NDArray[Element]:
     """table[codes], in blocks: numpy widens indices to 8 bytes each (and so may write where it read)."""
     found = np.empty(len(codes), table.dtype) if out is None else out
     for part in blocks(len(codes), COUNTED_AT_ONCE):
@@ -378,11 +412,11 @@ def _check(fields: Any) -> None:
     if type(fields["version"]) is not int or fields["version"] != VERSION:
         raise ValueError(f"version {fields['version']!r:.60}, this release reads {VERSION}")
     if fields["level"] not in LEVELS or not isinstance(fields["unknown"], bool):
-        raise ValueError("level or unknown has a value that it cannot have")
+        raise ValueError("level or unknown has an impossible value")
     tokens = fields["tokens"]
     if not isinstance(tokens, list) or not all(isinstance(token, str) and token for token in tokens):
         raise ValueError("tokens is not a list of strings")
     if len({*tokens, *([UNKNOWN] if fields["unknown"] else [])}) != len(tokens) + fields["unknown"]:
-        raise ValueError("a token stands twice")
+        raise ValueError("a token occurs twice")
     if fields["level"] == "byte" and (tokens or fields["unknown"]):
         raise ValueError("level byte has its 256 values and no others")

@@ -21,7 +21,7 @@ from elman.cells import State
 from elman.data.batches import Ids, Rows, gather
 from elman.data.cleaning import cleaning
 from elman.data.corpus import Split
-from elman.data.tokens import Symbols
+from elman.data.tokens import TokenSequence
 from elman.errors import ConfigError, DataError
 from elman.models.base import SequenceModel
 from elman.models.task import TextTask
@@ -90,7 +90,7 @@ def part_of(model: Reader, text: str | Ids | Split) -> Split:
         return text
     vocab = model.task.vocab
     if isinstance(text, str):
-        symbols = Symbols.read(cleaning(model.task.clean).apply([text]), vocab.level)
+        symbols = TokenSequence.read(cleaning(model.task.clean).apply([text]), vocab.level)
         ids, characters, size = model.task.turned(vocab.encode(symbols)), symbols.characters, symbols.bytes
     else:
         written = vocab.decode(model.task.turned(text))

@@ -295,7 +295,7 @@ def decode_stream(vocab: Vocab, prompt: Ids, tokens: Iterator[int]) -> Iterator[
     Yields:
         Pieces of text, none of them empty.
     """
-    stream = vocab.stream()
+    stream = vocab.incremental_decoder()
     for token in prompt.tolist():
         stream.push(token)
     for token in tokens:

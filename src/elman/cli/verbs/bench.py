@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from elman.cli.flags import number, numbers
+from elman.cli.options import Json, Quiet
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from elman.comparison.benchmark import Benchmark, Shape
 
+MIN_WIDTH = 80  # columns: a figure that is cut is a wrong figure
+ORDER = 12
 EXAMPLES = """Examples:
   elman bench                          # a GRU of 256 units, half a minute
   elman bench --cell lstm --hidden 128 512 --vocab 1000
@@ -33,10 +36,8 @@ def command(
     window: Annotated[int, number("Steps of a window.", least=1)] = 35,
     threads: Annotated[list[int] | None, numbers("Numbers of threads to try [default: one, and all].", least=1)] = None,
     rounds: Annotated[int, number("Turns of every way.", least=1)] = 11,
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
-    quiet: Annotated[
-        bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False, help="No progress.")
-    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> int:
     """Measure whole training steps here: every engine beside plain PyTorch, and who is the fastest."""
     from elman.comparison.benchmark import Shape
@@ -56,47 +57,35 @@ def command(
 
 def _races(shapes: "list[Shape]", threads: list[int] | None, rounds: int, *, quiet: bool) -> "Iterator[Benchmark]":
     """Each shape's race when it is over; a bar on a terminal, else a line a shape, on standard error."""
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    from elman.cli.console import Stream
+    from elman.cli.progress import ProgressDisplay
     from elman.comparison.training_steps import benchmark_steps
 
-    console = Stream(stderr=True, quiet=quiet, highlight=False)
     for shape in shapes:
-        words = f"{shape.cell}, {shape.hidden} units"
-        if not console.is_terminal:
-            console.print(f"{words}: {rounds} rounds", markup=False, soft_wrap=True)
-        columns = (BarColumn(bar_width=12), TextColumn("{task.description}", markup=False))
-        bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
-        with bar:
-            task = bar.add_task(f"{words}: warming up", total=rounds)
+        name = f"{shape.cell}, {shape.hidden} units"
+        with ProgressDisplay(quiet=quiet) as progress:
+            if not progress.console.is_terminal:
+                progress.print(f"{name}: {rounds} rounds")
+            progress.update(0, f"{name}: warming up")
             for found in benchmark_steps(shape, threads=threads, rounds=rounds):
                 measured, benchmark = len(next(iter(found.rates.values()))), found
-                bar.update(task, completed=measured, description=f"{words}: round {measured} of {rounds}")
+                progress.update(measured / rounds, f"{name}: round {measured} of {rounds}")
         yield benchmark
 
 
 def _print(benchmark: "Benchmark") -> None:
-    from elman.cli.console import Stream
+    from elman.cli.console import Console
     from elman.comparison.benchmark import verdict
 
-    out = Stream(highlight=False)
+    out = Console(min_width=MIN_WIDTH)
     shape = benchmark.shape
-    out.print(
-        f"{shape.cell}, {shape.hidden} units, {shape.vocab} symbols, {shape.batch} rows of {shape.window} steps\n",
-        markup=False,
-        soft_wrap=True,
+    out.print_lines(
+        f"{shape.cell}, {shape.hidden} units, {shape.vocab} symbols, {shape.batch} rows of {shape.window} steps\n"
     )
-    out.width = max(out.width, 80)  # a figure that is cut is a wrong figure
     out.print(_table(benchmark))
-    out.print(
+    out.print_lines(
         f"\nMedians and quartiles of {benchmark.rounds} rounds. %: of the flops of large matrix products here.\n",
         *verdict(benchmark),
         "",
-        sep="\n",
-        markup=False,
-        soft_wrap=True,
     )
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from elman.cli.flags import flags, given, number, resolve
+from elman.cli.folders import free_folder
+from elman.cli.options import Json, Quiet
 from elman.cli.signals import Stop
 from elman.cli.verbs import forecast
-from elman.cli.verbs.train import free_folder
 from elman.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from elman.comparison.result import Comparison
     from elman.comparison.trained import TrainingStep
 
+ORDER = 2
 EXAMPLES = """Examples:
   elman compare book.txt                    # n-gram, mlp, elman, gru, lstm
   elman compare book.txt --models 3-gram,gru,lstm --seeds 3 --epochs 5
@@ -50,10 +52,8 @@ def command(
     out: Annotated[
         Path | None, Parameter(help="New folder of comparison.json, .md and .png [default: runs/NAME-compare-N].")
     ] = None,
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
-    quiet: Annotated[
-        bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False, help="No progress.")
-    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> int:
     """Train models on a text, or take runs, and score all on the same held-out tokens."""
     changes = given(settings)
@@ -131,7 +131,7 @@ def _of_models(
     from elman.training.run import read_data
 
     chosen = models or DEFAULT
-    return lambda stop: compare_steps(read_data(settled), chosen, seeds=seeds, config=settled, stop=stop.asked)
+    return lambda stop: compare_steps(read_data(settled), chosen, seeds=seeds, config=settled, stop=stop.requested)
 
 
 def _of_runs(
@@ -143,24 +143,24 @@ def _of_runs(
 
     device = device_for(changes.get("device", "auto"))
     paths, sources = [Path(run) for run in runs], [on] if on is not None else []
-    return lambda stop: compare_runs(paths, sources=sources, device=device, stop=stop.asked)
+    return lambda stop: compare_runs(paths, sources=sources, device=device, stop=stop.requested)
 
 
 def _compare(
     events: "Callable[[Stop], Iterator[TrainingStep | Comparison]]", out: Path, *, json: bool, quiet: bool
 ) -> int:
-    from elman.cli.comparison_table import Table
+    from elman.cli.comparison_table import ComparisonDisplay
     from elman.comparison.result import Comparison
 
-    table = Table(out, quiet=quiet)
+    display = ComparisonDisplay(out, quiet=quiet)
     with Stop() as stop:
         try:
             for event in events(stop):
                 if isinstance(event, Comparison):
-                    table.measured(event)
+                    display.measured(event)
                 else:
-                    table.learning(event)
+                    display.training(event)
         finally:
-            table.close()
-    table.end(json=json)
-    return 128 + stop.signal if stop.signal and not table.complete else 0
+            display.close()
+    display.end(json=json)
+    return 128 + stop.signal if stop.signal and not display.complete else 0

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from elman.cli.options import Json
 from elman.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from elman.inference.compression import Compressed
 
+ORDER = 10
 EXAMPLES = """Examples:
   elman compress book.txt --run runs/book                  # writes book.txt.elman
   elman compress book.txt --run runs/book/ngram --output book.small --json"""
 
 SUFFIX = ".elman"
-PLAIN_SECONDS = 10.0  # between lines of progress where standard error is no terminal
 
 
 def command(
@@ -28,7 +29,7 @@ def command(
     *,
     run: Annotated[Path, Parameter(help="A run, a checkpoint or a saved model.")],
     output: Annotated[Path | None, Parameter(help="The file to write [default: FILE.elman].")] = None,
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
+    json: Json = False,
 ) -> int:
     """Compress a file with the predictions of a saved model, lossless."""
     from elman.inference.compression import compress
@@ -39,7 +40,7 @@ def command(
     out = check_new(output or file.with_name(file.name + SUFFIX))
     data = read_bytes(file)
     model = load(run)
-    with progress(f"compressing {file.name}") as on_progress:
+    with token_progress(f"compressing {file.name}") as on_progress:
         made = compress(model, data, details=True, on_progress=on_progress)
     replace_file(check_new(out), made.data)
     others = compressed_sizes(data)
@@ -99,14 +100,14 @@ def read_bytes(path: Path) -> bytes:
         DataError: it is not there, or is not a regular file.
         StorageError: it cannot be read.
     """
-    from elman.errors import printable
+    from elman.errors import quoted
     from elman.storage.atomic import translate_os_errors
 
     with translate_os_errors("read", path):
         if not path.exists():
-            raise DataError(f"{printable(path)}: no such file")
+            raise DataError(f"{quoted(path)}: no such file")
         if not path.is_file():
-            raise DataError(f"{printable(path)}: not a regular file: name a file (tar makes one of a folder)")
+            raise DataError(f"{quoted(path)}: not a regular file: name a file (tar makes one of a folder)")
         return path.read_bytes()
 
 
@@ -116,7 +117,8 @@ def check_new(path: Path) -> Path:
     Raises:
         ConfigError: something is there already, or there is no folder for it.
     """
-    from elman.storage.atomic import quoted, translate_os_errors
+    from elman.errors import quoted
+    from elman.storage.atomic import translate_os_errors
 
     with translate_os_errors("write", path):
         if path.exists() or path.is_symlink():
@@ -127,38 +129,12 @@ def check_new(path: Path) -> Path:
 
 
 @contextmanager
-def progress(words: str) -> Iterator[Callable[[int, int], None]]:
-    """Show progress on standard error: a bar on a terminal, else a line each ten seconds.
+def token_progress(action: str) -> Iterator[Callable[[int, int], None]]:
+    """A function to call with the number of tokens that are done and the number of all, which shows the progress."""
+    from elman.cli.progress import ProgressDisplay
 
-    Args:
-        words: what is being done.
-
-    Returns:
-        To be called with the number of tokens done, and of all tokens.
-    """
-    import time
-
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    from elman.cli.console import Stream
-
-    console = Stream(stderr=True, highlight=False)
-    columns = (BarColumn(bar_width=12), TextColumn("{task.description}", markup=False), TimeRemainingColumn())
-    bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
-    last = time.monotonic()
-
-    def on_progress(done: int, of: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if console.is_terminal:
-            if now - last > 0.2:
-                last = now
-                bar.update(task, completed=done, total=of)
-        elif now - last > PLAIN_SECONDS:
-            last = now
-            console.print(f"{words}: {done:,} of {of:,} tokens", markup=False, soft_wrap=True)
-
-    with bar:
-        task = bar.add_task(words, total=None)
-        yield on_progress
+    with ProgressDisplay(time_left=True) as progress:
+        progress.update(None, action)
+        yield lambda done, total: progress.update(
+            done / total if total else 1.0, action, line=f"{action}: {done:,} of {total:,} tokens"
+        )

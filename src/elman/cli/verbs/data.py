@@ -1,4 +1,4 @@
-"""`elman data`: what there is, and what a source holds."""
+"""`elman data`: the list of sources, or the facts of one."""
 
 import json as json_module
 import sys
@@ -7,26 +7,28 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from elman.cli.flags import help_of, number
+from elman.cli.options import Json
 
+ORDER = 8
 EXAMPLES = """Examples:
   elman data                          # sources and cleanings
   elman data time-machine --normalize letters
   elman data notes/ --tokens word --json"""
 
-SHOWN = 10
+SHOWN = 10  # most frequent tokens
 
 
 def command(
-    *sources: Annotated[str, Parameter(help="Sources, files, folders, globs or -; none lists what there is.")],
+    *sources: Annotated[str, Parameter(help="Sources, files, folders, globs or -; none: list the sources.")],
     tokens: Annotated[Literal["char", "word", "byte"] | None, Parameter(help=help_of("tokens"))] = None,
     normalize: Annotated[str, Parameter(help=help_of("normalize"))] = "none",
     level: Annotated[Literal["char", "word", "byte"] | None, Parameter(show=False)] = None,
     clean: Annotated[str | None, Parameter(show=False)] = None,
     limit: Annotated[int | None, number(help_of("limit"), least=1)] = None,
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
+    json: Json = False,
 ) -> int:
-    """List the sources, or show what one holds: tokens, symbols, split."""
-    facts = _inventory() if not sources else _contents(sources, tokens or level, clean or normalize, limit)
+    """List the sources, or count what one holds: tokens, symbols, characters."""
+    facts = _list_sources() if not sources else _describe(sources, tokens or level, clean or normalize, limit)
     if json:
         print(json_module.dumps({"schema_version": 1} | facts, ensure_ascii=False))
         return 0
@@ -39,18 +41,20 @@ def command(
     return 0
 
 
-def _inventory() -> dict[str, Any]:
+def _list_sources() -> dict[str, Any]:
     from elman.data.cleaning import CLEANINGS
     from elman.data.sources import SOURCES
 
     return {
         "sources": {name: source.description for name, source in SOURCES.items()},
-        "series": {"sine": "sin(0.01 t) and noise, the lecture's series; for elman forecast, as is any CSV or Parquet"},
+        "series": {
+            "sine": "sin(0.01 t) and noise (Zhang et al. 2021, section 8.1); for elman forecast, as any CSV or Parquet"
+        },
         "cleanings": {name: cleaning.description for name, cleaning in CLEANINGS.items()},
     }
 
 
-def _contents(sources: tuple[str, ...], level: str | None, clean: str, limit: int | None) -> dict[str, Any]:
+def _describe(sources: tuple[str, ...], level: str | None, clean: str, limit: int | None) -> dict[str, Any]:
     import numpy as np
 
     from elman.data.batches import token_counts

@@ -1,11 +1,11 @@
-"""`elman env`: versions and devices, for a report of a fault."""
+"""`elman env`: versions and devices, for bug reports."""
 
 import json as json_module
 import sys
-from typing import Annotated
 
-from cyclopts import Parameter
+from elman.cli.options import Json
 
+ORDER = 13
 EXAMPLES = """Examples:
   elman env
   elman env --json"""
@@ -13,7 +13,7 @@ EXAMPLES = """Examples:
 
 def command(
     *,
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
+    json: Json = False,
 ) -> int:
     """Print versions, threads, devices and directories."""
     from elman.data.sources.time_machine import data_home

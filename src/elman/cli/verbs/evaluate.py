@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from elman.cli.flags import help_of, number
-from elman.errors import ConfigError, ElmanError, StorageError
+from elman.cli.options import Json, Switch
+from elman.errors import ConfigError, ElmanError, StorageError, quoted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from elman.models.base import SequenceModel
     from elman.storage.folder import Saved
 
+ORDER = 3
 EXAMPLES = """Examples:
   elman evaluate runs/book                        # its own held-out text
   elman evaluate runs/book --protocol dynamic     # it goes on learning as it reads
@@ -42,17 +44,12 @@ def command(
     limit: Annotated[int | None, number("Score only the first N tokens.", least=1)] = None,
     per_token: Annotated[Path | None, Parameter(help="Write each token and its surprisal in nats to this TSV.")] = None,
     drop_unknown: Annotated[
-        bool,
-        Parameter(
-            negative="",
-            show_default=False,
-            help="Leave out symbols that a vocabulary without <unk> does not hold.",
-        ),
+        Switch, Parameter(help="Leave out symbols that a vocabulary without <unk> does not hold.")
     ] = False,
     max_ppl: Annotated[float | None, Parameter(help="Exit with 6 if perplexity is above this.")] = None,
     engine: Annotated[str, Parameter(help=help_of("engine"))] = "auto",
     device: Annotated[str, Parameter(help=help_of("device"))] = "auto",
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
+    json: Json = False,
 ) -> int:
     """Score a text with a saved model: perplexity and bits, beside uniform and unigram."""
     import numpy as np
@@ -64,7 +61,7 @@ def command(
     from elman.training.report import described, saved_ngram
 
     if per_token is not None and per_token.exists():
-        raise ConfigError(f"{str(per_token)!r} exists already: choose another --per-token file")
+        raise ConfigError(f"{quoted(per_token)} exists already: choose another --per-token file")
     saved = open_saved(run)
     model = build(saved, engine=engine, device=device_for(device))
     part, before = _part(run, saved, model, sources, limit=limit, drop_unknown=drop_unknown)
@@ -120,7 +117,7 @@ def _part(
     corpus = corpus_of(run, checkpoint_metadata(run, saved))
     held_out, before = corpus.held_out, corpus.train.ids[-WARM:]
     if held_out is None:
-        raise ConfigError(f"the run {str(run)!r} held nothing out: name a text to score")
+        raise ConfigError(f"the run {quoted(run)} held nothing out: name a text to score")
     if limit is None:
         return held_out, before
     return part_of(model, model.task.turned(model.task.turned(held_out.ids)[:limit])), before
@@ -135,7 +132,7 @@ def _write_tokens(path: Path, model: "SequenceModel", part: "Split", nats: "npt.
             for token, cost in zip(model.task.turned(part.ids), model.task.turned(nats), strict=True):
                 file.write(f"{names[token]}\t{cost:.6f}\n")
     except OSError as error:
-        raise StorageError(f"{str(path)!r} cannot be written: {error.strerror}") from error
+        raise StorageError(f"{quoted(path)} cannot be written: {error.strerror}") from error
 
 
 def _print(figures: dict[str, Any]) -> None:

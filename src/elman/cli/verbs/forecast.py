@@ -1,11 +1,11 @@
-"""`elman forecast`: what comes next in a series, and how far to trust it."""
+"""`elman forecast`: predicts a series, with intervals, after a back-test of the models."""
 
 import csv
 import io
 import json as json_module
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from elman.cli.flags import number
-from elman.cli.verbs.train import free_folder
-from elman.errors import ConfigError, DataError, DivergedError
+from elman.cli.folders import free_folder
+from elman.cli.options import Json, Quiet
+from elman.errors import ConfigError, DataError, DivergedError, quoted
 
 if TYPE_CHECKING:
     from elman.forecasting.series import Series
     from elman.forecasting.study import ForecastResult
 
-LONGEST_NAME = 150  # bytes of a file's name that a series gives it
-WIDTH = 100  # columns of the tables, whatever the terminal: a figure that is cut is a wrong figure
+LONGEST_NAME = 150  # bytes of the part of a file's name that is the name of a series
+MIN_WIDTH = 100  # columns of the tables, whatever the terminal: a figure that is cut is a wrong figure
 
+ORDER = 6
 EXAMPLES = """Examples:
-  elman forecast sine                         # the lecture's series
+  elman forecast sine                         # sin(0.01 t) and noise
   elman forecast sales.csv --horizon 14       # every numeric column
   elman forecast sales.csv --columns shop --model ridge-28,gru --seeds 3
   elman forecast sales.csv --missing previous --season 7 --json
@@ -46,78 +48,90 @@ def command(
         ),
     ] = None,
     horizon: Annotated[
-        int | None, number("Steps ahead [default: 2 seasons, or 64; at most half of what is held out].", least=1)
+        int | None, number("Steps to predict [default: 2 seasons, or 64; at most half of what is held out].", least=1)
     ] = None,
     held_out: Annotated[
         float | None, Parameter(help="Share, or number, of values at the end to test on [default: 0.2].")
     ] = None,
-    season: Annotated[int | None, number("Steps of a cycle [default: told by the dates].", least=1)] = None,
+    season: Annotated[int | None, number("Steps of a cycle [default: from the dates].", least=1)] = None,
     seeds: Annotated[int, number("Seeds that networks are fitted with.", least=1)] = 1,
     seed: Annotated[int, number("The first seed, and that of sine.", least=0)] = 0,
     columns: Annotated[
         list[str] | None, Parameter(negative="", help="Columns with values [default: y, or all that are numeric].")
     ] = None,
-    time: Annotated[str | None, Parameter(help="Column with the time [default: found by its name or dates].")] = None,
-    date_format: Annotated[str | None, Parameter(help="How dates are written, as %d/%m/%Y [default: ISO].")] = None,
+    time: Annotated[
+        str | None, Parameter(help="Column with the time [default: found by its name or its dates].")
+    ] = None,
+    date_format: Annotated[
+        str | None, Parameter(help="Format of the dates, such as %d/%m/%Y [default: ISO 8601].")
+    ] = None,
     ids: Annotated[
         str | None, Parameter(name="--id", help="Column that names the series of a long table [default: unique_id].")
     ] = None,
     missing: Annotated[
         Literal["refuse", "previous", "linear", "skip"],
-        Parameter(help="Missing values: an error, filled by the previous or a straight line, or rows skipped."),
+        Parameter(
+            help="Missing values: refuse them, fill them by the previous value or a straight line, or skip their rows."
+        ),
     ] = "refuse",
     run: Annotated[Path | None, Parameter(help="New folder of the result [default: runs/SOURCE-forecast-N].")] = None,
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
-    quiet: Annotated[
-        bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False, help="No progress.")
-    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> int:
-    """Forecast a series: choose or fit models, back-test them beside naive ones, and predict what follows."""
+    """Forecast a series: fit models, back-test them beside simple ones, and predict the next values."""
     folder = run or free_folder([source], "forecast")
     if folder.exists():
-        raise ConfigError(f"{str(folder)!r} exists already: choose another --run")
+        raise ConfigError(f"{quoted(folder)} exists already: choose another --run")
     names = split_names(model or ["auto"])
     found, notes = _read(source, columns or [], time, date_format, ids, missing, seed)
 
+    from elman.cli.progress import ProgressDisplay
     from elman.forecasting.study import described, forecast
 
-    def told(text: str) -> None:
-        if not quiet:
-            sys.stderr.write(f"{text}\n")
-
-    for note in notes:
-        told(note)
-    studies: list[ForecastResult] = []
-    for one in found:
-        told(f"{one.name}: {len(one):,} values, {int((~one.known).sum()):,} of them filled")
-        try:
-            made = forecast(
-                one, names, horizon=horizon, held_out=held_out, season=season, seeds=seeds, seed=seed, told=told
-            )
-            studies.append(made)
-        except (DataError, DivergedError) as error:
-            if len(found) == 1:
-                raise
-            notes.append(f"left out: {error}")
-            told(notes[-1])
-    if not studies:
-        raise DataError(f"no series of {len(found)} can be forecast; {notes[-1].removeprefix('left out: ')}")
-    described_each = [described(s) for s in studies]
+    show = ProgressDisplay(quiet=quiet).print
+    show(*notes)
+    forecast_one = partial(
+        forecast, models=names, horizon=horizon, held_out=held_out, season=season, seeds=seeds, seed=seed, told=show
+    )
+    results = _forecast_each(found, notes, forecast_one, show)
+    described_each = [described(each) for each in results]
     report = {"schema_version": 1, "source": source, "notes": notes, "series": described_each}
-    pictures = _write(folder, report, studies)
+    pictures = _write(folder, report, results)
     report |= {"run": str(folder), "pictures": [str(p) for p in pictures]}
     if json:
         from elman.models.saving import finite
 
         print(json_module.dumps(finite(report), ensure_ascii=False))
         return 0
-    for described_one in described_each:
-        _print(described_one)
+    for each in described_each:
+        _print(each)
     sys.stdout.write("".join(f"{note}\n" for note in notes))
     sys.stdout.write(f"{folder} ({', '.join(p.name for p in sorted(folder.iterdir()))})\n")
     if not pictures:
-        told('no pictures: pip install "elman[plot]" draws them')
+        show('no pictures: pip install "elman[plot]" draws them')
     return 0
+
+
+def _forecast_each(
+    found: Sequence["Series"],
+    notes: list[str],
+    forecast_one: Callable[["Series"], "ForecastResult"],
+    show: Callable[[str], None],
+) -> list["ForecastResult"]:
+    """The forecasts of the series; of several, those that cannot be forecast are left out with a note."""
+    results: list[ForecastResult] = []
+    for one in found:
+        show(f"{one.name}: {len(one):,} values, {int((~one.known).sum()):,} of them filled")
+        try:
+            results.append(forecast_one(one))
+        except (DataError, DivergedError) as error:
+            if len(found) == 1:
+                raise
+            notes.append(f"left out: {error}")
+            show(notes[-1])
+    if not results:
+        raise DataError(f"none of {len(found)} series can be forecast; {notes[-1].removeprefix('left out: ')}")
+    return results
 
 
 def split_names(given: Sequence[str]) -> list[str]:
@@ -134,7 +148,7 @@ def _read(
     missing: Literal["refuse", "previous", "linear", "skip"],
     seed: int,
 ) -> tuple[list["Series"], list[str]]:
-    """The series of a source, and what was done to them."""
+    """The series of a source, and notes on how they were read."""
     if source == "sine":
         from elman.forecasting.series import sine
 
@@ -146,8 +160,8 @@ def _read(
     return read_series(source, columns=columns, time=time, date_format=date_format, ids=ids, missing=missing)
 
 
-def _write(folder: Path, report: dict[str, Any], studies: Sequence["ForecastResult"]) -> list[Path]:
-    """The files of the result; the pictures among them."""
+def _write(folder: Path, report: dict[str, Any], results: Sequence["ForecastResult"]) -> list[Path]:
+    """Write the files of the result, and return the pictures among them."""
     from elman.cli.display import drawn_if_possible
     from elman.forecasting.plots import draw
     from elman.models.saving import finite, to_json
@@ -157,14 +171,14 @@ def _write(folder: Path, report: dict[str, Any], studies: Sequence["ForecastResu
         folder.mkdir(parents=True)
     replace_file(folder / "report.json", to_json(finite(report)))
     replace_file(folder / "report.md", _markdown(report).encode())
-    replace_file(folder / "forecast.csv", _csv(studies).encode())
-    stems = _stems([s.series.name for s in studies])
-    drawn = (drawn_if_possible(partial(draw, s, folder, stem)) for s, stem in zip(studies, stems, strict=True))
+    replace_file(folder / "forecast.csv", _csv(results).encode())
+    stems = _stems([s.series.name for s in results])
+    drawn = (drawn_if_possible(partial(draw, s, folder, stem)) for s, stem in zip(results, stems, strict=True))
     return list(chain.from_iterable(drawn))
 
 
 def _stems(names: Sequence[str]) -> list[str]:
-    """A name of files for each series, no two alike on any disk."""
+    """The first part of a file name for each series, unique even where a disk ignores case."""
     given: dict[str, str] = {}
     for name in names:
         plain = "".join(c if c.isalnum() or c in "-_" else "-" for c in name).encode()[:LONGEST_NAME]
@@ -174,7 +188,7 @@ def _stems(names: Sequence[str]) -> list[str]:
     return list(given.values())
 
 
-def _csv(studies: Sequence["ForecastResult"]) -> str:
+def _csv(results: Sequence["ForecastResult"]) -> str:
     """The forecasts as a long table: unique_id, ds, model, value, and the ends of the intervals, empty without."""
     from elman.forecasting.study import LEVELS
 
@@ -182,27 +196,28 @@ def _csv(studies: Sequence["ForecastResult"]) -> str:
     out = csv.writer(text, lineterminator="\n")
     ends = [f"{side}-{level * 100:g}" for level in LEVELS for side in ("lo", "hi")]
     out.writerow(["unique_id", "ds", "model", "value", *ends])
-    for study in studies:
-        widths = [study.interval(level) for level in LEVELS]
-        for k, value in enumerate(study.forecast):
+    for result in results:
+        widths = [result.interval(level) for level in LEVELS]
+        for k, value in enumerate(result.forecast):
             around = [v for w in widths for v in ((value - w[k], value + w[k]) if w[k] < float("inf") else ("", ""))]
-            when = study.series.timeline.at(len(study.series) + k)
-            out.writerow([study.series.name, when, study.chosen, value, *around])
+            when = result.series.timeline.at(len(result.series) + k)
+            out.writerow([result.series.name, when, result.chosen, value, *around])
     return text.getvalue()
 
 
-Rows = dict[str, list[str]]
+ModelRows = dict[str, list[str]]
+"""The cells of a row by the name of its model."""
 
 
-def _tables(one: dict[str, Any]) -> list[tuple[str, list[str], Rows]]:
-    """What is shown of a series: the title, the columns and a row a model of each table."""
+def _tables(one: dict[str, Any]) -> list[tuple[str, list[str], ModelRows]]:
+    """The tables of a series: title, columns, and a row for each model."""
     from elman.forecasting.study import shown_horizons
 
     shown = shown_horizons(one["horizon"])
     models = {_named(m, one): m for m in sorted(one["models"], key=lambda m: _mean(m["mse"]))}
     horizons = [f"k={k}" for k in shown]
 
-    def by_horizon(figure: str) -> Rows:
+    def by_horizon(figure: str) -> ModelRows:
         return {name: [_figure(m[figure][k - 1]) for k in shown] for name, m in models.items()}
 
     squared = {name: [*row, _figure(models[name]["free_running_mse"])] for name, row in by_horizon("mse").items()}
@@ -235,14 +250,13 @@ def _title(one: dict[str, Any]) -> str:
 
 
 def _print(one: dict[str, Any]) -> None:
-    """The tables of one series and its verdict; the model that makes the forecast has a star."""
+    """Print the tables and the verdict of one series; the model that makes the forecast has a star."""
     from rich.table import Table
 
-    from elman.cli.console import Stream
+    from elman.cli.console import Console
 
-    out = Stream(highlight=False)
-    out.width = max(out.width, WIDTH)
-    out.print(_title(one), markup=False, soft_wrap=True)
+    out = Console(min_width=MIN_WIDTH)
+    out.print_lines(_title(one))
     for title, columns, rows in _tables(one):
         table = Table(box=None, pad_edge=False)
         table.add_column(title, no_wrap=True)
@@ -251,13 +265,11 @@ def _print(one: dict[str, Any]) -> None:
         for name, row in rows.items():
             table.add_row(name, *row)
         out.print(table)
-    for line in [*one["notes"], *one["verdict"]]:
-        out.print(line, markup=False, soft_wrap=True)
-    out.print()
+    out.print_lines(*one["notes"], *one["verdict"], "")
 
 
 def _markdown(report: dict[str, Any]) -> str:
-    """The same for a page."""
+    """The same tables as Markdown."""
     parts = []
     for one in report["series"]:
         parts.append(f"# {_title(one)}\n")
@@ -277,9 +289,9 @@ def _named(model: dict[str, Any], one: dict[str, Any]) -> str:
 
 
 def _mean(values: Sequence[float]) -> float:
-    """The mean of what is there, infinite if nothing is."""
-    there = [v for v in values if not math.isnan(v)]
-    return sum(there) / len(there) if there else float("inf")
+    """The mean without missing values, infinite if all are missing."""
+    present = [v for v in values if not math.isnan(v)]
+    return sum(present) / len(present) if present else float("inf")
 
 
 def _figure(value: float) -> str:

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from elman.cli.flags import help_of, number
+from elman.cli.options import Json
 
+ORDER = 4
 EXAMPLES = """Examples:
   elman generate runs/book "time traveller"
   elman generate runs/book "time traveller" --temperature 0        # arg-max
@@ -27,9 +29,9 @@ def command(
     samples: Annotated[int, number("Continuations to generate, side by side.", least=1)] = 1,
     seed: Annotated[int, number("The same seed gives the same text.", least=0)] = 0,
     device: Annotated[str, Parameter(help=help_of("device"))] = "auto",
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
+    json: Json = False,
 ) -> int:
-    """Continue a prompt with a saved model, streaming."""
+    """Continue a prompt with a saved model, printing as it writes."""
     from elman.data.files import text_chunks
     from elman.environment import device_for
     from elman.inference.generation import generate
@@ -37,17 +39,17 @@ def command(
 
     model = load(run, device=device_for(device))
     text = "".join(text_chunks(["-"])) if prompt == "-" else prompt
-    how: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "stop": stop, "seed": seed}
+    settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "stop": stop, "seed": seed}
     if json or samples != 1:
-        texts = generate(model, text, length, samples=samples, **how)
+        texts = generate(model, text, length, samples=samples, **settings)
         if json:
-            document = {"schema_version": 1, "model": str(run), "prompt": text, "samples": texts} | how
+            document = {"schema_version": 1, "model": str(run), "prompt": text, "samples": texts} | settings
             print(json_module.dumps(document, ensure_ascii=False))
             return 0
         for i, each in enumerate(texts, 1):
             sys.stdout.write(f"--- {i}\n{text}{each}\n")
         return 0
-    pieces = generate(model, text, length, **how)
+    pieces = generate(model, text, length, **settings)
     sys.stdout.write(text)
     for piece in pieces:
         sys.stdout.write(piece)

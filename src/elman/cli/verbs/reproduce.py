@@ -1,4 +1,4 @@
-"""`elman reproduce`: published results, measured again."""
+"""`elman reproduce`: measures published results again."""
 
 import json as json_module
 import sys
@@ -8,44 +8,39 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from elman.cli.options import Json, Quiet, Switch
 from elman.errors import ElmanError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from elman.cli.console import Console
     from elman.reproduce.experiment import Experiment
 
+ORDER = 7
 EXAMPLES = """Examples:
-  elman reproduce                   # what there is, and how long it takes
+  elman reproduce                   # list the experiments, and how long they take
   elman reproduce lecture
   elman reproduce all --report runs/reproduce
-  elman reproduce all --quick       # a minute: does everything run?
-The same command goes on where it was interrupted: each training that was
-finished is kept in the folder of the report."""
+  elman reproduce all --quick       # a minute: check that everything runs
+After an interruption the same command continues: each finished training is kept
+in the folder of the report."""
 
 FOLDER = Path("runs/reproduce")
 QUICK_FOLDER = Path("runs/reproduce-quick")
-WIDEST = 160  # columns, where the output is no terminal
+PIPE_WIDTH = 160  # columns, where the output is no terminal
 
 
 def command(
     *names: Annotated[str, Parameter(help="Experiments, or all; none: list them.")],
-    quick: Annotated[
-        bool, Parameter(negative="", show_default=False, help="A few steps of small networks: does it run?")
-    ] = False,
+    quick: Annotated[Switch, Parameter(help="A few steps of small networks, to check that everything runs.")] = False,
     report: Annotated[
         Path | None,
         Parameter(help=f"Folder of report.html, .md, reproduce.json and pictures, and of trials [default: {FOLDER}]."),
     ] = None,
-    fresh: Annotated[
-        bool, Parameter(negative="", show_default=False, help="Measure again what the folder holds already.")
-    ] = False,
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
-    quiet: Annotated[
-        bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False, help="No progress.")
-    ] = False,
+    fresh: Annotated[Switch, Parameter(help="Measure again what the folder already holds.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> int:
-    """Measure published results again, beside what was published, and say what differs and why."""
+    """Measure published results again, beside the published figures, and explain what differs."""
     from elman.reproduce import ALL, chosen
 
     if not names:
@@ -53,7 +48,7 @@ def command(
         return 0
     experiments = chosen(names)
     folder = report or (QUICK_FOLDER if quick else FOLDER)
-    asked = " ".join(
+    call = " ".join(
         [
             "elman reproduce",
             *dict.fromkeys(names),
@@ -61,11 +56,11 @@ def command(
             *(["--report", str(report)] if report else []),
         ]
     )
-    return _run(experiments, folder, asked, quick=quick, fresh=fresh, json=json, quiet=quiet)
+    return _run(experiments, folder, call, quick=quick, fresh=fresh, json=json, quiet=quiet)
 
 
 def _list(experiments: "Sequence[Experiment]", *, json: bool) -> None:
-    """What there is."""
+    """Print the experiments."""
     if json:
         facts = [{"name": e.name, "title": e.title, "source": e.source, "minutes": e.minutes} for e in experiments]
         print(json_module.dumps({"experiments": facts}, ensure_ascii=False))
@@ -74,29 +69,25 @@ def _list(experiments: "Sequence[Experiment]", *, json: bool) -> None:
     for e in experiments:
         print(f"{e.name:<{width}}  {e.title}\n{'':<{width}}  {e.source}; {e.minutes:g} CPU minutes")
     minutes = sum(e.minutes for e in experiments)
-    print(f"\nelman reproduce NAME..., or all: {minutes:g} CPU minutes, half of it by the clock on two cores")
+    print(f"\nelman reproduce NAME..., or all: {minutes:g} CPU minutes, half as long by the clock on two cores")
 
 
 def _run(
-    experiments: "Sequence[Experiment]", folder: Path, asked: str, *, quick: bool, fresh: bool, json: bool, quiet: bool
+    experiments: "Sequence[Experiment]", folder: Path, call: str, *, quick: bool, fresh: bool, json: bool, quiet: bool
 ) -> int:
-    """Measure one experiment after the other; what cannot be measured is told, and the others are."""
+    """Measure one experiment after the other; one that fails is reported, and the next follows."""
     import torch
 
-    from elman.cli.console import Stream
+    from elman.cli.console import Console
+    from elman.cli.progress import ProgressDisplay
     from elman.reproduce.report import FILES, Report
     from elman.reproduce.trials import TrialCache
 
-    torch.set_num_threads(1)  # as in the processes of several trials: whether there were any changes no figure
-    console, out = Stream(stderr=True, quiet=quiet, highlight=False), Stream(highlight=False)
-    if not out.is_terminal:
-        out.width = WIDEST
-    report, code = Report(folder, command=asked, quick=quick), 0
+    torch.set_num_threads(1)  # as in the processes of parallel trials, so that figures do not depend on their number
+    progress, out = ProgressDisplay(quiet=quiet), Console(pipe_width=PIPE_WIDTH)
+    report, code = Report(folder, command=call, quick=quick), 0
 
-    def say(text: str) -> None:
-        console.print(text, markup=False, soft_wrap=True)
-
-    with TrialCache(folder, quick=quick, fresh=fresh, say=say) as lab:
+    with TrialCache(folder, quick=quick, fresh=fresh, say=progress.print) as lab:
         for experiment in experiments:
             lab.cpu_seconds = 0.0
             try:
@@ -111,25 +102,25 @@ def _run(
     if json:
         print(json_module.dumps(report.document(), ensure_ascii=False, allow_nan=False))
     elif report.entries:
-        out.print(f"{folder} ({', '.join(FILES)})", markup=False, soft_wrap=True)
+        out.print_lines(f"{folder} ({', '.join(FILES)})")
     if report.entries and not report.pictures:
-        say('no pictures: pip install "elman[plot]", and the same command draws them')
+        progress.print('no pictures: pip install "elman[plot]", and the same command draws them')
     return code
 
 
 def _print(out: "Console", found: "Mapping[str, Any]") -> None:
-    """One experiment: its rows, and what to learn from them."""
+    """Print the figures of one experiment, and their explanation."""
     from rich.table import Table
     from rich.text import Text
 
     from elman.reproduce.page import HEADINGS, cells
 
-    grid = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for name in HEADINGS:
-        grid.add_column(name, justify="right" if name in {"published", "measured"} else "left", overflow="fold")
+        table.add_column(name, justify="right" if name in {"published", "measured"} else "left", overflow="fold")
     for row in found["figures"]:
-        grid.add_row(*map(Text, cells(row)))
+        table.add_row(*map(Text, cells(row)))
     out.print(f"{found['name']}: {found['title']}", style="bold", markup=False, soft_wrap=True)
-    out.print(f"{found['source']}; {found['cpu_seconds'] / 60:.1f} CPU minutes\n", markup=False, soft_wrap=True)
-    out.print(grid)
-    out.print(*("", *found["lessons"], ""), sep="\n", markup=False, soft_wrap=True)
+    out.print_lines(f"{found['source']}; {found['cpu_seconds'] / 60:.1f} CPU minutes\n")
+    out.print(table)
+    out.print_lines("", *found["lessons"], "")

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from elman.cli.flags import help_of, number
-from elman.errors import ConfigError
+from elman.cli.options import Json
+from elman.errors import ConfigError, quoted
 
 if TYPE_CHECKING:
     from elman.data.corpus import Corpus, Split
     from elman.models.task import TextTask
 
+ORDER = 5
 EXAMPLES = """Examples:
-  elman rollout runs/numbers                    # at places of its own held-out text
+  elman rollout runs/numbers                    # continue its own held-out text
   elman rollout runs/book other.txt --json
   elman rollout runs/book --length 50 --temperature 1"""
 
@@ -28,7 +30,7 @@ def command(
     temperature: Annotated[float, Parameter(help="Of the sampled roll-outs; the greedy ones have none.")] = 0.7,
     seed: Annotated[int, number("The same seed gives the same places and samples.", least=0)] = 0,
     device: Annotated[str, Parameter(help=help_of("device"))] = "auto",
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
+    json: Json = False,
 ) -> int:
     """Continue a text at many places: how many tokens are correct, what goes wrong first, how many end in a loop."""
     from elman.environment import device_for
@@ -55,13 +57,13 @@ def command(
 
 
 def _text(run: Path, task: "TextTask", corpus: "Corpus", sources: tuple[str, ...]) -> "Split":
-    """The text that is given, or the run's own held-out part."""
+    """The text that the user names, or the run's own held-out part."""
     from elman.data.corpus import read_part
 
     if sources:
         return read_part(sources, task.vocab, clean=task.clean, reverse=task.reverse)
     if corpus.held_out is None:
-        raise ConfigError(f"the run {str(run)!r} has no held-out text: name a text to continue")
+        raise ConfigError(f"the run {quoted(run)} has no held-out text: name a text to continue")
     return corpus.held_out
 
 

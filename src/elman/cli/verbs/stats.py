@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from elman.cli.flags import help_of, number
-from elman.errors import ConfigError, StorageError
+from elman.cli.options import Json
+from elman.errors import ConfigError, StorageError, quoted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from elman.data.corpus import Corpus
     from elman.models.ngram.frequencies import Frequencies
 
+ORDER = 9
 EXAMPLES = """Examples:
   elman stats time-machine --normalize letters
   elman stats notes/ --normalize lower --picture zipf.png
@@ -32,13 +34,13 @@ def command(
     clean: Annotated[str | None, Parameter(show=False)] = None,
     limit: Annotated[int | None, number(help_of("limit"), least=1)] = None,
     order: Annotated[int, number("Tokens of the longest n-grams.", least=1)] = 3,
-    top: Annotated[int, number("How many of the most frequent n-grams to show.", least=1)] = 10,
+    top: Annotated[int, number("Number of the most frequent n-grams to show.", least=1)] = 10,
     picture: Annotated[
         Path | None, Parameter(help="Draw frequency against rank into this new file (.png, .svg, .pdf).")
     ] = None,
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
+    json: Json = False,
 ) -> int:
-    """Count the n-grams of a text: the most frequent, how rare most are, Zipf's law."""
+    """Count the n-grams of a text: the most frequent, the share that is rare, Zipf's law."""
     if not sources:
         raise ConfigError("name a text: a source (elman data lists them), a file, a folder, a glob, or -")
     if picture is not None:
@@ -55,33 +57,33 @@ def command(
         min_count=1,
         unknown=False,
     )
-    found = ngram_frequencies(corpus.train.ids, corpus.vocab, order=order, top=top)
+    frequencies = ngram_frequencies(corpus.train.ids, corpus.vocab, order=order, top=top)
     if picture is not None:
-        _draw(picture, corpus, found)
+        _draw(picture, corpus, frequencies)
     if json:
-        print(json_module.dumps(_document(corpus, found), ensure_ascii=False, allow_nan=False))
+        print(json_module.dumps(_document(corpus, frequencies), ensure_ascii=False, allow_nan=False))
     else:
-        _print(corpus, found)
+        _print(corpus, frequencies)
     return 0
 
 
 def _check_picture(path: Path) -> None:
     if path.suffix not in PICTURES:
-        raise ConfigError(f"--picture {str(path)!r}: the name must end in {', '.join(PICTURES)}")
+        raise ConfigError(f"--picture {quoted(path)}: the name must end in {', '.join(PICTURES)}")
     if os.path.lexists(path):
-        raise ConfigError(f"{str(path)!r} exists already: choose another --picture file")
+        raise ConfigError(f"{quoted(path)} exists already: choose another --picture file")
 
 
-def _draw(path: Path, corpus: "Corpus", found: "tuple[Frequencies, ...]") -> None:
+def _draw(path: Path, corpus: "Corpus", frequencies: "tuple[Frequencies, ...]") -> None:
     from elman.models.ngram.plots import zipf_picture
 
     try:
-        zipf_picture(path, found, title=f"{Path(corpus.source).name}, {corpus.vocab.level}, {corpus.clean}")
+        zipf_picture(path, frequencies, title=f"{Path(corpus.source).name}, {corpus.vocab.level}, {corpus.clean}")
     except OSError as error:
-        raise StorageError(f"{str(path)!r} cannot be written: {error.strerror}") from error
+        raise StorageError(f"{quoted(path)} cannot be written: {error.strerror}") from error
 
 
-def _document(corpus: "Corpus", found: "tuple[Frequencies, ...]") -> dict[str, Any]:
+def _document(corpus: "Corpus", frequencies: "tuple[Frequencies, ...]") -> dict[str, Any]:
     import dataclasses
 
     return {
@@ -90,7 +92,7 @@ def _document(corpus: "Corpus", found: "tuple[Frequencies, ...]") -> dict[str, A
         "level": corpus.vocab.level,
         "clean": corpus.clean,
         "tokens": len(corpus.train.ids),
-        "types": found[0].types,
+        "types": frequencies[0].types,
         "ngrams": [
             {
                 "n": f.n,
@@ -102,39 +104,35 @@ def _document(corpus: "Corpus", found: "tuple[Frequencies, ...]") -> dict[str, A
                 "zipf": f.power_law and dataclasses.asdict(f.power_law),
                 "tail": f.singleton_stats and dataclasses.asdict(f.singleton_stats),
             }
-            for f in found
+            for f in frequencies
         ],
     }
 
 
-def _print(corpus: "Corpus", found: "tuple[Frequencies, ...]") -> None:
-    from elman.cli.console import Stream
+def _print(corpus: "Corpus", frequencies: "tuple[Frequencies, ...]") -> None:
+    from elman.cli.console import Console
 
-    out = Stream(highlight=False)
-    out.print(
-        f"{corpus.source}: {len(corpus.train.ids):,} tokens, level {corpus.vocab.level}, clean {corpus.clean}\n",
-        markup=False,
-        soft_wrap=True,
+    out = Console()
+    out.print_lines(
+        f"{corpus.source}: {len(corpus.train.ids):,} tokens, level {corpus.vocab.level}, clean {corpus.clean}\n"
     )
-    out.print(_figures(found))
-    out.print(
+    out.print(_figures(frequencies))
+    out.print_lines(
         "\nalpha: counts fall as 1 / rank^alpha, fitted on these ranks.\n"
         "2nd half: the mean count, in the second half of the text, of n-grams that occur once\n"
-        "in the first; Laplace: the mean that additive smoothing (eps 1) predicts.\n",
-        markup=False,
-        soft_wrap=True,
+        "in the first; Laplace: the mean that additive smoothing (eps 1) predicts.\n"
     )
-    out.print(_most_frequent(corpus, found))
+    out.print(_most_frequent(corpus, frequencies))
 
 
-def _figures(found: "tuple[Frequencies, ...]") -> "Table":
-    """One row per length."""
+def _figures(frequencies: "tuple[Frequencies, ...]") -> "Table":
+    """A row for each length of n-grams."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     for name in ("n", "different", "once", "% once", "% of possible", "alpha", "ranks", "2nd half", "Laplace"):
         table.add_column(name, justify="right")
-    for f in found:
+    for f in frequencies:
         law, rare = f.power_law, f.singleton_stats
         table.add_row(
             str(f.n),
@@ -148,17 +146,17 @@ def _figures(found: "tuple[Frequencies, ...]") -> "Table":
     return table
 
 
-def _most_frequent(corpus: "Corpus", found: "tuple[Frequencies, ...]") -> "Table":
-    """One row per length: n-grams as text, each with its count."""
+def _most_frequent(corpus: "Corpus", frequencies: "tuple[Frequencies, ...]") -> "Table":
+    """A row for each length: n-grams as text, each with its count."""
     from rich.table import Table
     from rich.text import Text
 
-    from elman.data.tokens import joined
+    from elman.data.tokens import join_words
 
-    write = joined if corpus.vocab.level == "word" else "".join
+    write = join_words if corpus.vocab.level == "word" else "".join
     table = Table(box=None, pad_edge=False)
     table.add_column("n", justify="right", vertical="top")
     table.add_column("most frequent, with counts")
-    for f in found:
+    for f in frequencies:
         table.add_row(str(f.n), Text(", ".join(f"{write(tokens)!r} {times:,}" for tokens, times in f.top)))
     return table

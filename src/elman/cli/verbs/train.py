@@ -1,19 +1,20 @@
 """`elman train`: learn from a text."""
 
-import itertools
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from elman.cli.flags import flags, given, help_of, resolve
+from elman.cli.folders import free_folder
+from elman.cli.options import Json, Quiet, Switch
 from elman.cli.signals import Stop
 from elman.config import to_toml
 from elman.errors import ConfigError
 from elman.training.config import Config
 
+ORDER = 1
 EXAMPLES = """Examples:
   elman train book.txt                          # the best for its size, at most 5 minutes
   elman train book.txt --minutes 10 --run runs/book
@@ -38,13 +39,9 @@ def command(
     run: Annotated[Path | None, Parameter(help="New folder of the run [default: runs/SOURCE-CELL-N].")] = None,
     resume: Annotated[Path | None, Parameter(help="Go on with the run in this folder.")] = None,
     config: Annotated[Path | None, Parameter(help="TOML file with settings.")] = None,
-    print_config: Annotated[
-        bool, Parameter(negative="", show_default=False, help="Print all settings as TOML and stop.")
-    ] = False,
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="JSON Lines on standard display.")] = False,
-    quiet: Annotated[
-        bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False, help="No progress.")
-    ] = False,
+    print_config: Annotated[Switch, Parameter(help="Print all settings as TOML and stop.")] = False,
+    json: Annotated[Json, Parameter(help="Print JSON Lines: a record for each report, then the result.")] = False,
+    quiet: Quiet = False,
 ) -> int:
     """Train a recurrent network on a text, and measure it beside its bounds."""
     changes: dict[str, Any] = given(settings)
@@ -82,7 +79,7 @@ def _train(
     with Stop() as stop:
         show.begin()
         try:
-            for event in runs.execute(job, stop.asked):
+            for event in runs.execute(job, stop.requested):
                 show.event(event)
         finally:
             show.close()
@@ -93,11 +90,3 @@ def _train(
     show.scoring()
     show.end(conclude(job), display.draw_pictures(job.path))
     return 0
-
-
-def free_folder(sources: Sequence[str], what: str) -> Path:
-    """A folder that nobody named: runs/SOURCE-WHAT-N with the first N that is free."""
-    first = Path(sources[0]).name.split(".")[0] if sources[0] != "-" else "stdin"
-    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in first).strip("-") or "text"
-    candidates = (Path("runs") / f"{name}-{what}-{n}" for n in itertools.count(1))
-    return next(path for path in candidates if not path.exists())

@@ -1,43 +1,47 @@
-"""Where texts come from. To add a source, write its file and name it here."""
+"""Named texts, one source a file. Importing this package imports, and so registers, every source beside it."""
 
+import importlib
+import pkgutil
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Final
 
-from elman.data.files import Errors
-from elman.data.sources import human_numbers, python_docs, time_machine
-from elman.data.sources.base import Source, files
+from elman.data.files import DecodingErrors
+from elman.data.sources.base import SOURCES, Source, file_source
 from elman.errors import ConfigError, DataError, no_such
 
-__all__ = ["SOURCES", "Source", "resolve"]
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
 
-SOURCES: Final = {module.SOURCE.name: module.SOURCE for module in (python_docs, human_numbers, time_machine)}
+__all__ = ["SOURCES", "Source", "file_source", "resolve"]
 
 
-def resolve(names: Sequence[str], errors: Errors = "strict") -> Source:
-    """One source out of what a user typed: names of sources and paths, read one after the other.
+def resolve(names: Sequence[str], errors: DecodingErrors = "strict") -> Source:
+    """One source for everything that a user named.
 
-    A name of the registry wins over a file of that name; write `./name` for the file.
+    Args:
+        names: names of sources and paths, read one after the other. A registered name is preferred to a file of
+            that name; `./name` is the file.
+        errors: what happens to bytes of files that are not UTF-8.
 
     Raises:
-        DataError: a bare name that is neither a source nor on the disk; the message lists the sources.
-        ConfigError: nothing was named.
+        DataError: a single word that is neither a source nor a file; the message lists the sources.
+        ConfigError: `names` is empty.
     """
     if not names:
         raise ConfigError(f"name a source ({', '.join(SOURCES)}), a file, or a folder")
-    each = [SOURCES[name] if name in SOURCES else files([_path(name)], errors) for name in names]
-    return each[0] if len(each) == 1 else _chained(each)
+    each = [SOURCES[name] if name in SOURCES else file_source([_checked_path(name)], errors) for name in names]
+    return each[0] if len(each) == 1 else _concatenated(each)
 
 
-def _path(name: str) -> str:
-    """The name, if it can be meant as a path: a word that names nothing on the disk is a misspelt source."""
+def _checked_path(name: str) -> str:
+    """The name, unless it is a single word that is no file: that is taken for a misspelt source."""
     if name.replace("-", "").replace("_", "").isalnum() and not Path(name).exists():
         raise DataError(no_such("source or file", name, SOURCES) + ", or give the path of a text")
     return name
 
 
-def _chained(each: Sequence[Source]) -> Source:
+def _concatenated(each: Sequence[Source]) -> Source:
     """Several sources as one; its tokens are words only if words suit all of them."""
     return Source(
         name=", ".join(source.name for source in each),

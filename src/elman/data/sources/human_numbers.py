@@ -1,4 +1,4 @@
-"""Counting in English words: one , two , three , ... (the fast.ai course's data set, generated).
+"""Counting in English words: one , two , three , ... (the human numbers of Howard and Thomas 2019, generated).
 
     training  1 .. 7999       50,078 words
     held out  8001 .. 9999    13,016 words
@@ -58,4 +58,4 @@ SOURCE = Source(
     text=text,
     level="word",
     split=(training, held_out),
-)
+).register()

@@ -25,4 +25,4 @@ SOURCE = Source(
     name="python-docs",
     description="the language reference inside this Python (no download; versions of Python differ)",
     text=text,
-)
+).register()

@@ -1,6 +1,6 @@
 """The Time Machine by H. G. Wells (1895): found in the data home, else downloaded once and checked.
 
-The data home is `ELMAN_DATA_HOME`, or the place where the platform keeps data of programs. With
+The data home is `ELMAN_DATA_HOME`, or the folder for the data of programs on this platform. With
 `ELMAN_OFFLINE` set nothing is ever downloaded.
 """
 
@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Final
 
 from elman.data.sources.base import Source
-from elman.errors import DataError, StorageError, printable
+from elman.errors import DataError, StorageError, quoted
 from elman.storage.atomic import replace_file
 
 FILE: Final = "timemachine.txt"
 SHA1: Final = "090b5e7e70c295757f55df93cb0a180b9691891a"
 URL: Final = "https://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt"
 MAX_BYTES: Final = 1 << 20
-"""More than this is read of no answer; the book has 178,979 bytes."""
+"""The most that is read of an answer; the book has 178,979 bytes."""
 TIMEOUT: Final = 30.0
-"""Seconds without an answer until a download is given up."""
+"""Seconds without an answer after which a download fails."""
 
 
 def data_home() -> Path:
@@ -33,51 +33,60 @@ def data_home() -> Path:
 
 
 def text() -> Iterator[str]:
-    """The book as it is.
+    """The book, unchanged.
 
     Raises:
-        DataError: it is not there and cannot be downloaded, or what is there is something else.
+        DataError: the file is missing and cannot be downloaded, or is not the book.
         StorageError: the data home cannot be read or written.
     """
     yield book(data_home() / FILE).decode("utf-8")
 
 
 def book(path: Path, url: str = URL) -> bytes:
-    """The bytes of the book from its file, which is downloaded if it is missing; checked in either case."""
+    """The bytes of the book from its file, which is downloaded if it is missing, and checked in either case.
+
+    Args:
+        path: the file.
+        url: where to download it from.
+
+    Raises:
+        DataError: the download fails, or the file or the download is not the book.
+        StorageError: the file cannot be read or written.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return _downloaded(path, url)
     except OSError as error:
-        raise StorageError(f"{printable(path)}: cannot be read, {error.strerror}") from error
+        raise StorageError(f"{quoted(path)}: cannot be read, {error.strerror}") from error
     if (found := _sha1(content)) != SHA1:
         raise DataError(
-            f"{printable(path)}: is not the book, its SHA-1 is {found} and should be {SHA1}: "
+            f"{quoted(path)}: not The Time Machine, its SHA-1 is {found} and should be {SHA1}: "
             "delete the file, and it is downloaded again"
         )
     return content
 
 
 def _downloaded(path: Path, url: str) -> bytes:
-    """The book from the network, saved under its name only after it proved to be the book."""
+    """The book from the network, saved only after its checksum was found right."""
     content = _fetched(path, url)
     if (found := _sha1(content)) != SHA1:
         raise DataError(
-            f"{url} sent something else, {len(content):,} bytes that begin {content[:20]!r}, SHA-1 {found}, "
-            f"which were not kept: {_by_hand(path)}"
+            f"{url} returned something else, {len(content):,} bytes that begin {content[:20]!r}, SHA-1 {found}, "
+            f"which was not saved: {_by_hand(path)}"
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"{printable(path.parent)}: cannot be made, {error.strerror}") from error
+        raise StorageError(f"{quoted(path.parent)}: cannot be made, {error.strerror}") from error
     replace_file(path, content)
     return content
 
 
 def _fetched(path: Path, url: str) -> bytes:
-    """What the address answers, at most `MAX_BYTES`."""
+    """The contents of an address, at most `MAX_BYTES`."""
     if os.environ.get("ELMAN_OFFLINE", "0") not in {"", "0"}:
-        raise DataError(f"time-machine is not on this machine and ELMAN_OFFLINE is set: {_by_hand(path)}")
+        raise DataError(f"time-machine is not on this computer and ELMAN_OFFLINE is set: {_by_hand(path)}")
     import http.client
     import urllib.error
     import urllib.request
@@ -96,7 +105,7 @@ def _fetched(path: Path, url: str) -> bytes:
 
 
 def _by_hand(path: Path) -> str:
-    return f"put the book at {printable(path)} by hand (SHA-1 {SHA1})"
+    return f"save the book yourself as {quoted(path)} (SHA-1 {SHA1})"
 
 
 def _sha1(content: bytes) -> str:
@@ -107,4 +116,4 @@ SOURCE = Source(
     name="time-machine",
     description="The Time Machine by H. G. Wells, 178,979 characters (downloaded once)",
     text=text,
-)
+).register()

@@ -1,0 +1,21 @@
+"""The folder of a result that the user gave no name."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def free_folder(sources: Sequence[str], what: str) -> Path:
+    """The first folder runs/SOURCE-WHAT-N, N = 1, 2, ..., that does not exist.
+
+    Args:
+        sources: what the command reads; the first gives the folder its name.
+        what: the kind of the result, such as the name of a cell, or "forecast".
+
+    Returns:
+        A path relative to the working directory; nothing is created.
+    """
+    first = Path(sources[0]).name.split(".")[0] if sources[0] != "-" else "stdin"
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in first).strip("-") or "text"
+    candidates = (Path("runs") / f"{name}-{what}-{n}" for n in itertools.count(1))
+    return next(path for path in candidates if not path.exists())

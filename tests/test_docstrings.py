@@ -1,0 +1,24 @@
+"""The examples in docstrings are run, and show what they print."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import elman
+from elman.data.sources import SOURCES
+
+ROOMS = ("elman.cli", "elman.data", "elman.errors")
+MODULES = [module.name for module in pkgutil.walk_packages(elman.__path__, "elman.") if module.name.startswith(ROOMS)]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of_a_module_show_what_they_print(name):
+    before = dict(SOURCES)
+    try:
+        failed, _ = doctest.testmod(importlib.import_module(name))
+    finally:
+        SOURCES.clear()
+        SOURCES.update(before)
+    assert failed == 0
