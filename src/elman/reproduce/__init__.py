@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Final
 
 from elman.errors import ConfigError, no_such
+from elman.reproduce import batchings as batchings
 from elman.reproduce.experiment import Experiment
 
 ORDER: Final[tuple[str, ...]] = (
