@@ -40,7 +40,7 @@ HORIZON = 16 if QUICK else 64
 
 # %%
 series = elman.sine(seed=0)
-x, cut = series.values, series.cut
+x, cut = series.values, series.train_size
 plt.plot(range(1, cut + 1), x[:cut], ".", markersize=3, label="to learn from")
 plt.plot(range(cut + 1, len(x) + 1), x[cut:], ".", markersize=3, label="held out")
 plt.plot(range(1, len(x) + 1), np.sin(0.01 * np.arange(1, len(x) + 1)), color="black", linewidth=1, label="sine")
@@ -122,16 +122,16 @@ MODELS = ["ar-4", "mlp-reference-4"] + ([] if QUICK else ["mlp-16", "gru-64", "r
 study = elman.forecast(series, MODELS, horizon=HORIZON)
 STEPS = [k for k in (1, 4, 16, 64) if k <= HORIZON]
 print("steps ahead     ", *(f"{k:>6}" for k in STEPS))
-for entry in study.entries:
+for entry in study.models:
     print(f"{entry.name:<16}", *(f"{entry.mse[k - 1]:6.3f}" for k in STEPS))
 
 # %% [markdown]
 # Our line has the row `ar-4`. Whoever wrote the library may be wrong: let us see that both agree.
 
 # %%
-np.testing.assert_allclose(study.entry("ar-4").mse[0], np.mean((rows @ w - targets) ** 2))
+np.testing.assert_allclose(study.model("ar-4").mse[0], np.mean((rows @ w - targets) ** 2))
 
-for entry in study.entries:
+for entry in study.models:
     plt.plot(range(1, HORIZON + 1), entry.mse, label=entry.name)
 plt.axhline(0.04, color="grey", linestyle=":", label="noise")
 plt.xscale("log")
@@ -154,7 +154,7 @@ plt.show()
 
 # %%
 best = elman.forecast(series, ["ar-4" if QUICK else "ridge-128"], horizon=HORIZON)
-trial, half = best.entry(best.chosen).trials[0], best.interval(0.8)
+trial, half = best.model(best.chosen).by_seed[0], best.half_width(0.8)
 covered = np.nanmean(trial.coverage(0.8))
 print(f"{best.chosen}: 80 % intervals, made of the end of the training part, hold {covered:.0%} of the held-out values")
 after = range(len(x), len(x) + HORIZON)
@@ -185,9 +185,9 @@ except DataError as error:
 # %%
 [shop], _ = elman.read_series(str(path), missing="previous")
 study = elman.forecast(shop, ["ridge-16"] if QUICK else ["auto"], horizon=14)
-for entry in sorted(study.entries, key=lambda e: e.mse.mean()):
+for entry in sorted(study.models, key=lambda e: e.mse.mean()):
     print(f"{entry.name:<14} {entry.mse.mean() ** 0.5:6.1f} off, on average over two weeks")
-half = study.interval(0.8)
+half = study.half_width(0.8)
 plt.plot(shop.values[-42:], "o-", markersize=3, color="grey")
 plt.plot(range(42, 56), study.forecast, label=study.chosen)
 plt.fill_between(range(42, 56), study.forecast - half, study.forecast + half, alpha=0.2, label="80 %")
@@ -199,4 +199,4 @@ plt.show()
 # here. If nothing beats it, use it.
 #
 # Try next: `elman.sine(noise=0.05)`; other seeds; `mlp-reference-64` running free (it may leave the range of the
-# data; `trial.diverged` says at which step); `horizon=28`; a table of yours.
+# data; `trial.diverged_at` says at which step); `horizon=28`; a table of yours.

@@ -55,9 +55,9 @@ def test_the_share_of_what_was_never_seen():
 
 def test_what_an_error_passes_on_is_exact_for_the_last_value_and_for_a_line():
     found = elman.forecast(elman.sine(300, seed=1), ["ar-2"], horizon=4)
-    passed = {entry.name: sine.fed(entry.trials[0].test.errors) for entry in found.entries}
+    passed = {entry.name: sine.fed(entry.by_seed[0].test.errors) for entry in found.models}
     assert passed["last"] == pytest.approx(1.0)
-    values = elman.sine(300, seed=1).values[: found.cut]
+    values = elman.sine(300, seed=1).values[: found.train_size]
     rows = np.column_stack((np.ones(len(values) - 2), values[1:-1], values[:-2]))
     assert passed["ar-2"] == pytest.approx(np.linalg.lstsq(rows, values[2:], rcond=None)[0][1])
 

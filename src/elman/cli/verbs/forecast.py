@@ -1,4 +1,4 @@
-"""`elman forecast`: what comes next in a series, and how far to trust it."""
+"""`elman forecast`: forecast a series, with prediction intervals and the errors of every model."""
 
 import csv
 import io
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from elman.forecasting.series import Series
     from elman.forecasting.study import ForecastResult
 
-LONGEST_NAME = 150  # bytes of a file's name that a series gives it
-WIDTH = 100  # columns of the tables, whatever the terminal: a figure that is cut is a wrong figure
+MAX_STEM = 150  # bytes of a file's name that are from the name of a series
+WIDTH = 100  # columns of the tables, whatever the terminal: a figure that is cut off is wrong
 
 EXAMPLES = """Examples:
-  elman forecast sine                         # the lecture's series
+  elman forecast sine                         # a sine with noise (Zhang et al. 2021)
   elman forecast sales.csv --horizon 14       # every numeric column
   elman forecast sales.csv --columns shop --model ridge-28,gru --seeds 3
   elman forecast sales.csv --missing previous --season 7 --json
 Models: last, seasonal, mean, ar, ridge, mlp, mlp-reference, and every cell
-(elman, gru, lstm), one step ahead or, as gru-ahead, trained on its own outputs;
-a window may follow (ridge-128). auto tries them and takes the best."""
+(elman, elman-relu, gru, lstm), trained to predict one step or, as gru-ahead,
+several steps; a window may follow (ridge-128). auto tries several and takes the best."""
 
 
 def command(
@@ -42,17 +42,17 @@ def command(
         Parameter(
             name=["--model", "--models"],
             negative="",
-            help="A model, several times or with commas; the first makes the forecast [default: auto].",
+            help="Models, with commas or one a flag; the first makes the forecast [default: auto].",
         ),
     ] = None,
     horizon: Annotated[
-        int | None, number("Steps ahead [default: 2 seasons, or 64; at most half of what is held out].", least=1)
+        int | None, number("Steps ahead [default: 2 seasons, or 64; at most half of the held-out values].", least=1)
     ] = None,
     held_out: Annotated[
         float | None, Parameter(help="Share, or number, of values at the end to test on [default: 0.2].")
     ] = None,
-    season: Annotated[int | None, number("Steps of a cycle [default: told by the dates].", least=1)] = None,
-    seeds: Annotated[int, number("Seeds that networks are fitted with.", least=1)] = 1,
+    season: Annotated[int | None, number("Steps of a cycle [default: found from the dates].", least=1)] = None,
+    seeds: Annotated[int, number("How many seeds networks are fitted with.", least=1)] = 1,
     seed: Annotated[int, number("The first seed, and that of sine.", least=0)] = 0,
     columns: Annotated[
         list[str] | None, Parameter(negative="", help="Columns with values [default: y, or all that are numeric].")
@@ -64,7 +64,7 @@ def command(
     ] = None,
     missing: Annotated[
         Literal["refuse", "previous", "linear", "skip"],
-        Parameter(help="Missing values: an error, filled by the previous or a straight line, or rows skipped."),
+        Parameter(help="Missing values: refuse (error), previous or linear (fill in), skip (leave the row out)."),
     ] = "refuse",
     run: Annotated[Path | None, Parameter(help="New folder of the result [default: runs/SOURCE-forecast-N].")] = None,
     json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
@@ -72,37 +72,44 @@ def command(
         bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False, help="No progress.")
     ] = False,
 ) -> int:
-    """Forecast a series: choose or fit models, back-test them beside naive ones, and predict what follows."""
+    """Forecast a series: fit models, back-test them beside naive forecasts, and predict what follows."""
     folder = run or free_folder([source], "forecast")
     if folder.exists():
         raise ConfigError(f"{str(folder)!r} exists already: choose another --run")
     names = split_names(model or ["auto"])
     found, notes = _read(source, columns or [], time, date_format, ids, missing, seed)
 
-    from elman.forecasting.study import described, forecast
+    from elman.forecasting.study import forecast, to_dict
 
-    def told(text: str) -> None:
+    def progress(text: str) -> None:
         if not quiet:
             sys.stderr.write(f"{text}\n")
 
     for note in notes:
-        told(note)
+        progress(note)
     studies: list[ForecastResult] = []
     for one in found:
-        told(f"{one.name}: {len(one):,} values, {int((~one.known).sum()):,} of them filled")
+        progress(f"{one.name}: {len(one):,} values, {int((~one.observed).sum()):,} of them filled")
         try:
             made = forecast(
-                one, names, horizon=horizon, held_out=held_out, season=season, seeds=seeds, seed=seed, told=told
+                one,
+                names,
+                horizon=horizon,
+                held_out=held_out,
+                season=season,
+                seeds=seeds,
+                seed=seed,
+                on_progress=progress,
             )
             studies.append(made)
         except (DataError, DivergedError) as error:
             if len(found) == 1:
                 raise
             notes.append(f"left out: {error}")
-            told(notes[-1])
+            progress(notes[-1])
     if not studies:
         raise DataError(f"no series of {len(found)} can be forecast; {notes[-1].removeprefix('left out: ')}")
-    described_each = [described(s) for s in studies]
+    described_each = [to_dict(s) for s in studies]
     report = {"schema_version": 1, "source": source, "notes": notes, "series": described_each}
     pictures = _write(folder, report, studies)
     report |= {"run": str(folder), "pictures": [str(p) for p in pictures]}
@@ -116,12 +123,12 @@ def command(
     sys.stdout.write("".join(f"{note}\n" for note in notes))
     sys.stdout.write(f"{folder} ({', '.join(p.name for p in sorted(folder.iterdir()))})\n")
     if not pictures:
-        told('no pictures: pip install "elman[plot]" draws them')
+        progress('no pictures: pip install "elman[plot]" draws them')
     return 0
 
 
 def split_names(given: Sequence[str]) -> list[str]:
-    """Names given one by one or with commas."""
+    """The names in texts that hold one name, or several with commas between them."""
     return [name for text in given for name in text.split(",") if name]
 
 
@@ -134,7 +141,7 @@ def _read(
     missing: Literal["refuse", "previous", "linear", "skip"],
     seed: int,
 ) -> tuple[list["Series"], list[str]]:
-    """The series of a source, and what was done to them."""
+    """The series of a source, and notes on what was left out or sorted."""
     if source == "sine":
         from elman.forecasting.series import sine
 
@@ -164,10 +171,10 @@ def _write(folder: Path, report: dict[str, Any], studies: Sequence["ForecastResu
 
 
 def _stems(names: Sequence[str]) -> list[str]:
-    """A name of files for each series, no two alike on any disk."""
+    """The beginning of file names for each series, no two equal whatever their case."""
     given: dict[str, str] = {}
     for name in names:
-        plain = "".join(c if c.isalnum() or c in "-_" else "-" for c in name).encode()[:LONGEST_NAME]
+        plain = "".join(c if c.isalnum() or c in "-_" else "-" for c in name).encode()[:MAX_STEM]
         stem = plain.decode(errors="ignore").strip("-") or "series"
         made = next(s for s in chain([stem], (f"{stem}-{i}" for i in count(2))) if s.casefold() not in given)
         given[made.casefold()] = made
@@ -183,7 +190,7 @@ def _csv(studies: Sequence["ForecastResult"]) -> str:
     ends = [f"{side}-{level * 100:g}" for level in LEVELS for side in ("lo", "hi")]
     out.writerow(["unique_id", "ds", "model", "value", *ends])
     for study in studies:
-        widths = [study.interval(level) for level in LEVELS]
+        widths = [study.half_width(level) for level in LEVELS]
         for k, value in enumerate(study.forecast):
             around = [v for w in widths for v in ((value - w[k], value + w[k]) if w[k] < float("inf") else ("", ""))]
             when = study.series.timeline.at(len(study.series) + k)
@@ -191,18 +198,18 @@ def _csv(studies: Sequence["ForecastResult"]) -> str:
     return text.getvalue()
 
 
-Rows = dict[str, list[str]]
+TableRows = dict[str, list[str]]
 
 
-def _tables(one: dict[str, Any]) -> list[tuple[str, list[str], Rows]]:
-    """What is shown of a series: the title, the columns and a row a model of each table."""
-    from elman.forecasting.study import shown_horizons
+def _tables(one: dict[str, Any]) -> list[tuple[str, list[str], TableRows]]:
+    """The tables of a series: title, columns, and a row for each model."""
+    from elman.forecasting.study import display_horizons
 
-    shown = shown_horizons(one["horizon"])
+    shown = display_horizons(one["horizon"])
     models = {_named(m, one): m for m in sorted(one["models"], key=lambda m: _mean(m["mse"]))}
     horizons = [f"k={k}" for k in shown]
 
-    def by_horizon(figure: str) -> Rows:
+    def by_horizon(figure: str) -> TableRows:
         return {name: [_figure(m[figure][k - 1]) for k in shown] for name, m in models.items()}
 
     squared = {name: [*row, _figure(models[name]["free_running_mse"])] for name, row in by_horizon("mse").items()}
@@ -257,7 +264,7 @@ def _print(one: dict[str, Any]) -> None:
 
 
 def _markdown(report: dict[str, Any]) -> str:
-    """The same for a page."""
+    """The same as Markdown."""
     parts = []
     for one in report["series"]:
         parts.append(f"# {_title(one)}\n")
@@ -277,7 +284,7 @@ def _named(model: dict[str, Any], one: dict[str, Any]) -> str:
 
 
 def _mean(values: Sequence[float]) -> float:
-    """The mean of what is there, infinite if nothing is."""
+    """The mean without NaN, infinite if there is nothing else."""
     there = [v for v in values if not math.isnan(v)]
     return sum(there) / len(there) if there else float("inf")
 

@@ -26,14 +26,14 @@ def forecast(seed: int, models: list[str], steps: int = STEPS[-1]) -> Told:
     """What each model's forecasts of one series are worth, by steps ahead, and its run on its own predictions."""
     study = elman.forecast(elman.sine(seed=seed), models, horizon=steps, seed=seed)
     found = {}
-    for entry in study.entries:
-        trial = entry.trials[0]
+    for entry in study.models:
+        trial = entry.by_seed[0]
         errors, k = trial.test.errors, [k - 1 for k in STEPS if k <= steps]
         found[entry.name] = {
             "mse": [float(e) for e in entry.mse],
-            "free": trial.free.tolist(),
-            "free_mse": trial.free_mse,
-            "diverged": trial.diverged,
+            "free": trial.rollout.tolist(),
+            "free_mse": trial.rollout_mse,
+            "diverged": trial.diverged_at,
             "c": fed(errors),
             "ahead": [trial.test.predicted[: len(errors) - j, j].tolist() for j in k],
         }
