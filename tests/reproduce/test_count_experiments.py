@@ -55,7 +55,7 @@ def test_the_share_of_what_was_never_seen():
 
 def test_what_an_error_passes_on_is_exact_for_the_last_value_and_for_a_line():
     found = elman.forecast(elman.sine(300, seed=1), ["ar-2"], horizon=4)
-    passed = {entry.name: sine.fed(entry.by_seed[0].test.errors) for entry in found.models}
+    passed = {entry.name: sine.error_feedback(entry.by_seed[0].test.errors) for entry in found.models}
     assert passed["last"] == pytest.approx(1.0)
     values = elman.sine(300, seed=1).values[: found.train_size]
     rows = np.column_stack((np.ones(len(values) - 2), values[1:-1], values[:-2]))
@@ -66,11 +66,11 @@ def test_predictions_of_a_chart_stand_where_the_values_do():
     """Of a series that the forecaster predicts exactly, k steps before and one."""
     told = sine.forecast(0, ["mlp-reference-4", "ridge-16"], steps=4)
     values = elman.sine(seed=0).values
-    lines = sine._data(told).lines
+    lines = sine._data(told).series
     assert lines[1].y == told["mlp-reference-4"]["ahead"][0]
     errors = values[lines[1].x[0] - 1 :] - np.array(lines[1].y)
     assert np.mean(errors**2) == pytest.approx(told["mlp-reference-4"]["mse"][0])
-    for line, k in zip(sine._overlay(told)[0].lines, (1, 4), strict=True):
+    for line, k in zip(sine._overlay(told)[0].series, (1, 4), strict=True):
         observed = values[np.array(line.x) - 1]
         assert np.mean((observed - line.y) ** 2) == pytest.approx(told["mlp-reference-4"]["mse"][k - 1])
 

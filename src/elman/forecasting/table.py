@@ -229,7 +229,7 @@ def _hint(cell: str) -> str:
 
 
 def _time_column(table: ParsedTable, date_format: str | None, taken: set[str | None]) -> str | None:
-    """The column of the time, where one can be told."""
+    """The column of the time, if one is found."""
     free = [name for name in table.columns if name not in taken]
     usual = [name for known in TIME_COLUMNS for name in free if name.lower() == known]
     parts = [name for name in usual if name.lower() in DATE_PARTS]

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from elman.reproduce.experiment import Experiment
 
 EXAMPLES = """Examples:
-  elman reproduce                   # what there is, and how long it takes
+  elman reproduce                   # the experiments, and how long they take
   elman reproduce lecture
   elman reproduce all --report runs/reproduce
   elman reproduce all --quick       # a minute: does everything run?
-The same command goes on where it was interrupted: each training that was
-finished is kept in the folder of the report."""
+The same command continues where it was interrupted: every finished training
+is kept in the folder of the report."""
 
 FOLDER = Path("runs/reproduce")
 QUICK_FOLDER = Path("runs/reproduce-quick")
@@ -29,31 +29,31 @@ WIDEST = 160  # columns, where the output is no terminal
 
 
 def command(
-    *names: Annotated[str, Parameter(help="Experiments, or all; none: list them.")],
+    *names: Annotated[str, Parameter(help="Experiments, or all; without a name they are listed.")],
     quick: Annotated[
-        bool, Parameter(negative="", show_default=False, help="A few steps of small networks: does it run?")
+        bool, Parameter(negative="", show_default=False, help="A few steps of small networks, to see that it runs.")
     ] = False,
     report: Annotated[
         Path | None,
-        Parameter(help=f"Folder of report.html, .md, reproduce.json and pictures, and of trials [default: {FOLDER}]."),
+        Parameter(help=f"Folder of report.html, .md, reproduce.json, pictures and trials [default: {FOLDER}]."),
     ] = None,
     fresh: Annotated[
-        bool, Parameter(negative="", show_default=False, help="Measure again what the folder holds already.")
+        bool, Parameter(negative="", show_default=False, help="Measure again what the folder already holds.")
     ] = False,
     json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False,
     quiet: Annotated[
         bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False, help="No progress.")
     ] = False,
 ) -> int:
-    """Measure published results again, beside what was published, and say what differs and why."""
-    from elman.reproduce import ALL, chosen
+    """Measure published results again, and show where they agree with the publication and where not."""
+    from elman.reproduce import ALL, select
 
     if not names:
-        _list(chosen([ALL]), json=json)
+        _list(select([ALL]), json=json)
         return 0
-    experiments = chosen(names)
+    experiments = select(names)
     folder = report or (QUICK_FOLDER if quick else FOLDER)
-    asked = " ".join(
+    typed = " ".join(
         [
             "elman reproduce",
             *dict.fromkeys(names),
@@ -61,11 +61,11 @@ def command(
             *(["--report", str(report)] if report else []),
         ]
     )
-    return _run(experiments, folder, asked, quick=quick, fresh=fresh, json=json, quiet=quiet)
+    return _run(experiments, folder, typed, quick=quick, fresh=fresh, json=json, quiet=quiet)
 
 
 def _list(experiments: "Sequence[Experiment]", *, json: bool) -> None:
-    """What there is."""
+    """Print the experiments that can be run."""
     if json:
         facts = [{"name": e.name, "title": e.title, "source": e.source, "minutes": e.minutes} for e in experiments]
         print(json_module.dumps({"experiments": facts}, ensure_ascii=False))
@@ -78,47 +78,47 @@ def _list(experiments: "Sequence[Experiment]", *, json: bool) -> None:
 
 
 def _run(
-    experiments: "Sequence[Experiment]", folder: Path, asked: str, *, quick: bool, fresh: bool, json: bool, quiet: bool
+    experiments: "Sequence[Experiment]", folder: Path, typed: str, *, quick: bool, fresh: bool, json: bool, quiet: bool
 ) -> int:
-    """Measure one experiment after the other; what cannot be measured is told, and the others are."""
+    """Measure one experiment after the other; an error is printed and the next one goes on."""
     import torch
 
     from elman.cli.console import Stream
     from elman.reproduce.report import FILES, Report
     from elman.reproduce.trials import TrialCache
 
-    torch.set_num_threads(1)  # as in the processes of several trials: whether there were any changes no figure
+    torch.set_num_threads(1)  # as in the processes of parallel trials, so that figures are the same
     console, out = Stream(stderr=True, quiet=quiet, highlight=False), Stream(highlight=False)
     if not out.is_terminal:
         out.width = WIDEST
-    report, code = Report(folder, command=asked, quick=quick), 0
+    report, code = Report(folder, command=typed, quick=quick), 0
 
-    def say(text: str) -> None:
+    def progress(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
 
-    with TrialCache(folder, quick=quick, fresh=fresh, say=say) as lab:
+    with TrialCache(folder, quick=quick, fresh=fresh, on_progress=progress) as runner:
         for experiment in experiments:
-            lab.cpu_seconds = 0.0
+            runner.cpu_seconds = 0.0
             try:
-                result = experiment.run(lab)
+                result = experiment.run(runner)
             except ElmanError as error:
                 code = code or error.exit_code
                 print(f"elman: {experiment.name}: {error}", file=sys.stderr)
                 continue
-            found = report.add(experiment, result, lab.cpu_seconds)
+            found = report.add(experiment, result, runner.cpu_seconds)
             if not json:
                 _print(out, found)
     if json:
         print(json_module.dumps(report.document(), ensure_ascii=False, allow_nan=False))
-    elif report.entries:
+    elif report.finished:
         out.print(f"{folder} ({', '.join(FILES)})", markup=False, soft_wrap=True)
-    if report.entries and not report.pictures:
-        say('no pictures: pip install "elman[plot]", and the same command draws them')
+    if report.finished and not report.pictures:
+        progress('no pictures: pip install "elman[plot]", and the same command draws them')
     return code
 
 
 def _print(out: "Console", found: "Mapping[str, Any]") -> None:
-    """One experiment: its rows, and what to learn from them."""
+    """Print one experiment: its rows and its lessons."""
     from rich.table import Table
     from rich.text import Text
 
