@@ -2,7 +2,7 @@
 
 A text x_1 .. x_N has N targets. The input that stands before x_1 is token 0 (`<unk>`; where a vocabulary has
 none, its first symbol), so that every token is a target exactly once an epoch, the first and the last
-included. A batching only says which targets stand in which row; `gather` fetches them, so counting an epoch or
+included. A batching only gives which targets are in which row; `gather` copies them, so counting an epoch or
 resuming in the middle of one touches no token. Rows that end early are padded with targets of `IGNORE`.
 """
 
@@ -210,11 +210,14 @@ def even_windows(n: int, batch: int, window: int, offset: int = 0) -> Iterator[R
 
 @dataclass(frozen=True)
 class Coverage:
-    """What one epoch trains on."""
+    """How much of a text one epoch trains on."""
 
     batches: int
+    """Batches of the epoch."""
     targets: int
+    """Tokens that are targets in it."""
     tokens: int
+    """Tokens of the text."""
 
     def __str__(self) -> str:
         share = self.targets / self.tokens

@@ -40,7 +40,9 @@ class IndexGrid:
     """The grid of a series without timestamps: row numbers, counted from `first`."""
 
     first: int = 1
+    """The number of the first row."""
     season: int | None = None
+    """Steps of a cycle: not known."""
 
     def positions(self, stamps: Timestamps) -> Positions:
         """0, 1, 2, ...: every row is a step."""
@@ -56,6 +58,7 @@ class GridWrapper:
     """A grid that changes another one; it has its season and its positions."""
 
     grid: TimeGrid
+    """The other grid."""
 
     @property
     def season(self) -> int | None:
@@ -95,8 +98,11 @@ class NumberGrid:
     """A grid of numbers, such as years."""
 
     first: float
+    """The first number."""
     step: float
+    """The distance between neighbours."""
     season: int | None = None
+    """Steps of a cycle: not known."""
 
     def positions(self, stamps: Timestamps) -> Positions | None:
         """Multiples of the step."""
@@ -114,7 +120,9 @@ class FixedStepGrid:
     """A grid of timestamps with a fixed time between them."""
 
     first: np.datetime64
+    """The first timestamp."""
     step: np.timedelta64
+    """The time between neighbours."""
 
     @property
     def season(self) -> int | None:
@@ -140,7 +148,9 @@ class WeekdayGrid:
     """A grid of Mondays to Fridays, one timestamp a day."""
 
     first: np.datetime64
+    """The first timestamp."""
     season: int | None = 5
+    """Steps of a cycle: a week."""
 
     def positions(self, stamps: Timestamps) -> Positions | None:
         """Weekdays since the first."""
@@ -165,8 +175,11 @@ class MonthGrid:
     """A grid of one day in every `step` months: the same day, or the last."""
 
     first: np.datetime64
+    """The first timestamp."""
     step: int
+    """Months between neighbours."""
     last_day: bool
+    """Whether all timestamps are on the last day of a month."""
 
     @property
     def season(self) -> int | None:

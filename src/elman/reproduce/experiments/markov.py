@@ -119,7 +119,7 @@ def _lessons(found: dict[int, dict[str, Any]]) -> tuple[str, ...]:
 
 EXPERIMENT = Experiment(
     name="markov",
-    title="how far a Markov chain sees",
+    title="how far a Markov chain predicts",
     source=(
         "Zhang et al. 2021 (Dive into Deep Learning, edition 0.17), section 8.1.4: the sum over the tokens "
         "between; it prints no figures"
