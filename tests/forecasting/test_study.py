@@ -174,6 +174,10 @@ def test_old_names_of_results_give_the_new_ones_and_a_warning():
     ):  # fmt: skip
         with pytest.warns(DeprecationWarning, match=rf"\.{old} is now .*; the old name goes in 0\.3"):
             assert getattr(owner, old) is new or getattr(owner, old) == new
+    names: list[str] = []
+    with pytest.warns(DeprecationWarning, match="told=.* is now on_progress"):
+        forecast(one(), ["ar-4"], horizon=3, told=names.append)
+    assert names == ["last", "ar-4", "ar-4 on all values"]
     with pytest.warns(DeprecationWarning, match="entry is now ForecastResult.model"):
         assert study.entry("ar-4") is model
     with pytest.warns(DeprecationWarning, match="interval is now ForecastResult.half_width"):

@@ -12,6 +12,7 @@ No model is fitted to, scaled by or chosen on a value that comes after what it p
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -175,6 +176,7 @@ def forecast(
     seeds: int = 1,
     seed: int = 0,
     on_progress: Callable[[str], None] = lambda _: None,
+    told: Callable[[str], None] | None = None,
 ) -> ForecastResult:
     """Fit and test forecasters on one series, and forecast what follows it.
 
@@ -189,6 +191,7 @@ def forecast(
         seeds: how many seeds networks are fitted with.
         seed: the first of them.
         on_progress: called with the name of each model before it is fitted.
+        told: the name of `on_progress` until 0.1; it goes in 0.3.
 
     Returns:
         The forecast, and the results of all models.
@@ -198,6 +201,9 @@ def forecast(
         DataError: the series is too short for a model or the horizon.
         DivergedError: the training of a network that was named diverged.
     """
+    if told is not None:
+        warnings.warn("forecast(told=...) is now on_progress=...; told goes in 0.3", DeprecationWarning, stacklevel=2)
+        on_progress = told
     season = season or series.timeline.season
     if season is not None and not 1 <= season <= MAX_WINDOW:
         raise ConfigError(f"a season of {season:,} steps is not possible: give a --season of 1 to {MAX_WINDOW:,}")

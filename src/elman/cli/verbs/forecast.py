@@ -31,7 +31,8 @@ EXAMPLES = """Examples:
   elman forecast sales.csv --missing previous --season 7 --json
 Models: last, seasonal, mean, ar, ridge, mlp, mlp-reference, and every cell
 (elman, elman-relu, gru, lstm), trained to predict one step or, as gru-ahead,
-several steps; a window may follow (ridge-128). auto tries several and takes the best."""
+several steps; a window may follow (ridge-128). auto tries several and takes the
+one with the least error on the end of the training values."""
 
 
 def command(
