@@ -40,11 +40,11 @@ def test_bits_about_a_later_letter_are_the_mutual_information_of_the_chain(small
         w * sum(p * math.log2(p / m) for p, m in zip(row, mean, strict=True))
         for w, row in zip(weight, expected, strict=True)
     )
-    assert markov.sight(order)["bits"][k - 1] == pytest.approx(bits, abs=1e-10)
+    assert markov.information(order)["bits"][k - 1] == pytest.approx(bits, abs=1e-10)
 
 
 def test_a_chain_of_letters_equals_the_powers_of_its_matrix(small):
-    assert 0 <= markov.powers() < 1e-14
+    assert 0 <= markov.distance_from_powers() < 1e-14
 
 
 def test_the_share_of_what_was_never_seen():
@@ -77,7 +77,7 @@ def test_predictions_of_a_chart_stand_where_the_values_do():
 
 def test_the_series_with_a_cause_is_easier_forward_for_kneser_ney_alone():
     for seed in range(2):
-        forward, back = reverse.caused(seed, "kneser-ney")
+        forward, back = reverse.score_causal_bigram(seed, "kneser-ney")
         assert forward < back
-        forward, back = reverse.caused(seed, "laplace")
+        forward, back = reverse.score_causal_bigram(seed, "laplace")
         assert forward > back

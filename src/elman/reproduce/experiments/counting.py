@@ -123,7 +123,7 @@ def train(
 def run(runner: Runner) -> Result:
     """Every stage with two or three seeds."""
     cases = [
-        (name, stage | {"seed": seed} | runner.choose({}, tiny(stage)))
+        (name, stage | {"seed": seed} | runner.choose({}, quick_settings(stage)))
         for name, stage in STAGES.items()
         for seed in range(runner.choose(3 if name in (ALONE, COPYING) else 2, 1))
     ]
@@ -137,7 +137,7 @@ def run(runner: Runner) -> Result:
     )
 
 
-def tiny(stage: Settings) -> Settings:
+def quick_settings(stage: Settings) -> Settings:
     """The same stage for a quick run: a small network and few tokens."""
     training = stage["training"] | {"epochs": 1, "batch": 4, "window": 16}
     return {"tokens": 160, "model": stage["model"] | {"hidden": 8, "embedding": 8}, "training": training}

@@ -75,7 +75,7 @@ def run(runner: Runner) -> Result:
     found = runner.trials(train, cases)
     book, heart = found[: len(seeds)], found[len(seeds) :]
     stage = counting.STAGES[counting.COPYING]
-    counter = runner.trial(counting.train, **stage | {"seed": 0} | runner.choose({}, counting.tiny(stage)))
+    counter = runner.trial(counting.train, **stage | {"seed": 0} | runner.choose({}, counting.quick_settings(stage)))
     return Result(
         measurements=(*_passing(book), *_right(book, heart, counter)),
         lessons=_lessons(book, heart, counter),

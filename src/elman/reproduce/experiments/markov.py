@@ -23,7 +23,7 @@ def book(limit: int | None) -> elman.Corpus:
     return elman.read_corpus(["time-machine"], clean="letters", limit=limit, held_out=0, unknown=False)
 
 
-def powers(limit: int | None = None) -> float:
+def distance_from_powers(limit: int | None = None) -> float:
     """The largest distance between the probabilities of a bigram k steps ahead and the k-th power of its matrix."""
     corpus = book(limit)
     model, m = elman.NGram.fit(elman.TextTask.of(corpus), corpus.train.ids, order=2), len(corpus.vocab)
@@ -31,7 +31,7 @@ def powers(limit: int | None = None) -> float:
     return float(max(abs(each[:, k] - np.linalg.matrix_power(each[:, 0], k + 1)).max() for k in range(FARTHEST)))
 
 
-def sight(order: int, limit: int | None = None) -> dict[str, Any]:
+def information(order: int, limit: int | None = None) -> dict[str, Any]:
     """The mutual information of the last n-1 tokens and the token k steps ahead under an n-gram.
 
     Args:
@@ -57,8 +57,8 @@ def sight(order: int, limit: int | None = None) -> dict[str, Any]:
 def run(runner: Runner) -> Result:
     """No seed changes a count."""
     limit = runner.choose(None, 500)
-    apart = runner.trial(powers, limit=limit)
-    found = {order: runner.trial(sight, order=order, limit=limit) for order in ORDERS}
+    apart = runner.trial(distance_from_powers, limit=limit)
+    found = {order: runner.trial(information, order=order, limit=limit) for order in ORDERS}
     return Result(
         measurements=(
             Measurement(

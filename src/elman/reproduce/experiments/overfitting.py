@@ -76,7 +76,7 @@ def train(
     return found
 
 
-def count() -> dict[str, Any]:
+def score_ngram() -> dict[str, Any]:
     """Score the n-gram whose order predicts the end of the training text best, on the same test text."""
     corpus = parts()
     ngram = elman.NGram.fit(elman.TextTask.of(corpus), corpus.train.ids)
@@ -89,7 +89,7 @@ def run(runner: Runner) -> Result:
     cases = [(name, s) for name in REMEDIES for s in range(runner.choose(3, 1))]
     found = runner.trials(train, [{"seed": s} | REMEDIES[name] | size for name, s in cases])
     runs: Runs = {name: [f for (of, _), f in zip(cases, found, strict=True) if of == name] for name in REMEDIES}
-    ngram = runner.trial(count)
+    ngram = runner.trial(score_ngram)
     return Result(
         measurements=(
             *(row for name in REMEDIES for row in _rows(name, runs[name])),

@@ -28,7 +28,7 @@ def read(reverse: bool, limit: int | None) -> elman.Corpus:
     return elman.read_corpus(["time-machine"], clean="letters", limit=limit, held_out=0.1, reverse=reverse)
 
 
-def counted(order: int, reverse: bool, limit: int | None = None) -> float:
+def score_ngram(order: int, reverse: bool, limit: int | None = None) -> float:
     """Held-out bits per character of an n-gram.
 
     Args:
@@ -41,7 +41,7 @@ def counted(order: int, reverse: bool, limit: int | None = None) -> float:
     return elman.evaluate(model, corpus.parts[-1], streams=1).bits_per_character
 
 
-def trained(seed: int, reverse: bool, epochs: int, hidden: int = 128, limit: int | None = None) -> float:
+def score_gru(seed: int, reverse: bool, epochs: int, hidden: int = 128, limit: int | None = None) -> float:
     """Held-out bits per character of a GRU.
 
     Args:
@@ -57,7 +57,7 @@ def trained(seed: int, reverse: bool, epochs: int, hidden: int = 128, limit: int
     return elman.evaluate(model, corpus.parts[-1]).bits_per_character
 
 
-def caused(seed: int, smoothing: str) -> list[float]:
+def score_causal_bigram(seed: int, smoothing: str) -> list[float]:
     """Nats per token of a bigram, forward and in reverse, on x' = f(x) with f many to one; a fifth of x' is random.
 
     Args:
@@ -83,14 +83,16 @@ def run(runner: Runner) -> Result:
     size = runner.choose({"epochs": EPOCHS}, {"epochs": 1, "hidden": 8}) | less
     ways = (False, True)
     found: dict[str, list[list[float]]] = {
-        f"{n}-gram, bits a character": [[runner.trial(counted, order=n, reverse=r, **less) for r in ways]]
+        f"{n}-gram, bits a character": [[runner.trial(score_ngram, order=n, reverse=r, **less) for r in ways]]
         for n in ORDERS
     }
     seeds = range(runner.choose(3, 1))
-    each = runner.trials(trained, [{"seed": s, "reverse": r} | size for s in seeds for r in ways])
+    each = runner.trials(score_gru, [{"seed": s, "reverse": r} | size for s in seeds for r in ways])
     found["GRU 128, bits a character"] = [each[i : i + 2] for i in range(0, len(each), 2)]
     for smoothing in ("kneser-ney", "laplace"):
-        found[CAUSED.format(smoothing)] = [runner.trial(caused, seed=s, smoothing=smoothing) for s in range(5)]
+        found[CAUSED.format(smoothing)] = [
+            runner.trial(score_causal_bigram, seed=s, smoothing=smoothing) for s in range(5)
+        ]
     return Result(measurements=tuple(_row(what, pairs) for what, pairs in found.items()), lessons=_lessons(found))
 
 
@@ -108,8 +110,8 @@ def _row(what: str, pairs: list[list[float]]) -> Measurement:
 
 
 def _lessons(found: dict[str, list[list[float]]]) -> tuple[str, ...]:
-    trained = found["GRU 128, bits a character"]
-    apart, forth = [back - forward for forward, back in trained], [forward for forward, _ in trained]
+    pairs = found["GRU 128, bits a character"]
+    apart, forth = [back - forward for forward, back in pairs], [forward for forward, _ in pairs]
     counts = [back - forward for n in ORDERS for forward, back in found[f"{n}-gram, bits a character"]]
     return (
         "The chain rule holds in either order, so the true distribution has the same cost in both. A model that is "

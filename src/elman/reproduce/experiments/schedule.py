@@ -21,7 +21,7 @@ PRINTED, LOWEST = 1.167, 1.139
 WINDOW = 35
 
 
-def start(learnt: bool, epochs: int, seed: int, hidden: int = 256) -> dict[str, Any]:
+def train_with_initial_state(learnt: bool, epochs: int, seed: int, hidden: int = 256) -> dict[str, Any]:
     """Train a network once on random windows, each from a zero or from a learnt state.
 
     Args:
@@ -51,7 +51,9 @@ def run(runner: Runner) -> Result:
     runs = {"constant": found[: len(seeds)], "cosine": found[len(seeds) :]}
     start_size: dict[str, Any] = {"epochs": runner.choose(40, 2)} | runner.choose({}, {"hidden": 16})
     starts = {
-        learnt: runner.trials(start, [{"learnt": learnt, "seed": s} | start_size for s in range(runner.choose(3, 1))])
+        learnt: runner.trials(
+            train_with_initial_state, [{"learnt": learnt, "seed": s} | start_size for s in range(runner.choose(3, 1))]
+        )
         for learnt in (False, True)
     }
     return Result(

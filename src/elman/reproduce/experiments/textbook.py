@@ -70,25 +70,25 @@ def train(cell: str, init: str, epochs: int, lr: float, seed: int, layers: int =
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=lr)
     rng = np.random.default_rng(seed)
     for _ in range(epochs):
-        costs = []
+        losses = []
         for places in np.array_split(rng.permutation(LEARNT), list(range(BATCH, LEARNT, BATCH))):
-            cost = batch_cost(model, ids, places)
+            loss = batch_loss(model, ids, places)
             optimizer.zero_grad()
-            cost.backward()
+            loss.backward()
             clip_gradients(model.named_parameters(), 1.0)
             optimizer.step()
-            costs.append(cost.item())
+            losses.append(loss.item())
     with torch.no_grad():
         after = np.array_split(np.arange(LEARNT, LEARNT + SCORED), list(range(BATCH, SCORED, BATCH)))
-        validation = [batch_cost(model, ids, places).item() for places in after]
+        validation = [batch_loss(model, ids, places).item() for places in after]
     return {
-        "train": mean_exp(costs),
+        "train": mean_exp(losses),
         "validation": mean_exp(validation),
         "held-out": elman.evaluate(model, corpus.parts[-1], streams=1).perplexity,
     }
 
 
-def batch_cost(model: elman.Recurrent, ids: Ids, places: Integers) -> torch.Tensor:
+def batch_loss(model: elman.Recurrent, ids: Ids, places: Integers) -> torch.Tensor:
     """Nats per token of windows, each from a zero state.
 
     Args:
@@ -101,19 +101,19 @@ def batch_cost(model: elman.Recurrent, ids: Ids, places: Integers) -> torch.Tens
     return nats / targets.numel()
 
 
-def mean_exp(costs: list[float]) -> float:
+def mean_exp(losses: list[float]) -> float:
     """The mean of the perplexities of batches, which Zhang et al. 2023 plot; not the perplexity of the whole."""
-    return sum(map(math.exp, costs)) / len(costs)
+    return sum(map(math.exp, losses)) / len(losses)
 
 
-def count(order: int | None) -> dict[str, Any]:
+def score_ngram(order: int | None) -> dict[str, Any]:
     """Count an n-gram on the same 10,000 characters; without an order the one that predicts their end best."""
     corpus = split(SCORED)
     ngram = elman.NGram.fit(elman.TextTask.of(corpus), corpus.train.ids, order=order)
     return {"name": ngram.name, "held-out": elman.evaluate(ngram, corpus.parts[-1], streams=1).perplexity}
 
 
-def default(seed: int, learnt: int = LEARNT, **budget: int) -> dict[str, Any]:
+def score_default(seed: int, learnt: int = LEARNT, **budget: int) -> dict[str, Any]:
     """Train what `elman train` chooses for this text, a network that weights n-grams; its last weights are scored.
 
     Args:
@@ -135,9 +135,9 @@ def run(runner: Runner) -> Result:
     less: Network = runner.choose({}, {"epochs": 1, "hidden": 4})
     found = runner.trials(train, [NETWORKS[name][0] | {"seed": s} | less for name, s in cases])
     runs = {name: [f for (of, _), f in zip(cases, found, strict=True) if of == name] for name in names}
-    counted = [runner.trial(count, order=order) for order in (4, None)]
+    counted = [runner.trial(score_ngram, order=order) for order in (4, None)]
     ours = runner.trials(
-        default,
+        score_default,
         [{"seed": s} | runner.choose({}, {"learnt": 600, "steps": 1}) for s in range(runner.choose(3, 1))],
     )
     return Result(
