@@ -25,11 +25,11 @@ class Measurement:
     """A row of the report: what a source published, and what was measured.
 
     Example:
-        >>> Figure(what="final perplexity", published=1.17, measured=(1.12, 1.13), tolerance=0.1).verdict
+        >>> Measurement(what="final perplexity", published=1.17, measured=(1.12, 1.13), tolerance=0.1).verdict
         'agrees'
-        >>> Figure(what="held-out accuracy", published=0.50, measured=(0.97,), tolerance=0.02, better="higher").verdict
+        >>> Measurement(what="accuracy", published=0.50, measured=(0.97,), tolerance=0.02, better="higher").verdict
         'better'
-        >>> Figure(what="sequential / random", published=1.0, claim="at most", measured=(1.4, 1.5)).verdict
+        >>> Measurement(what="sequential / random", published=1.0, claim="at most", measured=(1.4, 1.5)).verdict
         'differs'
     """
 
