@@ -14,7 +14,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from elman.data.batches import gather, reference_sequential_at
+from elman.data.batches import even_windows, gather
 
 GATES = {"elman": 1, "gru": 3, "lstm": 4}
 
@@ -104,7 +104,7 @@ def serve(cell: str, hidden: int, vocab: int, batch: int, window: int) -> None:
 
     weights, step = make(cell, hidden, vocab)
     ids = np.random.default_rng(0).integers(1, vocab, 40 * batch * window).astype(np.int32)
-    text = [gather(ids, row) for row in reference_sequential_at(len(ids), batch, window, 0)]
+    text = [gather(ids, row) for row in even_windows(len(ids), batch, window)]
     batches = [(jnp.asarray(x.T.astype(np.int32)), jnp.asarray(y.T.astype(np.int32))) for x, y in text]
     state = tuple(jnp.zeros((batch, hidden)) for _ in range(2 if cell == "lstm" else 1))
     done = 0

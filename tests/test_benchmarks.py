@@ -17,7 +17,7 @@ from elman.comparison import training_steps as bench
 from elman.comparison.benchmark import PLAIN, Shape
 from elman.config import ModelSettings, TrainSettings
 from elman.engines.native import INSTRUCTIONS
-from elman.reproduce import ORDER
+from elman.reproduce import experiments
 from elman.training.auto import _batches, _network
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
@@ -65,7 +65,7 @@ def test_the_readme_shows_what_was_reproduced(monkeypatch):
     assert text == tables.readme(text)
     found = written(FOLDER / "results", "reproduce")
     names = [e["name"] for e in found["experiments"]]
-    assert names == [name for name in ORDER if name in names]
+    assert names == [name for name in experiments() if name in names]
     assert found["quick"] is False
     assert found["command"] == "elman reproduce all --report report"
     for each in found["experiments"]:

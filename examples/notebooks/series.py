@@ -8,7 +8,7 @@
 #
 # What comes next in a row of numbers? We predict a sine with noise one step ahead, which is easy, and 64 steps
 # ahead, which is not; see how errors feed errors; and let `elman` measure a dozen forecasters on the same values,
-# with intervals that say how wrong they will be. At the end there is a place for a table of yours.
+# with prediction intervals. The last section reads a table; put your own there.
 #
 # All cells together take about a minute.
 
@@ -28,20 +28,20 @@ QUICK = bool(os.environ.get("NOTEBOOK_QUICK"))  # a run of seconds, for tests
 HORIZON = 16 if QUICK else 64
 
 # %% [markdown]
-# ## 1. The series, and what nobody can know
+# ## 1. The series, and its noise floor
 #
 # $$x_t = \sin(0.01\, t) + \varepsilon_t, \qquad \varepsilon_t \sim N(0,\, 0.2^2), \qquad t = 1, \dots, 1000$$
 #
-# The noise is drawn anew at each step. Whoever knew the sine itself would still have a mean squared error of $0.2^2
-# = 0.04$: that is the **floor**. The other bound is the **naive** forecast, which says the last value again. What
-# lies between the two is what there is to gain.
+# The noise is independent at each step. Even a forecast with the true sine has a mean squared error of $0.2^2 = 0.04$:
+# that is the **noise floor**. The other bound is the **naive** forecast, which repeats the last value. A model can gain
+# what lies between the two. The series is that of Zhang et al. 2021 (Dive into Deep Learning, section 8.1).
 #
-# The first 604 values are for learning. Time has an order: nothing may be learnt from what comes later.
+# The first 604 values are for training. Time has an order: a model must not learn from later values.
 
 # %%
 series = elman.sine(seed=0)
-x, cut = series.values, series.cut
-plt.plot(range(1, cut + 1), x[:cut], ".", markersize=3, label="to learn from")
+x, cut = series.values, series.train_size
+plt.plot(range(1, cut + 1), x[:cut], ".", markersize=3, label="training")
 plt.plot(range(cut + 1, len(x) + 1), x[cut:], ".", markersize=3, label="held out")
 plt.plot(range(1, len(x) + 1), np.sin(0.01 * np.arange(1, len(x) + 1)), color="black", linewidth=1, label="sine")
 plt.xlabel("t")
@@ -75,19 +75,19 @@ print(f"one step ahead: {np.mean((rows @ w - targets) ** 2):.3f}, naive {naive:.
 
 # %% [markdown]
 # The weights are nearly a mean of the last four values: averaging makes noise smaller. So one step ahead looks
-# solved. But does the model know that there is a sine?
+# solved. But has the model learnt that there is a sine?
 #
-# ## 3. On its own predictions
+# ## 3. Rollout: predictions from predictions
 #
-# To see $k$ steps ahead, a one-step model reads what it has said itself: $\hat x_{t+2} = f(\hat x_{t+1}, x_t,
-# \dots)$. What is wrong in $\hat x_{t+1}$ is passed on. With $c = \partial f / \partial \hat x_{t+1}$,
+# To predict $k$ steps ahead, a one-step model reads its own predictions: $\hat x_{t+2} = f(\hat x_{t+1}, x_t,
+# \dots)$. The error of $\hat x_{t+1}$ is passed on. With $c = \partial f / \partial \hat x_{t+1}$,
 #
 # $$e_{t,2} = e_{t+1,1} + c\, e_{t,1}, \qquad E_2 = (1 + c^2)\, E_1 \quad \text{if errors are independent.}$$
 
 
 # %%
-def ahead(origin, steps):
-    """What the line expects 1 .. steps after x[origin], which is the last value that it sees."""
+def rollout(origin, steps):
+    """The predictions of the line 1 .. steps after x[origin], the last value that it reads."""
     seen = list(x[origin - TAU + 1 : origin + 1])
     for _ in range(steps):
         seen.append(w[0] + w[1:] @ seen[: -TAU - 1 : -1])
@@ -95,12 +95,12 @@ def ahead(origin, steps):
 
 
 origins = range(cut - 1, len(x) - HORIZON)
-errors = np.array([x[o + 1 : o + 1 + HORIZON] - ahead(o, HORIZON) for o in origins])
+errors = np.array([x[o + 1 : o + 1 + HORIZON] - rollout(o, HORIZON) for o in origins])
 mse = (errors**2).mean(0)
 print(f"E_1 = {mse[0]:.4f}, (1 + c^2) E_1 = {(1 + w[1] ** 2) * mse[0]:.4f}, E_2 = {mse[1]:.4f}")
-free = ahead(cut - 1, len(x) - cut)
+path = rollout(cut - 1, len(x) - cut)
 plt.plot(x, ".", markersize=2, color="grey")
-plt.plot(range(cut, len(x)), free, label="on its own predictions from 604 on")
+plt.plot(range(cut, len(x)), path, label="rollout from 604 on")
 plt.legend()
 plt.show()
 
@@ -111,8 +111,8 @@ plt.show()
 # ## 4. Many forecasters on the same values
 #
 # `elman.forecast` fits each on the training part and forecasts from *every* held-out origin, 1 to $K$ steps ahead.
-# Names say what and how long a window: `ar-4` is our line, `ridge-128` sees 128 values and shrinks its weights by a
-# strength that was chosen for many steps ahead, `mlp-reference-4` is the textbook's small network, `gru-64` reads
+# A name is a model and its window: `ar-4` is our line, `ridge-128` reads 128 values and shrinks its weights by a
+# strength that was chosen for many steps ahead, `mlp-reference-4` is the network of Zhang et al. 2021, `gru-64` reads
 # the series value by value and keeps a state:
 #
 # $$h_t = \mathrm{GRU}(x_t, h_{t-1}), \qquad \hat x_{t+1} = w \cdot h_t + b$$
@@ -122,17 +122,17 @@ MODELS = ["ar-4", "mlp-reference-4"] + ([] if QUICK else ["mlp-16", "gru-64", "r
 study = elman.forecast(series, MODELS, horizon=HORIZON)
 STEPS = [k for k in (1, 4, 16, 64) if k <= HORIZON]
 print("steps ahead     ", *(f"{k:>6}" for k in STEPS))
-for entry in study.entries:
-    print(f"{entry.name:<16}", *(f"{entry.mse[k - 1]:6.3f}" for k in STEPS))
+for model in study.models:
+    print(f"{model.name:<16}", *(f"{model.mse[k - 1]:6.3f}" for k in STEPS))
 
 # %% [markdown]
-# Our line has the row `ar-4`. Whoever wrote the library may be wrong: let us see that both agree.
+# Our line has the row `ar-4`. The library may be wrong: let us check that both agree.
 
 # %%
-np.testing.assert_allclose(study.entry("ar-4").mse[0], np.mean((rows @ w - targets) ** 2))
+np.testing.assert_allclose(study.model("ar-4").mse[0], np.mean((rows @ w - targets) ** 2))
 
-for entry in study.entries:
-    plt.plot(range(1, HORIZON + 1), entry.mse, label=entry.name)
+for model in study.models:
+    plt.plot(range(1, HORIZON + 1), model.mse, label=model.name)
 plt.axhline(0.04, color="grey", linestyle=":", label="noise")
 plt.xscale("log")
 plt.yscale("log")
@@ -142,19 +142,19 @@ plt.legend()
 plt.show()
 
 # %% [markdown]
-# Look where each line crosses that of `last`, the naive forecast: from there on it is worse than saying nothing
-# new. The long window stays near the floor at all distances. The networks were trained to see one step, and pay for
+# Look where each line crosses that of `last`, the naive forecast: from there on it is worse than the last
+# value. The long window stays near the floor at all distances. The networks were trained to see one step, and pay for
 # it.
 #
 # ## 5. How wrong will it be?
 #
 # A forecast without its error is half a forecast. From the errors $k$ steps ahead on values that the model had not
-# learnt from, the interval takes the quantile that holds a share of them (*split conformal*). Whether it keeps its
-# word is then measured.
+# learnt from, the interval takes the quantile that holds a share of them (*split conformal*). Its coverage is then
+# measured.
 
 # %%
 best = elman.forecast(series, ["ar-4" if QUICK else "ridge-128"], horizon=HORIZON)
-trial, half = best.entry(best.chosen).trials[0], best.interval(0.8)
+trial, half = best.model(best.chosen).by_seed[0], best.half_width(0.8)
 covered = np.nanmean(trial.coverage(0.8))
 print(f"{best.chosen}: 80 % intervals, made of the end of the training part, hold {covered:.0%} of the held-out values")
 after = range(len(x), len(x) + HORIZON)
@@ -185,9 +185,9 @@ except DataError as error:
 # %%
 [shop], _ = elman.read_series(str(path), missing="previous")
 study = elman.forecast(shop, ["ridge-16"] if QUICK else ["auto"], horizon=14)
-for entry in sorted(study.entries, key=lambda e: e.mse.mean()):
-    print(f"{entry.name:<14} {entry.mse.mean() ** 0.5:6.1f} off, on average over two weeks")
-half = study.interval(0.8)
+for model in sorted(study.models, key=lambda m: m.mse.mean()):
+    print(f"{model.name:<14} {model.mse.mean() ** 0.5:6.1f} off, on average over two weeks")
+half = study.half_width(0.8)
 plt.plot(shop.values[-42:], "o-", markersize=3, color="grey")
 plt.plot(range(42, 56), study.forecast, label=study.chosen)
 plt.fill_between(range(42, 56), study.forecast - half, study.forecast + half, alpha=0.2, label="80 %")
@@ -198,5 +198,5 @@ plt.show()
 # The weekly rhythm was found in the dates: `seasonal-7`, the value of a week ago, is the naive forecast to beat
 # here. If nothing beats it, use it.
 #
-# Try next: `elman.sine(noise=0.05)`; other seeds; `mlp-reference-64` running free (it may leave the range of the
-# data; `trial.diverged` says at which step); `horizon=28`; a table of yours.
+# Try next: `elman.sine(noise=0.05)`; other seeds; `mlp-reference-64` in a rollout (it may leave the range of the
+# data; `trial.diverged_at` is the step); `horizon=28`; a table of yours.

@@ -6,14 +6,14 @@
 # %% [markdown]
 # # Recurrent networks from scratch, on your own text
 #
-# A language model says how probable each next symbol is. By the chain rule that is all there is to say about a
+# A language model gives the probability of each next symbol. By the chain rule these make the probability of a whole
 # text:
 #
 # $$P(x_1, \dots, x_N) = \prod_{t=1}^{N} P(x_t \mid x_1, \dots, x_{t-1})$$
 #
-# We write a recurrent network with nothing but tensors, train it, find out why its memory is short, and then let
-# `elman` do the same with a GRU. At every turn we ask what a guess, or counting, would have been worth: a figure
-# without its bounds says nothing.
+# We write a recurrent network with tensors alone, train it, find out why its memory is short, and then do the same in
+# `elman` with a GRU. Each time we compare it with a uniform guess and with counting: a figure without its bounds means
+# little.
 #
 # Put the name of a text file of yours into `SOURCE`. All cells together take about two minutes.
 
@@ -36,8 +36,8 @@ torch.set_num_threads(1)  # matrices this small are not worth sharing out
 # ## 1. A text becomes numbers
 #
 # Every symbol gets a number; number 0 is `<unk>`, for what the training part does not hold. The end of the text is
-# held out **before** anything is counted or learnt. What we want to know is what the model is worth on text that it
-# has never seen.
+# held out **before** anything is counted or learnt. The question is how good the model is on text that it
+# has never read.
 
 # %%
 corpus = elman.read_corpus([SOURCE], limit=CHARACTERS, held_out=0.1)
@@ -148,9 +148,8 @@ for _ in range(EPOCHS):
 table["our network"] = curve[-1][1]
 
 # %% [markdown]
-# Look at both columns. The first falls as long as you wait: the network may learn its text by heart. The second is
-# what counts, and once it rises, more training does harm. In the picture the unigram is the bound that even
-# counting beats.
+# Compare both columns. The first keeps falling: the network memorises its text. The second is the one that matters, and
+# once it rises, more training makes the model worse. The unigram in the picture is a bound that even an n-gram beats.
 
 # %%
 for label, values in zip(("train", "held-out"), zip(*curve, strict=True), strict=True):
@@ -166,7 +165,7 @@ plt.show()
 # ## 5. The same network in `elman`
 #
 # `elman.Recurrent` with the cell `elman` is this very network (it has two biases, as PyTorch's layers have). With
-# our weights it must say the same, to the last digits of single precision. That is how everything in `elman` is
+# our weights its logits must be the same, to the last digits of single precision. That is how everything in `elman` is
 # tested: the slow version that you can read is the definition, and each fast one must equal it.
 
 # %%
@@ -185,7 +184,7 @@ print("equal; the engine is", same.engine_name)
 # %% [markdown]
 # ## 6. Why its memory is short
 #
-# How much does the prediction at the last step depend on the state $k$ steps before? The gradient says so:
+# How much does the prediction at the last step depend on the state $k$ steps before? The gradient shows it:
 #
 # $$\frac{\partial \ell_T}{\partial h_{T-k}} = \frac{\partial \ell_T}{\partial h_T} \prod_{j=0}^{k-1}
 #   \mathrm{diag}(1 - h_{T-j}^2)\, W_h$$
@@ -229,8 +228,8 @@ plt.show()
 # ## 7. Beside counting
 #
 # An n-gram counts which symbols followed the last $n-1$ and smooths the counts (modified Kneser-Ney). It takes a
-# second. If a network does not beat it, the network is not worth its electricity. A **hybrid** is a network that is
-# told what the counts say, and learns how far to trust them.
+# second. If a network does not beat it, the network is not worth its electricity. A **hybrid** is a network that
+# reads the probabilities of n-grams as inputs, and learns how to weight them.
 
 # %%
 ngram = elman.NGram.fit(task, corpus.train.ids)
@@ -245,8 +244,8 @@ for name, value in sorted(table.items(), key=lambda row: -row[1]):
 # ## 8. What it writes
 #
 # Draw a symbol from $P$, read it, draw the next. The **temperature** $\tau$ divides the logits before the softmax:
-# near 0 the most probable symbol is always taken and the text goes round in circles; at 1 the model says what it
-# believes.
+# near 0 the most probable symbol is always taken and the text repeats itself; at 1 symbols are drawn from the model's
+# own probabilities.
 
 # %%
 for temperature in (0, 0.5, 1):

@@ -8,27 +8,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elman.forecasting import backtest as module
-from elman.forecasting.backtest import Backtest, backtest, divergence, naive_error
-from elman.forecasting.fit import fit
+from elman.forecasting.backtest import Backtest, backtest, divergence_step, mase_scale
+from elman.forecasting.fit import fit_forecaster
 from elman.forecasting.series import Series, sine
-from elman.forecasting.timeline import Rows
+from elman.forecasting.timeline import IndexGrid
 
 
 def of(values, unknown=()):
     known = np.ones(len(values), bool)
     known[list(unknown)] = False
-    return Series("x", np.array(values, float), known, Rows())
+    return Series("x", np.array(values, float), known, IndexGrid())
 
 
 def test_every_origin_and_every_target_that_was_observed():
     one = of(sine(60, seed=2).values, unknown=(44, 45, 52))
-    model = fit("ar-3", one.values[:40])
+    model = fit_forecaster("ar-3", one.values[:40])
     test = backtest(model, one, 40, 58, 6)
     origins = [t for t in range(39, 57) if t not in (44, 45, 52)]
     assert test.origins.tolist() == origins
     squares = {k: [] for k in range(1, 7)}
     for row, t in enumerate(origins):
-        path = model.free(one.values[: t + 1], 6)
+        path = model.forecast(one.values[: t + 1], 6)
         for k in range(1, 7):
             if t + k < 58 and t + k not in (44, 45, 52):
                 squares[k].append((one.values[t + k] - path[k - 1]) ** 2)
@@ -41,16 +41,18 @@ def test_every_origin_and_every_target_that_was_observed():
 
 def test_a_prediction_that_is_no_number_is_infinitely_wrong():
     one = of(sine(30).values)
-    test = backtest(fit("ar-3", one.values[:20]), one, 2, 30, 2)  # the first origin has seen two values of three
+    test = backtest(
+        fit_forecaster("ar-3", one.values[:20]), one, 2, 30, 2
+    )  # the first origin has seen two values of three
     assert np.isinf(test.errors[0, 0])
     assert np.isfinite(test.errors[2:, 0]).all()
     assert np.isinf(test.mse[0])
 
 
 def test_many_origins_are_thinned_out_evenly(monkeypatch):
-    monkeypatch.setattr(module, "MOST_ORIGINS", 5)
+    monkeypatch.setattr(module, "MAX_ORIGINS", 5)
     one = of(sine(60).values)
-    assert backtest(fit("last", one.values[:20]), one, 20, 60, 2).origins.tolist() == [19, 28, 38, 48, 58]
+    assert backtest(fit_forecaster("last", one.values[:20]), one, 20, 60, 2).origins.tolist() == [19, 28, 38, 48, 58]
 
 
 def made(errors):
@@ -63,7 +65,7 @@ def made(errors):
 )
 def test_an_interval_holds_its_share_of_one_more(errors, level):
     """The definition: of the n errors and one more, at least the share `level` are within it, and no less would do."""
-    width = made(np.array(errors, float)[:, None]).intervals(level)[0]
+    width = made(np.array(errors, float)[:, None]).half_widths(level)[0]
     n, sizes = len(errors), sorted(abs(e) for e in errors)
     needed = level * (n + 1) - 1e-9
     if math.isinf(width):
@@ -77,7 +79,7 @@ def test_coverage_of_independent_errors_is_what_was_asked_for():
     rng = np.random.default_rng(0)
     calibration, test = made(rng.normal(size=(400, 3))), made(rng.normal(size=(4000, 3)))
     for level in (0.8, 0.95):
-        np.testing.assert_allclose(test.coverage(calibration.intervals(level)), level, atol=0.03)
+        np.testing.assert_allclose(test.coverage(calibration.half_widths(level)), level, atol=0.03)
 
 
 def test_coverage_counts_what_is_there():
@@ -91,12 +93,12 @@ def test_coverage_counts_what_is_there():
     [([0, 1, 2, 3], None), ([0.5, 4.01, 0], 2), ([-2.0, -2.1], 2), ([float("nan")], 1), ([1, float("inf")], 2)],
 )
 def test_a_run_diverges_where_it_leaves_the_range_by_more_than_the_range(path, step):
-    assert divergence(np.array(path, float), np.array([0.0, 2, 1])) == step
+    assert divergence_step(np.array(path, float), np.array([0.0, 2, 1])) == step
 
 
 @given(st.lists(st.integers(-9, 9), min_size=4, max_size=20), st.integers(1, 3), st.sets(st.integers(0, 3)))
 def test_the_scale_of_mase(values, season, unknown):
     known = np.array([i not in unknown for i in range(len(values))])
     pairs = [abs(values[i] - values[i - season]) for i in range(season, len(values)) if known[i] and known[i - season]]
-    got = naive_error(np.array(values, float), known, season)
+    got = mase_scale(np.array(values, float), known, season)
     assert got == pytest.approx(np.mean(pairs)) if pairs else math.isnan(got)

@@ -9,10 +9,10 @@ from torch import nn
 
 from elman.errors import ConfigError, DataError
 from elman.forecasting import base, learn, linear
-from elman.forecasting.base import ahead
-from elman.forecasting.fit import KINDS, fit, full_name
-from elman.forecasting.mlp import MLP
-from elman.forecasting.recurrent import Recurrent
+from elman.forecasting.base import forecast_from
+from elman.forecasting.fit import FORECASTERS, fit_forecaster, name_with_window
+from elman.forecasting.mlp import MLPForecaster
+from elman.forecasting.recurrent import RecurrentForecaster
 from elman.forecasting.series import sine
 
 RNG = np.random.default_rng(0)
@@ -37,16 +37,16 @@ NAMES = [
 def fitted():
     """A forecaster of every kind, its training cut short: what it learnt does not matter here."""
     patch = pytest.MonkeyPatch()
-    for budget in ("MLP_BUDGET", "RECURRENT_BUDGET", "AHEAD_BUDGET"):
+    for budget in ("MLP_BUDGET", "RECURRENT_BUDGET", "MULTI_STEP_BUDGET"):
         patch.setattr(learn, budget, learn.Budget(5, 1e-2))
-    models = {name: fit(name, VALUES[:100], horizon=5, seed=2) for name in NAMES}
+    models = {name: fit_forecaster(name, VALUES[:100], horizon=5, seed=2) for name in NAMES}
     patch.undo()
     return models
 
 
 def test_every_kind_is_tested():
-    assert {KINDS[k].windowed for k in KINDS} == {True, False}
-    assert {name.rstrip("0123456789").rstrip("-") for name in NAMES} >= set(KINDS) - {
+    assert {FORECASTERS[k].takes_window for k in FORECASTERS} == {True, False}
+    assert {name.rstrip("0123456789").rstrip("-") for name in NAMES} >= set(FORECASTERS) - {
         "elman-relu", "elman-ahead", "elman-relu-ahead", "lstm-ahead",
     }  # fmt: skip
 
@@ -58,8 +58,8 @@ def test_a_stream_in_pieces_is_the_stream_and_its_history(fitted, name):
     first, between = model(x[None, :33], model.initial(1))
     second, after = model(x[None, 33:], between)
     torch.testing.assert_close(torch.cat((first, second), 1), whole, equal_nan=True)
-    torch.testing.assert_close(base.one_step(model, x), whole[0], equal_nan=True)
-    predicted, states = model.history(x, torch.tensor([40, len(x) - 1]))
+    torch.testing.assert_close(base.predict_one_step(model, x), whole[0], equal_nan=True)
+    predicted, states = model.predict_at(x, torch.tensor([40, len(x) - 1]))
     torch.testing.assert_close(predicted, whole[0][[40, -1]], equal_nan=True)
     for piecewise, at_end, of_history in zip(after, state, states, strict=True):
         torch.testing.assert_close(piecewise, at_end)
@@ -69,16 +69,16 @@ def test_a_stream_in_pieces_is_the_stream_and_its_history(fitted, name):
 
 @pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
 def test_a_long_series_is_read_as_warmed_streams(monkeypatch, cell):
-    model = Recurrent("r", cell, 5, 1)
+    model = RecurrentForecaster("r", cell, 5, 1)
     with torch.no_grad():
         model.layer.W_h.mul_(0.3)  # it forgets what is 120 values back
         model.W_q.normal_(generator=torch.Generator().manual_seed(1))
     x = torch.from_numpy(sine(1033, seed=4).values)
     everywhere = torch.arange(len(x))
-    exact, states = model.history(x, everywhere)
-    for name, value in (("LONG", 100), ("STREAMS", 7), ("WARM", 120)):
+    exact, states = model.predict_at(x, everywhere)
+    for name, value in (("LONG_SERIES", 100), ("STREAMS", 7), ("WARM_UP", 120)):
         monkeypatch.setattr(base, name, value)
-    streams, of_streams = model.history(x, everywhere)
+    streams, of_streams = model.predict_at(x, everywhere)
     torch.testing.assert_close(streams, exact, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(streams[:148], exact[:148], rtol=1e-14, atol=1e-14)  # the first is not warmed, but exact
     for mine, wanted in zip(of_streams, states, strict=True):
@@ -101,7 +101,7 @@ def test_rows_of_a_batch_do_not_see_each_other(fitted, name):
 def test_a_forecast_feeds_on_itself_and_on_nothing_that_comes_later(fitted, name):
     """Each origin again, value by value, without any history or batch; and with another future."""
     model, origins, steps = fitted[name].model, np.array([60, 99, 120]), 7
-    predicted = ahead(model, torch.from_numpy(VALUES), torch.from_numpy(origins), steps).numpy()
+    predicted = forecast_from(model, torch.from_numpy(VALUES), torch.from_numpy(origins), steps).numpy()
     for row, origin in enumerate(origins):
         state, guess = model.initial(1), None
         for value in VALUES[: origin + 1]:
@@ -113,17 +113,17 @@ def test_a_forecast_feeds_on_itself_and_on_nothing_that_comes_later(fitted, name
         np.testing.assert_allclose(predicted[row], expected, rtol=1e-9, atol=1e-12)
     other = VALUES.copy()
     other[121:] = 1e6
-    again = ahead(model, torch.from_numpy(other), torch.from_numpy(origins), steps).numpy()
+    again = forecast_from(model, torch.from_numpy(other), torch.from_numpy(origins), steps).numpy()
     np.testing.assert_array_equal(again, predicted)
 
 
 def test_the_naive_forecasts_by_hand():
     x = np.array([1.0, 5, 2, 7, 3, 9])
     at = np.array([5])
-    assert fit("last", x).ahead(x, at, 3).round(9).tolist() == [[9, 9, 9]]
-    assert fit("seasonal-3", x).ahead(x, at, 5).round(9).tolist() == [[7, 3, 9, 7, 3]]
-    assert fit("mean-2", x).ahead(x, at, 3).round(9).tolist() == [[6, 7.5, 6.75]]
-    one_step = fit("mean-2", x).one_step(x)
+    assert fit_forecaster("last", x).forecast_from(x, at, 3).round(9).tolist() == [[9, 9, 9]]
+    assert fit_forecaster("seasonal-3", x).forecast_from(x, at, 5).round(9).tolist() == [[7, 3, 9, 7, 3]]
+    assert fit_forecaster("mean-2", x).forecast_from(x, at, 3).round(9).tolist() == [[6, 7.5, 6.75]]
+    one_step = fit_forecaster("mean-2", x).predict_one_step(x)
     assert np.isnan(one_step[:2]).all()
     assert one_step[2:].round(9).tolist() == [3, 3.5, 4.5, 5]
 
@@ -132,10 +132,10 @@ def test_least_squares_finds_the_recurrence_that_made_the_numbers():
     x = [0.3, -0.2, 0.9]
     for _ in range(60):
         x.append(0.25 + 0.5 * x[-1] - 0.3 * x[-2] + 0.45 * x[-3])
-    model = linear.least_squares(np.array(x[:20]), np.ones(20, bool), 3)
+    model = linear.autoregression(np.array(x[:20]), np.ones(20, bool), 3)
     np.testing.assert_allclose(model.weights.numpy(), [0.45, -0.3, 0.5], rtol=1e-6)
     assert model.bias == pytest.approx(0.25)
-    free = fit("ar-3", np.array(x[:20])).free(np.array(x[:20]), 40)
+    free = fit_forecaster("ar-3", np.array(x[:20])).forecast(np.array(x[:20]), 40)
     np.testing.assert_allclose(free, x[20:60], rtol=1e-6)
 
 
@@ -156,7 +156,7 @@ def test_ridge_is_where_its_objective_is_flat(tau, seed):
 
 def test_ridge_takes_the_strength_that_forecasts_the_end_best():
     x, known = VALUES[:100].copy(), ALL[:100]
-    model = linear.ridge(x, known, 6, 5)
+    model = linear.ridge_autoregression(x, known, 6, 5)
     errors = []
     for candidate in linear._ridges(x[:75], known[:75], 6, "r"):
         squares = []
@@ -173,17 +173,17 @@ def test_ridge_takes_the_strength_that_forecasts_the_end_best():
 def test_values_that_were_filled_in_are_read_but_never_targets():
     known = ALL.copy()
     known[[10, 50, 51]] = False
-    X, y = linear.examples(VALUES, known, 4, "x")
+    X, y = linear.windows_and_targets(VALUES, known, 4, "x")
     assert len(y) == len(VALUES) - 4 - 3
     assert not set(VALUES[[10, 50, 51]]) & set(y)
     assert VALUES[10] in X
 
 
-def test_the_reference_network_is_the_one_of_the_lecture():
+def test_the_reference_network_is_the_one_of_the_published_program():
     """Its training once more with `torch.nn`: linear, ReLU, linear, Adam 0.01, 5 epochs of batches of 16."""
     x = sine(seed=5).values[:604]
-    model = fit("mlp-reference", x, seed=3).model
-    start = MLP("m", 4, 10, 3)
+    model = fit_forecaster("mlp-reference", x, seed=3).model
+    start = MLPForecaster("m", 4, 10, 3)
     assert model.parameter_count() == 61
     assert float(start.W.detach().abs().max()) <= (6 / 14) ** 0.5  # Xavier's bound
     assert float(start.W.detach().abs().max()) > 0.8 * (6 / 14) ** 0.5
@@ -207,7 +207,7 @@ def test_the_reference_network_is_the_one_of_the_lecture():
 
 @pytest.mark.parametrize(("cell", "module"), [("elman", nn.RNN), ("gru", nn.GRU), ("lstm", nn.LSTM)])
 def test_a_recurrent_forecaster_is_the_layer_of_torch(cell, module):
-    model = Recurrent("r", cell, 6, 1)
+    model = RecurrentForecaster("r", cell, 6, 1)
     layer = module(1, 6, batch_first=True).double()
     with torch.no_grad():
         model.W_q.normal_(generator=torch.Generator().manual_seed(1))
@@ -228,7 +228,7 @@ def test_the_loss_of_a_recurrent_network_is_over_its_own_outputs(monkeypatch, ho
     known[20:30] = False
     losses = []
     monkeypatch.setattr(learn, "_minimise", lambda model, loss, budget: losses.append((model, loss)))
-    learn.recurrent(x, known, "gru", 8, 4, horizon=horizon)
+    learn.train_recurrent(x, known, "gru", 8, 4, horizon=horizon)
     model, loss = losses[0]
     with torch.no_grad():
         model.W_q.normal_(generator=torch.Generator().manual_seed(2))
@@ -254,17 +254,22 @@ def test_units_change_nothing(name, scale, shift):
     """Standardised by the training part: forecasts in other units are the same forecasts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(learn, "MLP_BUDGET", learn.Budget(3, 1e-2))
-        plain, scaled = fit(name, VALUES[:80], horizon=4), fit(name, VALUES[:80] * scale + shift, horizon=4)
+        plain, scaled = (
+            fit_forecaster(name, VALUES[:80], horizon=4),
+            fit_forecaster(name, VALUES[:80] * scale + shift, horizon=4),
+        )
     at = np.array([79, 100])
-    expected = plain.ahead(VALUES, at, 4) * scale + shift
-    np.testing.assert_allclose(scaled.ahead(VALUES * scale + shift, at, 4), expected, rtol=1e-6, atol=1e-6 * scale)
+    expected = plain.forecast_from(VALUES, at, 4) * scale + shift
+    np.testing.assert_allclose(
+        scaled.forecast_from(VALUES * scale + shift, at, 4), expected, rtol=1e-6, atol=1e-6 * scale
+    )
 
 
 @pytest.mark.parametrize("name", ["mlp-4", "gru-8"])
 def test_a_seed_makes_a_network_and_another_seed_another(monkeypatch, name):
     monkeypatch.setattr(learn, "MLP_BUDGET", learn.Budget(3, 1e-2))
     monkeypatch.setattr(learn, "RECURRENT_BUDGET", learn.Budget(3, 1e-2))
-    one, same, other = (fit(name, VALUES, seed=seed).free(VALUES, 3) for seed in (1, 1, 2))
+    one, same, other = (fit_forecaster(name, VALUES, seed=seed).forecast(VALUES, 3) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert not np.allclose(one, other)
 
@@ -274,7 +279,7 @@ def test_learning_lowers_the_error_of_a_network():
     wave = np.sin(np.arange(400) * 0.4)
     naive = np.mean(np.diff(wave[300:]) ** 2)
     for name in ("mlp-8", "elman-16", "gru-16"):
-        predicted = fit(name, wave[:300]).one_step(wave)
+        predicted = fit_forecaster(name, wave[:300]).predict_one_step(wave)
         assert np.mean((predicted - wave)[300:] ** 2) < 0.05 * naive, name
 
 
@@ -291,7 +296,7 @@ def test_learning_lowers_the_error_of_a_network():
 )
 def test_names_that_mean_nothing(name, message):
     with pytest.raises(ConfigError, match=message):
-        fit(name, VALUES)
+        fit_forecaster(name, VALUES)
 
 
 @pytest.mark.parametrize(
@@ -299,16 +304,17 @@ def test_names_that_mean_nothing(name, message):
 )
 def test_a_series_that_is_too_short(name):
     with pytest.raises(DataError, match=r"training values|unknowns"):
-        fit(name, VALUES[:12], horizon=4)
+        fit_forecaster(name, VALUES[:12], horizon=4)
 
 
 def test_values_that_are_all_alike():
     with pytest.raises(DataError, match=r"all of the 9 training values are 2\.5"):
-        fit("last", np.full(9, 2.5))
+        fit_forecaster("last", np.full(9, 2.5))
 
 
 def test_names_with_their_windows():
-    assert [full_name(n, 12) for n in ("ridge", "ridge-8", "last", "seasonal", "seasonal-4", "mlp-reference")] == [
+    names = ("ridge", "ridge-8", "last", "seasonal", "seasonal-4", "mlp-reference")
+    assert [name_with_window(n, 12) for n in names] == [
         "ridge-64", "ridge-8", "last", "seasonal-12", "seasonal-4", "mlp-reference-4",
     ]  # fmt: skip
 

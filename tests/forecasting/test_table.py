@@ -31,7 +31,7 @@ def test_every_numeric_column_of_a_wide_table_is_a_series(tmp_path):
     found, notes = read_series(written(tmp_path, WIDE))
     assert values(found) == {"a": [0, 1, 2, 3, 4, 5], "b": [0, 0.25, 1, 2.25, 4, 6.25]}
     assert found[0].timeline.at(6) == "2024-02-05"
-    assert notes == ["left out, since they are no values: 'note'"]
+    assert notes == ["left out, since they are not numeric: 'note'"]
 
 
 def test_columns_can_be_chosen(tmp_path):
@@ -134,21 +134,21 @@ def test_numbers_survive_the_table(tmp_path_factory, numbers):
         ("a,a\n1,2\n", "two columns are called 'a'"),
         ("a,b\n1,2\n3\n", r"row 2: 1 cells, but the header has 2 \(a,b\)"),
         ("a\nx\ny\n", r"no column is numeric \(a\)"),
-        ("a\n1\n2\nthree\n", "a, row 3: 'three' is no number"),
+        ("a\n1\n2\nthree\n", "a, row 3: 'three' is not a number"),
         ("a\n1;5\n", "no column is numeric"),
-        ("a|b\n1,5|2\n2|3\n1|1\n", "a, row 1: '1,5' is no number; write decimals with a point"),
+        ("a|b\n1,5|2\n2|3\n1|1\n", "a, row 1: '1,5' is not a number; write decimals with a point"),
         ("a\n1\ninf\n2\n", "a, row 2: an infinite value"),
         ("2024-01-01,5\n2024-01-02,6\n", "values and no names: add a row of names"),
         ("a\n1\n\n2\n", "a, row 2: the value is missing"),
         ("a\n1e200\n1\n", "a, row 1: 1e\\+200 is too large or small"),
         ("Umsatz;n\n1,5;x\n2,5;y\n", "no column is numeric .Umsatz, n.; write decimals with a point"),
         ("year,y\n1900,1\n,2\n1902,3\n", "year, row 2"),
-        ("ds,y\n0001-01-01T01:00+10:00,1\n0001-01-02T00:00+10:00,2\n", "has no universal time"),
-        ("ds,y\n2024-01-01,1\n2024-13-01,2\n", "ds, row 2: '2024-13-01' is no date as expected"),
-        ("ds,y\n2024-01-01,1\n2024-01-01,2\n", "y, rows 1 and 2: 2024-01-01 is there twice"),
+        ("ds,y\n0001-01-01T01:00+10:00,1\n0001-01-02T00:00+10:00,2\n", "has no time in UTC"),
+        ("ds,y\n2024-01-01,1\n2024-13-01,2\n", "ds, row 2: '2024-13-01' is not a date in the expected format"),
+        ("ds,y\n2024-01-01,1\n2024-01-01,2\n", "y, rows 1 and 2: 2024-01-01 occurs twice"),
         ("ds,y\n2024-01-01T01:00Z,1\n2024-01-01T02:00,2\n", "some dates have a time zone and some have none"),
-        ("unique_id,ds,y\na,2024-01-01,1\na,2024-01-02,2\nb,2024-01-01,x\n", "b, row 3: 'x' is no number"),
-        ('a,b\n1,"' + "x" * 2**25 + "\n", "no CSV"),
+        ("unique_id,ds,y\na,2024-01-01,1\na,2024-01-02,2\nb,2024-01-01,x\n", "b, row 3: 'x' is not a number"),
+        ('a,b\n1,"' + "x" * 2**25 + "\n", "not CSV"),
         (b"a,b\n1,2\n\xff,3\n", "give a CSV in UTF-8, or Parquet"),
         (b"\x89PNG\r\n\x1a\n", "PNG"),
     ],
@@ -160,7 +160,7 @@ def test_tables_that_cannot_be_used(tmp_path, text, message):
 
 def test_a_damaged_parquet_file(tmp_path):
     pytest.importorskip("duckdb")
-    with pytest.raises(DataError, match="no readable Parquet"):
+    with pytest.raises(DataError, match="cannot be read"):
         read_series(written(tmp_path, b"PAR1" + bytes(100) + b"PAR1", "t.parquet"))
 
 
@@ -199,7 +199,7 @@ def test_dates_are_found_behind_an_index_without_a_name(tmp_path):
     text = ",Tag,y\n" + "".join(f"{i},{DAYS[k]},{k}\n" for i, k in enumerate((1, 0, 3, 2)))
     found, notes = read_series(written(tmp_path, text))
     assert values(found) == {"y": [0, 1, 2, 3]}
-    assert notes[0] == "left out, since they are no values: ''"
+    assert notes[0] == "left out, since they are not numeric: ''"
 
 
 def test_a_date_format_that_is_none(tmp_path):

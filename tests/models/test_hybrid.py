@@ -12,6 +12,7 @@ import torch
 from helpers import V, hybrid, shaken, task, tokens
 
 import elman
+import elman.reproduce
 from elman.data.batches import BATCHINGS, Rows, gather
 from elman.errors import ConfigError, ModelError
 from elman.inference.evaluation import surprisals
@@ -107,7 +108,7 @@ def test_a_stretch_changes_nothing_that_it_costs_but_by_being_read(batching):
     other[100:150] = tokens(50, seed=12)
     a, b = shaken(studied()), shaken(studied(other))
     compared = 0
-    for row in BATCHINGS[batching](400, 4, 10, np.random.default_rng(1)):
+    for row in BATCHINGS[batching].rows(400, 4, 10, np.random.default_rng(1)):
         inputs, _ = (torch.from_numpy(x) for x in gather(KNOWN, row))
         one, two = (m.training_logits(inputs, m.initial(len(inputs)), None, row)[0] for m in (a, b))
         places = row.starts[:, None] + np.arange(inputs.shape[1])

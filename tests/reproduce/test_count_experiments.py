@@ -40,11 +40,11 @@ def test_bits_about_a_later_letter_are_the_mutual_information_of_the_chain(small
         w * sum(p * math.log2(p / m) for p, m in zip(row, mean, strict=True))
         for w, row in zip(weight, expected, strict=True)
     )
-    assert markov.sight(order)["bits"][k - 1] == pytest.approx(bits, abs=1e-10)
+    assert markov.information(order)["bits"][k - 1] == pytest.approx(bits, abs=1e-10)
 
 
 def test_a_chain_of_letters_equals_the_powers_of_its_matrix(small):
-    assert 0 <= markov.powers() < 1e-14
+    assert 0 <= markov.distance_from_powers() < 1e-14
 
 
 def test_the_share_of_what_was_never_seen():
@@ -55,9 +55,9 @@ def test_the_share_of_what_was_never_seen():
 
 def test_what_an_error_passes_on_is_exact_for_the_last_value_and_for_a_line():
     found = elman.forecast(elman.sine(300, seed=1), ["ar-2"], horizon=4)
-    passed = {entry.name: sine.fed(entry.trials[0].test.errors) for entry in found.entries}
+    passed = {entry.name: sine.error_feedback(entry.by_seed[0].test.errors) for entry in found.models}
     assert passed["last"] == pytest.approx(1.0)
-    values = elman.sine(300, seed=1).values[: found.cut]
+    values = elman.sine(300, seed=1).values[: found.train_size]
     rows = np.column_stack((np.ones(len(values) - 2), values[1:-1], values[:-2]))
     assert passed["ar-2"] == pytest.approx(np.linalg.lstsq(rows, values[2:], rcond=None)[0][1])
 
@@ -66,18 +66,18 @@ def test_predictions_of_a_chart_stand_where_the_values_do():
     """Of a series that the forecaster predicts exactly, k steps before and one."""
     told = sine.forecast(0, ["mlp-reference-4", "ridge-16"], steps=4)
     values = elman.sine(seed=0).values
-    lines = sine._data(told).lines
+    lines = sine._data(told).series
     assert lines[1].y == told["mlp-reference-4"]["ahead"][0]
     errors = values[lines[1].x[0] - 1 :] - np.array(lines[1].y)
     assert np.mean(errors**2) == pytest.approx(told["mlp-reference-4"]["mse"][0])
-    for line, k in zip(sine._overlay(told)[0].lines, (1, 4), strict=True):
+    for line, k in zip(sine._overlay(told)[0].series, (1, 4), strict=True):
         observed = values[np.array(line.x) - 1]
         assert np.mean((observed - line.y) ** 2) == pytest.approx(told["mlp-reference-4"]["mse"][k - 1])
 
 
 def test_the_series_with_a_cause_is_easier_forward_for_kneser_ney_alone():
     for seed in range(2):
-        forward, back = reverse.caused(seed, "kneser-ney")
+        forward, back = reverse.score_causal_bigram(seed, "kneser-ney")
         assert forward < back
-        forward, back = reverse.caused(seed, "laplace")
+        forward, back = reverse.score_causal_bigram(seed, "laplace")
         assert forward > back

@@ -1,4 +1,4 @@
-"""The course's networks and its three ways of scoring: against PyTorch's own layers and one prediction at a time."""
+"""The networks of Howard and Thomas 2019 and their protocols: against PyTorch's layers and one prediction at a time."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,8 @@ from helpers import V, shaken, task, tiny, tokens
 from torch import nn
 
 from elman.data.batches import IGNORE
+from elman.reproduce.course import BatchNormRecurrent, score
 from elman.reproduce.experiments.counting import COPYING, SMALL, STAGES, TWO
-from elman.reproduce.experiments.course import Normed, scored
 
 IDS = tokens(53, seed=3)
 
@@ -30,13 +30,13 @@ def test_each_way_of_scoring_is_one_prediction_at_a_time(protocol, steps):
         if protocol != "last" or t - begin == steps - 1:
             nats.append(-np.log(p[IDS[t]]))
             right.append(p.argmax() == IDS[t])
-    cost, accuracy = scored(model, IDS, protocol, steps)
+    cost, accuracy = score(model, IDS, protocol, steps)
     assert cost == pytest.approx(np.mean(nats), rel=1e-5)
     assert accuracy == pytest.approx(np.mean(right))
 
 
 def normed(**settings):
-    return shaken(Normed(task(), hidden=5, cell="elman", **settings)).double()
+    return shaken(BatchNormRecurrent(task(), hidden=5, cell="elman", **settings)).double()
 
 
 def test_batch_norm_stands_between_state_and_output():
@@ -69,7 +69,7 @@ def test_the_last_token_alone_is_learnt_where_it_is_asked_for():
 
 
 def test_the_stages_are_the_networks_of_their_sources():
-    parameters = {name: Normed(task(), **STAGES[name]["model"]).parameter_count() for name in (TWO, SMALL)}
+    parameters = {name: BatchNormRecurrent(task(), **STAGES[name]["model"]).parameter_count() for name in (TWO, SMALL)}
     for (name, count), (hidden, layers) in zip(parameters.items(), ((64, 2), (56, 1)), strict=True):
         gru = sum(p.numel() for p in nn.GRU(hidden, hidden, layers).parameters())
         assert count == gru + V * hidden + hidden * V + V + 2 * hidden, name

@@ -14,7 +14,7 @@ from elman.environment import environment
 from elman.inference.evaluation import evaluate
 from elman.models.recurrent import Recurrent
 from elman.models.task import TextTask
-from elman.reproduce import ORDER, experiment
+from elman.reproduce import experiments
 from elman.reproduce.experiments import counting
 from elman.reproduce.trials import TrialCache
 from elman.training.loop import train
@@ -48,12 +48,12 @@ def needs_the_book():
         pytest.skip("needs The Time Machine: run `elman data time-machine` once, or set ELMAN_DATA_HOME")
 
 
-@pytest.mark.parametrize("name", [name for name in ORDER if name != "overfitting"])
+@pytest.mark.parametrize("name", [name for name in experiments() if name != "overfitting"])
 def test_an_experiment_finds_what_was_published(name, tmp_path):
     """By the tolerances of the experiment itself; what differs or falls short is what is known to."""
     needs_the_book()
-    with TrialCache(tmp_path, say=print) as lab:
-        found = {figure.what: figure.verdict for figure in experiment(name).run(lab).figures}
+    with TrialCache(tmp_path, on_progress=print) as runner:
+        found = {figure.what: figure.verdict for figure in experiments()[name].run(runner).measurements}
     print(found)
     wrong = {what: verdict for what, verdict in found.items() if verdict not in KEPT}
     assert wrong.items() <= WRONG.get(name, {}).items()

@@ -30,12 +30,12 @@ def measured():
     chosen = []
     for seed in SEEDS:
         study = elman.forecast(elman.sine(seed=seed), MODELS, horizon=64, seed=seed)
-        for entry in study.entries:
-            each[entry.name].append([*(entry.mse[k - 1] for k in HORIZONS), entry.trials[0].free_mse])
+        for entry in study.models:
+            each[entry.name].append([*(entry.mse[k - 1] for k in HORIZONS), entry.by_seed[0].rollout_mse])
         auto = elman.forecast(elman.sine(seed=seed), horizon=64, seed=seed)
-        best = auto.entry(auto.chosen)
+        best = auto.model(auto.chosen)
         chosen.append(auto.chosen)
-        each["auto"].append([*(best.mse[k - 1] for k in HORIZONS), best.trials[0].free_mse])
+        each["auto"].append([*(best.mse[k - 1] for k in HORIZONS), best.by_seed[0].rollout_mse])
     columns = [*(f"k={k}" for k in HORIZONS), "free running"]
     table = {
         name: {

@@ -18,13 +18,14 @@ from command import good, one_line
 import elman
 from elman.config import TrainSettings
 from elman.data.sources.time_machine import FILE, data_home
-from elman.reproduce import ORDER, chosen, curves, page, report
-from elman.reproduce import trials as kept
-from elman.reproduce.experiment import Chart, Experiment, Figure, Line, Result
+from elman.reproduce import curves, experiments, page, report, select
+from elman.reproduce import trials as cache
+from elman.reproduce.experiment import Chart, ChartSeries, Experiment, Measurement, Result
 from elman.reproduce.experiments import clipping, lecture, notes, schedule
 from elman.reproduce.experiments.textbook import mean_exp
 from elman.reproduce.trials import TrialCache
 
+ORDER = tuple(experiments())
 BOOK = pytest.mark.skipif(not (data_home() / FILE).exists(), reason="needs The Time Machine (ELMAN_DATA_HOME)")
 
 
@@ -60,19 +61,19 @@ BOOK = pytest.mark.skipif(not (data_home() / FILE).exists(), reason="needs The T
     ],
 )
 def test_the_verdict_follows_from_the_figures(facts, verdict):
-    assert Figure(what="x", **facts).verdict == verdict
+    assert Measurement(what="x", **facts).verdict == verdict
 
 
 def test_figures_as_they_are_written():
-    figure = Figure(what="x", published=1.17, measured=(1.12, 1.16, 1.13), tolerance=0.1, form=".2f")
-    assert (page.published(figure), page.measured(figure)) == ("1.17 ± 0.1", "1.13 (1.12..1.16)")
-    share = Figure(what="x", published=0.807, measured=(0.836,), tolerance=0.05, form=".1%")
-    assert (page.published(share), page.measured(share)) == ("80.7% ± 5%", "83.6%")
-    claim = Figure(what="x", published=1.0, measured=(0.8,), claim="at most", tolerance=0.1, form=".1f")
-    assert (page.published(claim), page.measured(claim)) == ("at most 1.0", "0.8")
-    never = Figure(what="x", published=500, measured=(31, math.inf, 30), infinite="never", form=".0f")
-    assert (page.published(never), page.measured(never)) == ("500", "31 (30..never)")
-    assert page.published(Figure(what="x", measured=(1.0,))) == ""
+    figure = Measurement(what="x", published=1.17, measured=(1.12, 1.16, 1.13), tolerance=0.1, number_format=".2f")
+    assert (page.format_published(figure), page.format_measured(figure)) == ("1.17 ± 0.1", "1.13 (1.12..1.16)")
+    share = Measurement(what="x", published=0.807, measured=(0.836,), tolerance=0.05, number_format=".1%")
+    assert (page.format_published(share), page.format_measured(share)) == ("80.7% ± 5%", "83.6%")
+    claim = Measurement(what="x", published=1.0, measured=(0.8,), claim="at most", tolerance=0.1, number_format=".1f")
+    assert (page.format_published(claim), page.format_measured(claim)) == ("at most 1.0", "0.8")
+    never = Measurement(what="x", published=500, measured=(31, math.inf, 30), infinite="never", number_format=".0f")
+    assert (page.format_published(never), page.format_measured(never)) == ("500", "31 (30..never)")
+    assert page.format_published(Measurement(what="x", measured=(1.0,))) == ""
 
 
 # --- trials
@@ -97,10 +98,10 @@ def asked():
 
 def test_a_trial_is_measured_once_for_its_arguments(tmp_path, asked):
     for _ in range(2):
-        lab = TrialCache(tmp_path)
-        assert lab.trial(square, x=3.0, seed=1) == {"square": 9.0, "seed": 1, "pair": [1, 2]}
-    assert lab.trial(square, seed=1, x=3.0)["square"] == 9.0  # the order of arguments says nothing
-    assert lab.trial(square, x=3.0, seed=2)["seed"] == 2
+        runner = TrialCache(tmp_path)
+        assert runner.trial(square, x=3.0, seed=1) == {"square": 9.0, "seed": 1, "pair": [1, 2]}
+    assert runner.trial(square, seed=1, x=3.0)["square"] == 9.0  # the order of arguments says nothing
+    assert runner.trial(square, x=3.0, seed=2)["seed"] == 2
     assert asked == [(3.0, 1), (3.0, 2)]
 
 
@@ -118,32 +119,32 @@ def test_a_damaged_trial_is_told_and_measured_again(tmp_path, asked):
     (path,) = (tmp_path / "trials").iterdir()
     path.write_text(path.read_text()[:-20])
     said: list[str] = []
-    assert TrialCache(tmp_path, say=said.append).trial(square, x=3.0, seed=1)["square"] == 9.0
+    assert TrialCache(tmp_path, on_progress=said.append).trial(square, x=3.0, seed=1)["square"] == 9.0
     assert len(asked) == 2
     assert any("cannot be read" in line for line in said)
 
 
 def test_fresh_measures_once_more_and_no_oftener(tmp_path, asked):
     TrialCache(tmp_path).trial(square, x=3.0, seed=1)
-    lab = TrialCache(tmp_path, fresh=True)
+    runner = TrialCache(tmp_path, fresh=True)
     for _ in range(2):
-        lab.trial(square, x=3.0, seed=1)
+        runner.trial(square, x=3.0, seed=1)
     assert len(asked) == 2
 
 
 def test_another_source_or_version_is_another_trial(tmp_path, monkeypatch):
-    names = {kept._file(square, {"x": 1})}
-    monkeypatch.setattr(kept.inspect, "getsource", lambda _: "return x ** 2")
-    names.add(kept._file(square, {"x": 1}))
-    monkeypatch.setattr(kept.metadata, "version", lambda _: "9.9")
-    names.add(kept._file(square, {"x": 1}))
+    names = {cache._file(square, {"x": 1})}
+    monkeypatch.setattr(cache.inspect, "getsource", lambda _: "return x ** 2")
+    names.add(cache._file(square, {"x": 1}))
+    monkeypatch.setattr(cache.metadata, "version", lambda _: "9.9")
+    names.add(cache._file(square, {"x": 1}))
     assert len(names) == 3
     assert all(name.startswith("test_reproduce.square-") for name in names)
 
 
 def test_seconds_are_those_of_the_trials_whether_read_or_measured(tmp_path, monkeypatch):
     clock = iter([0.0, 2.5])
-    monkeypatch.setattr(kept.time, "process_time", lambda: next(clock))
+    monkeypatch.setattr(cache.time, "process_time", lambda: next(clock))
     first, second = TrialCache(tmp_path), TrialCache(tmp_path)
     first.trial(square, x=3.0, seed=1)
     second.trial(square, x=3.0, seed=1)
@@ -151,17 +152,17 @@ def test_seconds_are_those_of_the_trials_whether_read_or_measured(tmp_path, monk
 
 
 def test_several_trials_run_in_other_processes(tmp_path, monkeypatch):
-    monkeypatch.setattr(kept.os, "cpu_count", lambda: 2)
-    with TrialCache(tmp_path) as lab:
-        found = lab.trials(statistics.median, [{"data": [1, 2, 9]}, {"data": [4, 6]}])
-        assert lab._pool is not None
+    monkeypatch.setattr(cache.os, "cpu_count", lambda: 2)
+    with TrialCache(tmp_path) as runner:
+        found = runner.trials(statistics.median, [{"data": [1, 2, 9]}, {"data": [4, 6]}])
+        assert runner._pool is not None
     assert found == [2, 5]
     assert len(list((tmp_path / "trials").iterdir())) == 2
 
 
 def test_numbers_that_json_lacks_come_back():
     value = {"a": [1.5, math.inf, -math.inf], "b": {"c": math.nan, "text": "so"}}
-    back = kept.restored(json.loads(json.dumps(kept.plain(value), allow_nan=False)))
+    back = cache.decode_numbers(json.loads(json.dumps(cache.encode_numbers(value), allow_nan=False)))
     assert back["a"] == value["a"]
     assert math.isnan(back["b"]["c"])
     assert back["b"]["text"] == "so"
@@ -204,7 +205,7 @@ def test_the_json_says_all_that_a_verdict_follows_from(quick):
     assert any(row["verdict"] == "agrees" for row in rows)
     for row in rows:
         published = row["published"]
-        figure = Figure(
+        figure = Measurement(
             what=row["what"],
             published=words.get(published, published),
             measured=tuple(words.get(m, m) for m in row["measured"]),
@@ -215,7 +216,7 @@ def test_the_json_says_all_that_a_verdict_follows_from(quick):
 
 @BOOK
 def test_the_same_command_measures_nothing_again(quick, monkeypatch):
-    monkeypatch.setattr(kept, "_measured", lambda _: pytest.fail("measured again"))
+    monkeypatch.setattr(cache, "_measured", lambda _: pytest.fail("measured again"))
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)  # pictures would take longest
     again = good("reproduce", "recipe", "lecture", "--quick", "--report", quick.folder, "--json", "-q")
     assert again.err == ""
@@ -224,11 +225,26 @@ def test_the_same_command_measures_nothing_again(quick, monkeypatch):
     assert again.json["environment"]["torch"] == torch.__version__
 
 
+def test_the_experiments_are_found_in_their_order_and_named_as_their_modules():
+    assert ORDER == (
+        "lecture", "notes", "recipe", "textbook", "clipping", "schedule", "overfitting",
+        "corpus", "smoothing", "markov", "reverse", "sine", "counting", "fooling",
+    )  # fmt: skip
+    assert [e.name for e in select(["sine", "notes", "sine"])] == ["notes", "sine"]
+    assert len({e.order for e in select(["all"])}) == len(ORDER)
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_every_source_is_cited_by_author_and_year(name):
+    cited = {"Smola and Li 2019", "Zhang et al. 2021", "Zhang et al. 2023", "Howard and Thomas 2019"}
+    assert any(key in experiments()[name].source for key in cited)
+
+
 def test_the_list_says_what_there_is():
     out = good("reproduce").out
     assert all(f"{name} " in out for name in ORDER)
     assert [e["name"] for e in good("reproduce", "--json").json["experiments"]] == list(ORDER)
-    assert all(len(e.title) < 90 and e.name == name for name, e in zip(ORDER, chosen(["all"]), strict=True))
+    assert all(len(e.title) < 90 and e.name == name for name, e in zip(ORDER, select(["all"]), strict=True))
 
 
 def test_a_name_that_does_not_exist_is_refused_with_the_nearest(tmp_path):
@@ -242,7 +258,7 @@ def test_what_cannot_be_measured_is_told_and_the_others_are(tmp_path, monkeypatc
     def fail(_):
         raise elman.errors.DataError("there is no book: put one there")
 
-    broken = Experiment(name="lecture", title="t", source="s", minutes=1, run=fail)
+    broken = Experiment(name="lecture", title="t", source="s", order=1, minutes=1, run=fail)
     monkeypatch.setattr(lecture, "EXPERIMENT", broken)
     monkeypatch.setattr(notes, "EXPERIMENT", fake("notes"))
     done = call("reproduce", "lecture", "notes", "--report", tmp_path / "r", "-q")
@@ -257,21 +273,29 @@ def test_what_cannot_be_measured_is_told_and_the_others_are(tmp_path, monkeypatc
 def fake(name: str = "fake") -> Experiment:
     """An experiment whose every word is awkward."""
     figures = (
-        Figure(
+        Measurement(
             what="a | b <script>alert(1)</script>", published=2.0, measured=(2.0,), headline=True, note='"quoted" & so'
         ),
-        Figure(what="c", published=math.inf, measured=(math.inf,)),
+        Measurement(what="c", published=math.inf, measured=(math.inf,)),
     )
     lines = [
-        Line(label="l", x=[1, 2, 3], y=[3.0, math.inf, 1.0]),
-        Line(label="", x=[1, 2], y=[1.0, 2.0], style="points"),
+        ChartSeries(label="l", x=[1, 2, 3], y=[3.0, math.inf, 1.0]),
+        ChartSeries(label="", x=[1, 2], y=[1.0, 2.0], style="points"),
     ]
     charts = (
-        Chart(name="one", title="One <title>", x="epoch", y="y", lines=lines, bounds={"limit": 2.0}, log="y"),
-        Chart(name="two", title="Two", x="", y="y", lines=[Line(label="", x=["a", "b"], y=[1.0, 2.0], style="bars")]),
+        Chart(name="one", title="One <title>", x="epoch", y="y", series=lines, bounds={"limit": 2.0}, log="y"),
+        Chart(
+            name="two",
+            title="Two",
+            x="",
+            y="y",
+            series=[ChartSeries(label="", x=["a", "b"], y=[1.0, 2.0], style="bars")],
+        ),
     )
-    result = Result(figures=figures, lessons=("Learn <b>this</b>.",), charts=charts, texts=(("A text", "<i> | é"),))
-    return Experiment(name=name, title="Of <things>", source="somebody & co", minutes=1, run=lambda _: result)
+    result = Result(
+        measurements=figures, lessons=("Learn <b>this</b>.",), charts=charts, texts=(("A text", "<i> | é"),)
+    )
+    return Experiment(name=name, title="Of <things>", source="somebody & co", order=2, minutes=1, run=lambda _: result)
 
 
 class Page(HTMLParser):
@@ -358,10 +382,10 @@ def test_without_matplotlib_there_is_a_report_and_it_is_told(tmp_path, monkeypat
 
 def test_points_of_curves_worked_by_hand():
     found = {"epochs": [1, 2, 3, 4, 5], "train": [9.0, 4.0, 7.0, 2.0, 3.5], "cpu": [1.0, 2.0, 3.0, 4.0, 5.0]}
-    assert [curves.at(found, e) for e in (1, 4, 5, 9)] == [9.0, 2.0, 3.5, 3.5]
-    assert [curves.until(found, level) for level in (9.0, 4.5, 2.0, 1.0)] == [1, 2, 4, math.inf]
-    assert curves.until(found, 2.0, "cpu") == 4.0
-    assert curves.steepness([found], 3, shift=1) == 5.0
+    assert [curves.perplexity_at(found, e) for e in (1, 4, 5, 9)] == [9.0, 2.0, 3.5, 3.5]
+    assert [curves.cost_to_reach(found, level) for level in (9.0, 4.5, 2.0, 1.0)] == [1, 2, 4, math.inf]
+    assert curves.cost_to_reach(found, 2.0, "cpu") == 4.0
+    assert curves.local_change([found], 3, shift=1) == 5.0
     assert schedule.rise(found) == 1.5  # after epoch 3 the lowest so far is 2.0
     assert mean_exp([0.0, math.log(3)]) == pytest.approx(2.0)
 
@@ -369,7 +393,7 @@ def test_points_of_curves_worked_by_hand():
 def test_a_curve_that_diverges_ends_with_infinity():
     corpus = elman.read_corpus(["human-numbers"], level="char", limit=2000)
     model = elman.Recurrent(elman.TextTask.of(corpus), cell="elman", hidden=8)
-    found = curves.curve(
+    found = curves.train_curve(
         model, corpus.train, None, optimizer="sgd", lr=1e6, clip=0, schedule="constant", batch=4, window=16, epochs=5
     )
     assert found["train"][-1] == found["norms"][-1] == math.inf
@@ -407,7 +431,7 @@ def test_the_sources_are_trained_as_the_recipes_say(recipe, train, monkeypatch):
 def test_one_bias_is_the_same_network():
     task = elman.TextTask(elman.Vocab.chars("abc"))
     two, one = (elman.Recurrent(task, cell="gru", hidden=4, init="reference", seed=3) for _ in range(2))
-    curves.one_bias(one)
+    curves.freeze_second_bias(one)
     inputs = torch.tensor([[1, 2, 3, 1]])
     assert torch.equal(one(inputs, one.initial(1))[0], two(inputs, two.initial(1))[0])
     assert two.parameter_count() - one.parameter_count() == 3 * 4

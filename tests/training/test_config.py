@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+import elman.reproduce  # noqa: F401 - registers its batchings
 from elman.config import RENAMED, DataSettings, RunSettings, TrainSettings, from_toml, to_toml
 from elman.data.batches import BATCHINGS
 from elman.data.cleaning import CLEANINGS

@@ -8,6 +8,7 @@ import torch
 from helpers import V, hybrid, shaken, task, tiny, tokens
 
 import elman
+import elman.reproduce
 from elman.data.batches import BATCHINGS, START, Rows, gather
 from elman.errors import ConfigError
 from elman.models.ngram.model import NGram, best_order
@@ -84,7 +85,7 @@ def test_every_batch_is_taught_what_stands_at_its_places(batching):
     ids = structured(200)
     teacher = DistillationTargets(task(), ids, 0.5)
     each = {}
-    for row in BATCHINGS[batching](len(ids), 3, 9, np.random.default_rng(0)):
+    for row in BATCHINGS[batching].rows(len(ids), 3, 9, np.random.default_rng(0)):
         inputs, targets = gather(ids, row)
         expected = teacher.soft_targets(row, inputs.shape[1])
         assert torch.equal(expected.sum(-1) > 0.5, torch.from_numpy(targets >= 0))
@@ -175,7 +176,7 @@ def test_a_taught_network_predicts_a_new_text_better():
 def test_training_reports_the_cost_of_the_text_alone():
     ids = structured(120)
     model = tiny(cell="elman")
-    row = next(BATCHINGS["sequential"](len(ids), 2, 10, elman.rng.numpy_generator(3, "order of an epoch", 0)))
+    row = next(BATCHINGS["sequential"].rows(len(ids), 2, 10, elman.rng.numpy_generator(3, "order of an epoch", 0)))
     inputs, targets = (torch.from_numpy(a) for a in gather(ids, row))
     expected = float(model.loss(inputs, targets, model.initial(2))[0].detach())
     training = TrainState.begin(model, elman.TrainSettings(steps=1, batch=2, window=10, distill_weight=0.7, seed=3))

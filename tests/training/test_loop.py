@@ -14,6 +14,7 @@ from helpers import V, task, tiny, tokens, weights
 from torch import nn
 
 import elman
+import elman.reproduce
 from elman.config import TrainSettings
 from elman.data.batches import BATCHINGS, IGNORE, gather
 from elman.errors import ConfigError, DataError, DivergedError
@@ -61,7 +62,7 @@ def by_hand(plain: Plain, s: TrainSettings, steps: int) -> list[float]:
     while True:
         state = None
         rng = numpy_generator(s.seed, "order of an epoch", epoch)
-        for rows in BATCHINGS[s.batching](len(TEXT), s.batch, s.window, rng):
+        for rows in BATCHINGS[s.batching].rows(len(TEXT), s.batch, s.window, rng):
             x, y = map(torch.from_numpy, gather(TEXT, rows))
             if s.batching == "random":
                 state = None

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import elman.reproduce  # noqa: F401 - registers its batchings
 from elman.errors import ConfigError, DataError, DivergedError, ModelError
 from elman.storage.checkpoints import Checkpoints
 from elman.training import run

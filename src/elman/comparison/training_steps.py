@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from elman.cells import CELLS
 from elman.comparison.benchmark import PLAIN, SQUARE, Benchmark, Shape, Variant
 from elman.comparison.timing import Work, lasting, threaded, turns
 from elman.config import TrainSettings
-from elman.data.batches import gather, reference_sequential_at
+from elman.data.batches import Batching, Rows, even_windows, gather
 from elman.data.vocab import Vocab
 from elman.engines import ENGINES
 from elman.environment import same_threads
@@ -25,6 +26,17 @@ PRODUCT = "matrix product"
 MOST_THREADS = 1024
 TURN = 0.1
 """Seconds that a way works before it is the next one's turn."""
+
+
+class EvenWindows(Batching):
+    """Whole windows alone, so that every step does the same work."""
+
+    name, fresh_state = "even-windows", False
+
+    @staticmethod
+    def rows(n: int, batch: int, window: int, rng: np.random.Generator) -> Iterator[Rows]:  # noqa: ARG004
+        """The batches of one epoch, the same in each."""
+        return even_windows(n, batch, window)
 
 
 class Plain(nn.Module):
@@ -53,7 +65,7 @@ class Plain(nn.Module):
 def batches(shape: Shape) -> Iterator[tuple[Tensor, Tensor]]:
     """Inputs and targets, (B, T) int64 each, for ever; gathered beforehand, which plain PyTorch is not charged for."""
     ids = shape.ids()
-    rows = reference_sequential_at(len(ids), shape.batch, shape.window, 0)
+    rows = even_windows(len(ids), shape.batch, shape.window)
     found = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in (gather(ids, row) for row in rows)]
     while True:
         yield from found
@@ -95,7 +107,7 @@ def elman_step(shape: Shape, engine: str = "auto") -> Work:
     """A step of elman's own training loop, all that it does beside included."""
     model = elman_model(shape, engine)
     settings = TrainSettings(
-        batching="reference-sequential", batch=shape.batch, window=shape.window, optimizer="sgd", lr=0.1,
+        batching="even-windows", batch=shape.batch, window=shape.window, optimizer="sgd", lr=0.1,
         schedule="constant", steps=10**9, reports=1,
     )  # fmt: skip
     run = train(model, shape.ids(), training=TrainState.begin(model, settings))

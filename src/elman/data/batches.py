@@ -2,13 +2,16 @@
 
 A text x_1 .. x_N has N targets. The input that stands before x_1 is token 0 (`<unk>`; where a vocabulary has
 none, its first symbol), so that every token is a target exactly once an epoch, the first and the last
-included. A batching only says which targets stand in which row; `gather` fetches them, so counting an epoch or
+included. A batching only gives which targets are in which row; `gather` copies them, so counting an epoch or
 resuming in the middle of one touches no token. Rows that end early are padded with targets of `IGNORE`.
 """
 
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +32,7 @@ class Rows:
     starts: Integers
     stops: Integers
     fresh: bool
-    """Whether the state starts anew here."""
+    """Whether the model begins from its initial state here."""
 
     @cached_property
     def targets(self) -> int:
@@ -38,7 +41,15 @@ class Rows:
 
 
 def gather(ids: Ids, rows: Rows) -> tuple[Integers, Integers]:
-    """Inputs and targets, (B, T) each; the inputs are the targets one token earlier (S24).
+    """The inputs and targets of one batch; each input is the token before its target.
+
+    Args:
+        ids: the tokens of the whole text, (n,).
+        rows: which of them are targets in which row.
+
+    Returns:
+        Inputs and targets, (B, T) each, T the length of the longest row. Where a shorter row has ended, the input is
+        `START` and the target `IGNORE`.
 
     Example:
         >>> rows = Rows(np.array([0, 3]), np.array([3, 5]), fresh=True)
@@ -54,84 +65,159 @@ def gather(ids: Ids, rows: Rows) -> tuple[Integers, Integers]:
     return inputs.astype(np.int64), np.where(real, ids[at].astype(np.int64), IGNORE)
 
 
-def sequential(n: int, batch: int, window: int, rng: np.random.Generator) -> Iterator[Rows]:
-    """B streams side by side: row i of a batch goes on where row i of the one before stopped (S27, S63).
+BATCHINGS: dict[str, type["Batching"]] = {}
+"""Every batching by the name that a user types."""
+
+
+class Batching(ABC):
+    """A way to cut a text into the batches of an epoch. A subclass is registered under its `name`, as a cell is.
+
+    Example:
+        >>> class Backwards(Batching):
+        ...     name, fresh_state = "backwards", True
+        ...
+        ...     @staticmethod
+        ...     def rows(n, batch, window, rng):
+        ...         yield from reversed(list(Random.rows(n, batch, window, rng)))
+        >>> find_batching("backwards") is Backwards
+        True
+        >>> del BATCHINGS["backwards"]
+    """
+
+    name: ClassVar[str]
+    """What a user types to choose it."""
+    fresh_state: ClassVar[bool]
+    """Whether every batch begins from the initial state. If not, row i of a batch continues row i of the one before."""
+
+    def __init_subclass__(cls) -> None:
+        BATCHINGS[cls.name] = cls
+
+    @staticmethod
+    @abstractmethod
+    def rows(n: int, batch: int, window: int, rng: np.random.Generator) -> Iterator[Rows]:
+        """The batches of one epoch.
+
+        Args:
+            n: tokens of the text.
+            batch: rows of a batch, at least 1.
+            window: steps of a row, at least 1.
+            rng: what is random in this epoch.
+
+        Returns:
+            The targets of each batch, in the order of training.
+        """
+
+    @staticmethod
+    def starts(n: int, batch: int, window: int) -> Integers:  # noqa: ARG004 - for those that begin elsewhere
+        """Where the first target of each row may lie at the beginning of an epoch, if states are carried.
+
+        Args:
+            n: tokens of the text.
+            batch: rows of a batch.
+            window: steps of a row.
+
+        Returns:
+            Indices of tokens, (batch * P,): the P possible places of row 0, of row 1, ...
+        """
+        return np.arange(batch) * (n // batch)
+
+    @staticmethod
+    def shortest(batch: int, window: int) -> int:
+        """The number of tokens that a text must have at least for one batch.
+
+        Args:
+            batch: rows of a batch.
+            window: steps of a row.
+        """
+        return batch * window
+
+
+def find_batching(name: str) -> type[Batching]:
+    """The batching of that name.
+
+    Raises:
+        ConfigError: there is none; the message lists those there are.
+    """
+    if name in BATCHINGS:
+        return BATCHINGS[name]
+    hint = "; for the batchings of published programs, import elman.reproduce first" if _is_published(name) else ""
+    raise ConfigError(no_such("batching", name, BATCHINGS) + hint)
+
+
+def _is_published(name: str) -> bool:
+    return name.startswith("reference-") and not any(map(str.startswith, BATCHINGS, repeat("reference-")))
+
+
+class Sequential(Batching):
+    """B streams side by side: row i of a batch continues where row i of the one before stopped.
 
     The n tokens are cut into B streams whose lengths differ by at most one. Windows have T steps, but the first
     is drawn from T/2..T so that the cuts move from epoch to epoch, and a last one under T/2 joins its neighbour.
     """
-    edges = np.arange(batch + 1) * n // batch
-    longest = int(np.diff(edges).max())
-    cuts = list(range(int(rng.integers(-(-window // 2), window + 1)), longest, window))
-    if cuts and longest - cuts[-1] < window / 2:
-        cuts.pop()
-    for start, stop in zip([0, *cuts], [*cuts, longest], strict=True):
-        ends = np.minimum(edges[:-1] + stop, edges[1:])
-        yield Rows(np.minimum(edges[:-1] + start, ends), ends, fresh=start == 0)
+
+    name, fresh_state = "sequential", False
+
+    @staticmethod
+    def rows(n: int, batch: int, window: int, rng: np.random.Generator) -> Iterator[Rows]:
+        """The batches of one epoch."""
+        edges = np.arange(batch + 1) * n // batch
+        longest = int(np.diff(edges).max())
+        cuts = list(range(int(rng.integers(-(-window // 2), window + 1)), longest, window))
+        if cuts and longest - cuts[-1] < window / 2:
+            cuts.pop()
+        for start, stop in zip([0, *cuts], [*cuts, longest], strict=True):
+            ends = np.minimum(edges[:-1] + stop, edges[1:])
+            yield Rows(np.minimum(edges[:-1] + start, ends), ends, fresh=start == 0)
 
 
-def random(n: int, batch: int, window: int, rng: np.random.Generator) -> Iterator[Rows]:
-    """Windows of T tokens in random order, each from a fresh state (S26), cut at a random offset every epoch.
+class Random(Batching):
+    """Windows of T tokens in random order, each from the initial state, cut at a random offset every epoch.
 
-    What the offset leaves at either end is a shorter window, and the windows are dealt evenly to the batches.
+    The tokens before the offset and after the last whole window are shorter windows, and the windows are dealt evenly
+    to the batches.
     """
-    edges = np.unique(np.arange(int(rng.integers(window)) - window, n + window, window).clip(0, n))
-    order = rng.permutation(len(edges) - 1)
-    batches = -(-len(order) // batch)
-    for i in range(batches):
-        chosen = order[len(order) * i // batches : len(order) * (i + 1) // batches]
-        yield Rows(edges[chosen], edges[chosen + 1], fresh=True)
+
+    name, fresh_state = "random", True
+
+    @staticmethod
+    def rows(n: int, batch: int, window: int, rng: np.random.Generator) -> Iterator[Rows]:
+        """The batches of one epoch."""
+        edges = np.unique(np.arange(int(rng.integers(window)) - window, n + window, window).clip(0, n))
+        order = rng.permutation(len(edges) - 1)
+        batches = -(-len(order) // batch)
+        for i in range(batches):
+            chosen = order[len(order) * i // batches : len(order) * (i + 1) // batches]
+            yield Rows(edges[chosen], edges[chosen + 1], fresh=True)
 
 
-def reference_sequential(n: int, batch: int, window: int, rng: np.random.Generator) -> Iterator[Rows]:
-    """The textbook's sequential partitions, tails dropped (`d2l.seq_data_iter_sequential`)."""
-    yield from reference_sequential_at(n, batch, window, int(rng.integers(window)))
+def even_windows(n: int, batch: int, window: int, offset: int = 0) -> Iterator[Rows]:
+    """Sequential batches of whole windows alone; what is left at the ends of the streams is dropped.
 
+    Args:
+        n: tokens of the text.
+        batch: streams side by side.
+        window: steps of every window.
+        offset: tokens that are skipped at the beginning; the token after them is the first input, never a target.
 
-def reference_sequential_at(n: int, batch: int, window: int, offset: int) -> Iterator[Rows]:
-    """The same from a given offset: for 0..34, B = 2, T = 5 and offset 1 the exact tensors of the book."""
+    Returns:
+        The targets of each batch, `batch` x `window` of them.
+    """
     length = (n - offset - 1) // batch
     first = offset + 1 + np.arange(batch) * length
     for start in range(0, length // window * window, window):
         yield Rows(first + start, first + start + window, fresh=start == 0)
 
 
-def reference_reset(n: int, batch: int, window: int, rng: np.random.Generator) -> Iterator[Rows]:
-    """What the textbook's code does where it says random: sequential partitions, each from a fresh state."""
-    for rows in reference_sequential(n, batch, window, rng):
-        yield Rows(rows.starts, rows.stops, fresh=True)
-
-
-def reference_random(n: int, batch: int, window: int, rng: np.random.Generator) -> Iterator[Rows]:
-    """The textbook's random windows, the last incomplete batch dropped (`d2l.seq_data_iter_random`)."""
-    offset = int(rng.integers(window))
-    yield from reference_random_at(batch, window, offset, rng.permutation((n - offset - 1) // window))
-
-
-def reference_random_at(batch: int, window: int, offset: int, order: Integers) -> Iterator[Rows]:
-    """The same from a given offset and order of the windows."""
-    for first in range(0, len(order) // batch * batch, batch):
-        starts = offset + 1 + order[first : first + batch] * window
-        yield Rows(starts, starts + window, fresh=True)
-
-
-Batching = Callable[[int, int, int, np.random.Generator], Iterator[Rows]]
-BATCHINGS: dict[str, Batching] = {
-    "sequential": sequential,
-    "random": random,
-    "reference-sequential": reference_sequential,
-    "reference-random": reference_random,
-    "reference-reset": reference_reset,
-}
-
-
 @dataclass(frozen=True)
 class Coverage:
-    """What one epoch trains on."""
+    """How much of a text one epoch trains on."""
 
     batches: int
+    """Batches of the epoch."""
     targets: int
+    """Tokens that are targets in it."""
     tokens: int
+    """Tokens of the text."""
 
     def __str__(self) -> str:
         share = self.targets / self.tokens
@@ -141,13 +227,17 @@ class Coverage:
 def check_length(name: str, n: int, batch: int, window: int) -> None:
     """Refuse a text that is shorter than one batch.
 
+    Args:
+        name: of the batching.
+        n: tokens of the text.
+        batch: rows of a batch.
+        window: steps of a row.
+
     Raises:
         ConfigError: no such batching.
         DataError: the text is shorter than one batch.
     """
-    if name not in BATCHINGS:
-        raise ConfigError(no_such("batching", name, BATCHINGS))
-    need = batch * window + (window if name.startswith("reference") else 0)
+    need = find_batching(name).shortest(batch, window)
     if n < need:
         raise DataError(
             f"the training text has {n:,} tokens, fewer than the {need:,} of one batch of {batch} rows x "
@@ -156,14 +246,34 @@ def check_length(name: str, n: int, batch: int, window: int) -> None:
 
 
 def coverage(name: str, n: int, batch: int, window: int, rng: np.random.Generator) -> Coverage:
-    """How many tokens are targets in an epoch, counted on the rows of its batches."""
+    """How many batches and targets an epoch has, counted on the rows of its batches.
+
+    Args:
+        name: of the batching.
+        n: tokens of the text.
+        batch: rows of a batch.
+        window: steps of a row.
+        rng: what is random in this epoch.
+
+    Raises:
+        ConfigError: no such batching.
+        DataError: the text is shorter than one batch.
+    """
     check_length(name, n, batch, window)
-    sizes = [rows.targets for rows in BATCHINGS[name](n, batch, window, rng)]
+    sizes = [rows.targets for rows in BATCHINGS[name].rows(n, batch, window, rng)]
     return Coverage(len(sizes), sum(sizes), n)
 
 
 def token_counts(ids: npt.NDArray[np.integer], size: int) -> npt.NDArray[np.int64]:
-    """How often each of `size` tokens occurs."""
+    """How often each token occurs.
+
+    Args:
+        ids: tokens, each from 0 to `size` - 1.
+        size: of the vocabulary.
+
+    Returns:
+        Counts, (size,).
+    """
     total = np.zeros(size, np.int64)
     for block in blocks(len(ids), max(COUNTED_AT_ONCE, size)):
         total += np.bincount(ids[block], minlength=size)
@@ -171,5 +281,10 @@ def token_counts(ids: npt.NDArray[np.integer], size: int) -> npt.NDArray[np.int6
 
 
 def blocks(length: int, most: int) -> Iterator[slice]:
-    """Slices of at most so many that cover 0 to length - 1."""
+    """Slices that cover an array one after the other.
+
+    Args:
+        length: of the array.
+        most: elements of a slice, at most.
+    """
     return (slice(start, min(start + most, length)) for start in range(0, length, most))

@@ -1,4 +1,4 @@
-"""How good forecasts are: errors 1 to K steps ahead from every origin, intervals with their coverage, divergence.
+"""Errors of forecasts 1 to K steps ahead from every origin, prediction intervals with their coverage, and divergence.
 
 e_{t,k} = x_{t+k} - x^_{t+k|t}        from every origin t whose value was observed, to every target that was
 """
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elman.forecasting.fit import Fitted
+from elman.forecasting.fit import FittedForecaster
 from elman.forecasting.series import Series, Values
 from elman.forecasting.timeline import Positions
 
-MOST_ORIGINS = 20_000  # more are thinned out evenly
+MAX_ORIGINS = 20_000  # of more origins, so many are taken at even distances
 
 
 @dataclass(frozen=True, eq=False)
 class Backtest:
-    """Forecasts from rolling origins, each made from the values up to it by a model that was fitted before all."""
+    """Forecasts from rolling origins by a model that was fitted to the values before all of them."""
 
     origins: Positions
-    """(N,): the last value that each forecast saw."""
+    """Index of the last value that each forecast is made from, (N,)."""
     predicted: Values
-    """(N, K)"""
+    """Predictions 1 to K steps ahead, (N, K)."""
     errors: Values
-    """(N, K): observed less predicted, NaN where nothing was observed, infinite where nothing finite was predicted."""
+    """Observed minus predicted, (N, K): NaN where nothing was observed, infinite where the prediction is not finite."""
 
     @property
     def mse(self) -> Values:
@@ -35,57 +35,90 @@ class Backtest:
         """Mean absolute error by horizon, (K,)."""
         return _mean(np.abs(self.errors))
 
-    def intervals(self, level: float) -> Values:
-        """Half the width of a conformal interval by horizon, (K,) (Vovk et al. 2005, split conformal).
+    def half_widths(self, level: float) -> Values:
+        """Half the width of a split conformal prediction interval by horizon (Vovk et al. 2005).
 
-        With n absolute errors at a horizon it is the ceil((n + 1) level)-th smallest; infinite where n is too few for
-        the level. For exchangeable errors an interval then holds the truth with at least that probability; errors of
-        a series are not quite exchangeable, which is why coverage is measured.
+        With n absolute errors at a horizon it is the ceil((n + 1) level)-th smallest; infinite where n is too small for
+        the level. For exchangeable errors an interval then contains the target with at least that probability; errors
+        of a series are not quite exchangeable, which is why coverage is measured.
+
+        Args:
+            level: the probability that the interval is to have, between 0 and 1.
+
+        Returns:
+            Half widths, (K,), in the unit of the data.
         """
         return np.array([_quantile(np.abs(column[~np.isnan(column)]), level) for column in self.errors.T])
 
-    def coverage(self, widths: Values) -> Values:
-        """The share of targets that lie within so much of their predictions, by horizon, (K,)."""
-        inside = np.where(np.isnan(self.errors), np.nan, np.abs(self.errors) <= widths)
+    def coverage(self, half_widths: Values) -> Values:
+        """The share of targets within given distances of their predictions.
+
+        Args:
+            half_widths: the distances by horizon, (K,), in the unit of the data.
+
+        Returns:
+            Shares by horizon, (K,), from 0 to 1; NaN without a target.
+        """
+        inside = np.where(np.isnan(self.errors), np.nan, np.abs(self.errors) <= half_widths)
         return _mean(inside)
 
 
-def backtest(fitted: Fitted, series: Series, first: int, end: int, horizon: int) -> Backtest:
+def backtest(fitted: FittedForecaster, series: Series, first: int, end: int, horizon: int) -> Backtest:
     """Forecasts of 1 to `horizon` steps of the values first to end - 1, from every origin from first - 1 on.
 
     Args:
         fitted: a forecaster fitted to values before `first` alone.
         series: the values.
-        first: the index of the first value to be predicted, at least 1.
+        first: the index of the first value that is predicted, at least 1.
         end: one more than the index of the last.
-        horizon: K.
+        horizon: K, at least 1.
+
+    Returns:
+        Forecasts and errors; a value that was not observed is neither an origin nor a target.
     """
-    origins = first - 1 + np.flatnonzero(series.known[first - 1 : end - 1])
-    if len(origins) > MOST_ORIGINS:
-        origins = origins[np.linspace(0, len(origins) - 1, MOST_ORIGINS).astype(np.int64)]
-    predicted = fitted.ahead(series.values, origins, horizon)
+    origins = first - 1 + np.flatnonzero(series.observed[first - 1 : end - 1])
+    if len(origins) > MAX_ORIGINS:
+        origins = origins[np.linspace(0, len(origins) - 1, MAX_ORIGINS).astype(np.int64)]
+    predicted = fitted.forecast_from(series.values, origins, horizon)
     at = origins[:, None] + np.arange(1, horizon + 1)
-    observed = np.where(series.known, series.values, np.nan)
+    observed = np.where(series.observed, series.values, np.nan)
     truth = np.where(at < end, observed[np.minimum(at, end - 1)], np.nan)
     errors = np.where(np.isfinite(predicted), truth - predicted, np.inf)
     return Backtest(origins, predicted, np.where(np.isnan(truth), np.nan, errors))
 
 
-def naive_error(values: Values, known: np.ndarray, season: int) -> float:
-    """What MASE divides by (Hyndman and Koehler 2006): mean |x_t - x_{t-season}| of the training part."""
-    both = known[season:] & known[:-season]
+def mase_scale(values: Values, observed: np.ndarray, season: int) -> float:
+    """The mean |x_t - x_{t-season}|, by which MASE divides (Hyndman and Koehler 2006).
+
+    Args:
+        values: training values, (T,).
+        observed: whether each was observed, (T,); a pair counts if both were.
+        season: steps of a cycle, at least 1.
+
+    Returns:
+        The scale, in the unit of the data; NaN without a pair.
+    """
+    both = observed[season:] & observed[:-season]
     return float(np.abs(values[season:] - values[:-season])[both].mean()) if both.any() else float("nan")
 
 
-def divergence(path: Values, values: Values) -> int | None:
-    """The step, from 1, at which a free run leaves the range of the data by more than that range; None if never."""
+def divergence_step(path: Values, values: Values) -> int | None:
+    """The step at which a rollout leaves the range of the data by more than that range.
+
+    Args:
+        path: predictions, (K,).
+        values: the data, (T,).
+
+    Returns:
+        The step, counted from 1; None if it never does.
+    """
     low, high = values.min(), values.max()
     outside = ~((path >= low - (high - low)) & (path <= high + (high - low)))
     return int(outside.argmax()) + 1 if outside.any() else None
 
 
 def _mean(values: Values) -> Values:
-    """The mean of each column over what is there, NaN where nothing is."""
+    """The mean of each column without its NaN; NaN if nothing else is in it."""
     there = ~np.isnan(values)
     with np.errstate(over="ignore"):
         total, number = np.where(there, values, 0.0).sum(0), there.sum(0)

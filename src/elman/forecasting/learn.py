@@ -1,4 +1,4 @@
-"""Fitting the forecasters that are networks: mean squared error, AdamW, one cycle of the learning rate."""
+"""Training of the forecasters that are networks: mean squared error, AdamW, one cycle of the learning rate."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from elman.config import TrainSettings
 from elman.errors import DataError, DivergedError
-from elman.forecasting.base import roll
-from elman.forecasting.linear import Known, Values, examples
-from elman.forecasting.mlp import MLP
-from elman.forecasting.recurrent import Recurrent
+from elman.forecasting.base import rollout
+from elman.forecasting.linear import Mask, Values, windows_and_targets
+from elman.forecasting.mlp import MLPForecaster
+from elman.forecasting.recurrent import RecurrentForecaster
 from elman.rng import numpy_generator
 from elman.training.optim import clip_gradients, optimizer_for, rate
 
@@ -21,26 +21,43 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a network is fitted, and how boldly."""
+    """How a network is trained.
+
+    Args:
+        steps: batches of `BATCH` examples.
+        lr: the highest learning rate.
+        clip: the largest norm of a gradient.
+    """
 
     steps: int
     lr: float
     clip: float = 1.0
 
 
-MLP_BUDGET, RECURRENT_BUDGET, AHEAD_BUDGET = Budget(1000, 1e-2), Budget(300, 3e-3), Budget(300, 3e-3)
+MLP_BUDGET, RECURRENT_BUDGET, MULTI_STEP_BUDGET = Budget(1000, 1e-2), Budget(300, 3e-3), Budget(300, 3e-3)
 MLP_HIDDEN, RECURRENT_HIDDEN = 32, 32
 
 
-def mlp(values: Values, known: Known, tau: int, seed: int) -> MLP:
-    """A windowed network fitted to predict one step ahead."""
+def train_mlp(values: Values, observed: Mask, tau: int, seed: int) -> MLPForecaster:
+    """Train a windowed network to predict one step ahead.
+
+    Args:
+        values: training values, (T,), standardised.
+        observed: whether each was observed, (T,); others are never targets.
+        tau: values in the window.
+        seed: of the initial weights and the order of the examples.
+
+    Raises:
+        DataError: fewer values than a window and its target.
+        DivergedError: a gradient that is not finite.
+    """
     name = f"mlp-{tau}"
-    X, y = map(torch.from_numpy, map(np.ascontiguousarray, examples(values, known, tau, name)))
-    model, rng = MLP(name, tau, MLP_HIDDEN, seed), numpy_generator(seed, "examples")
+    X, y = map(torch.from_numpy, map(np.ascontiguousarray, windows_and_targets(values, observed, tau, name)))
+    model, rng = MLPForecaster(name, tau, MLP_HIDDEN, seed), numpy_generator(seed, "examples")
 
     def loss() -> Tensor:
         rows = torch.from_numpy(rng.integers(0, len(y), BATCH))
-        return (model.expected(X[rows]) - y[rows]).square().mean()
+        return (model.predict(X[rows]) - y[rows]).square().mean()
 
     _minimise(model, loss, MLP_BUDGET)
     return model
@@ -49,28 +66,51 @@ def mlp(values: Values, known: Known, tau: int, seed: int) -> MLP:
 REFERENCE_EXAMPLES, REFERENCE_EPOCHS, REFERENCE_BATCH, REFERENCE_HIDDEN, REFERENCE_RATE = 600, 5, 16, 10, 0.01
 
 
-def reference_mlp(values: Values, known: Known, tau: int, seed: int) -> MLP:
-    """The lecture's network, exactly (S78): tau-10-1, the first 600 examples, 5 epochs of Adam, batches of 16."""
+def train_reference_mlp(values: Values, observed: Mask, tau: int, seed: int) -> MLPForecaster:
+    """Train the network of Zhang et al. 2021, section 8.1, exactly as its program does.
+
+    It has 10 hidden units and is trained on the first 600 examples in 5 epochs of Adam with batches of 16.
+
+    Args:
+        values: training values, (T,), as they are.
+        observed: whether each was observed, (T,); others are never targets.
+        tau: values in the window; 4 in the published program.
+        seed: of the initial weights and the order of the examples.
+
+    Raises:
+        DataError: fewer values than a window and its target.
+    """
     name = f"mlp-reference-{tau}"
-    X, y = (torch.tensor(a[:REFERENCE_EXAMPLES]) for a in examples(values, known, tau, name))
-    model, rng = MLP(name, tau, REFERENCE_HIDDEN, seed), numpy_generator(seed, "examples")
+    X, y = (torch.tensor(a[:REFERENCE_EXAMPLES]) for a in windows_and_targets(values, observed, tau, name))
+    model, rng = MLPForecaster(name, tau, REFERENCE_HIDDEN, seed), numpy_generator(seed, "examples")
     optimizer = torch.optim.Adam(model.parameters(), lr=REFERENCE_RATE)
     for _ in range(REFERENCE_EPOCHS):
         for rows in torch.from_numpy(rng.permutation(len(y))).split(REFERENCE_BATCH):
             optimizer.zero_grad()
-            (model.expected(X[rows]) - y[rows]).square().mean().backward()
+            (model.predict(X[rows]) - y[rows]).square().mean().backward()
             optimizer.step()
     return model
 
 
-def recurrent(values: Values, known: Known, cell: str, window: int, seed: int, *, horizon: int = 1) -> Recurrent:
-    """A recurrent network fitted on windows from a state of zeros.
+def train_recurrent(
+    values: Values, observed: Mask, cell: str, window: int, seed: int, *, horizon: int = 1
+) -> RecurrentForecaster:
+    """Train a recurrent network on windows, each from a state of zeros.
 
-    With a horizon of 1 every value of a window is predicted from those before it. With a longer one the network reads
-    the window and then its own predictions, and those are what is fitted, 1 to `horizon` steps ahead.
+    With a horizon of 1 the loss is that of every value of a window, predicted from those before it. With a longer one
+    the network reads the window and then its own predictions, and the loss is that of these 1 to `horizon` steps.
+
+    Args:
+        values: training values, (T,), standardised.
+        observed: whether each was observed, (T,); others are never targets.
+        cell: the name of a cell, see `elman.cells.CELLS`.
+        window: values that are read.
+        seed: of the initial weights and of the choice of windows.
+        horizon: K, steps ahead, at least 1.
 
     Raises:
         DataError: fewer values than a window and its targets.
+        DivergedError: a gradient that is not finite.
     """
     name = f"{cell}-{window}" if horizon == 1 else f"{cell}-ahead-{window}"
     starts = len(values) - window - horizon + 1
@@ -79,8 +119,8 @@ def recurrent(values: Values, known: Known, cell: str, window: int, seed: int, *
             f"{name} needs {window + horizon:,} training values for a window and its targets and there are "
             f"{len(values):,}: take a shorter window or horizon"
         )
-    x, seen = torch.from_numpy(values), torch.from_numpy(known)
-    model, rng = Recurrent(name, cell, RECURRENT_HIDDEN, seed), numpy_generator(seed, "examples")
+    x, counted = torch.from_numpy(values), torch.from_numpy(observed)
+    model, rng = RecurrentForecaster(name, cell, RECURRENT_HIDDEN, seed), numpy_generator(seed, "examples")
 
     def loss() -> Tensor:
         at = torch.from_numpy(rng.integers(0, starts, BATCH))[:, None]
@@ -88,18 +128,18 @@ def recurrent(values: Values, known: Known, cell: str, window: int, seed: int, *
         if horizon == 1:
             targets = at + torch.arange(1, window + 1)
         else:
-            predicted = roll(model, predicted[:, -1], state, horizon)
+            predicted = rollout(model, predicted[:, -1], state, horizon)
             targets = at + window + torch.arange(horizon)
-        there = seen[targets]
-        squares: Tensor = (predicted - x[targets]).square() * there
-        return squares.sum() / there.sum().clamp(min=1)
+        mask = counted[targets]
+        squares: Tensor = (predicted - x[targets]).square() * mask
+        return squares.sum() / mask.sum().clamp(min=1)
 
-    _minimise(model, loss, RECURRENT_BUDGET if horizon == 1 else AHEAD_BUDGET)
+    _minimise(model, loss, RECURRENT_BUDGET if horizon == 1 else MULTI_STEP_BUDGET)
     return model
 
 
 def _minimise(model: nn.Module, loss: Callable[[], Tensor], budget: Budget) -> None:
-    """Lower the loss until the budget is spent.
+    """Minimise the loss.
 
     Raises:
         DivergedError: a gradient that is not finite.

@@ -1,4 +1,4 @@
-"""Series out of a table: CSV (plain, .gz, .zst, standard input) or Parquet, wide or long.
+"""Read series from a table: CSV (plain, .gz, .zst, standard input) or Parquet, wide or long.
 
 wide    date, sales, visitors                  a column is a series
 long    unique_id, ds, y                       a name is a series
@@ -20,28 +20,29 @@ import numpy.typing as npt
 from elman.data.files import text_chunks
 from elman.errors import ConfigError, DataError, no_such, printable
 from elman.forecasting.series import Missing, Series, Values, series
-from elman.forecasting.timeline import MICROSECONDS, Positions, Stamps, Utc
+from elman.forecasting.timeline import MICROSECONDS, Positions, Timestamps, UtcGrid
 
-Cells = list[str]
-NOTHING: Final = frozenset({"", "na", "n/a", "nan", "null", "none", "nat"})
-"""Cells, in lower case, that hold no value."""
-LONG: Final = ("unique_id", "ds", "y")
-TIMES: Final = ("ds", "date", "time", "datetime", "timestamp", "day", "month", "year")
-"""Names, in lower case, of a column that is taken for the time where none is named."""
-PARTS: Final = ("day", "month", "year")
+Column = list[str]
+"""The cells of a column."""
+MISSING_CELLS: Final = frozenset({"", "na", "n/a", "nan", "null", "none", "nat"})
+"""Column, in lower case, that mean a missing value."""
+LONG_COLUMNS: Final = ("unique_id", "ds", "y")
+TIME_COLUMNS: Final = ("ds", "date", "time", "datetime", "timestamp", "day", "month", "year")
+"""Names, in lower case, of columns that are taken for the time if none is named."""
+DATE_PARTS: Final = ("day", "month", "year")
 TABLES: Final = (".csv", ".tsv", ".parquet", ".csv.gz", ".tsv.gz", ".csv.zst", ".tsv.zst")
 YEAR_MONTH: Final = re.compile(r"(1[89]|2[01])\d\d(0[1-9]|1[0-2])")
 LARGEST_FIELD: Final = 2**24
 
 
 @dataclass(frozen=True)
-class Table:
-    """Named columns of cells."""
+class ParsedTable:
+    """A table of text cells, by column."""
 
     name: str
-    columns: dict[str, Cells]
+    columns: dict[str, Column]
 
-    def column(self, name: str) -> Cells:
+    def column(self, name: str) -> Column:
         """The cells of a column.
 
         Raises:
@@ -53,7 +54,7 @@ class Table:
 
 
 def is_table(source: str) -> bool:
-    """Whether a name is that of a table."""
+    """Whether the name of a source is that of a table."""
     return source.lower().endswith(TABLES)
 
 
@@ -66,22 +67,25 @@ def read_series(
     ids: str | None = None,
     missing: Missing = "refuse",
 ) -> tuple[list[Series], list[str]]:
-    """The series of a table, and notes about what was done to it.
+    """Read the series of a table.
 
-    Rows that are not in the order of time are sorted, which a note says.
+    Rows that are not in the order of time are sorted, and a note says so.
 
     Args:
         path: a CSV or Parquet file, or `-` for CSV on standard input.
-        columns: the columns with the values, one by one or with commas; none takes `y` of a long table, every numeric
-            one of a wide table.
-        time: the column with the time; None looks for a usual name, then for a first column of dates.
+        columns: the columns with the values, one by one or with commas; if none is given, `y` of a long table and
+            every numeric column of a wide table.
+        time: the column with the time; None looks for a usual name, then for the first column of dates.
         date_format: how dates are written, as for `datetime.strptime`; None expects ISO 8601, or numbers.
-        ids: the column that names the series of a long table; None takes `unique_id` where there is one.
-        missing: what to do where a value is missing, see `elman.forecasting.series.MISSING`.
+        ids: the column that names the series of a long table; None takes `unique_id` if there is one.
+        missing: the rule for missing values, see `elman.forecasting.series.MISSING`.
+
+    Returns:
+        The series, and notes on what was left out or sorted.
 
     Raises:
-        ConfigError: a column that is not there, or a missing package.
-        DataError: the file cannot be read as a table, or a series cannot be used; names the row.
+        ConfigError: a column that does not exist, or a missing package.
+        DataError: the file cannot be read as a table, or a series cannot be used; the message names the row.
     """
     table = _parquet(path) if _is_parquet(path) else _csv(path)
     columns = list(dict.fromkeys(name for text in columns for name in _named(table, text)))
@@ -101,11 +105,11 @@ def read_series(
         stamps, values, rows, note = _sorted(shown, values, given, unsorted)
         notes += note
         one = series(shown, values, stamps, missing, rows)
-        found.append(replace(one, timeline=Utc(one.timeline)) if utc else one)
+        found.append(replace(one, timeline=UtcGrid(one.timeline)) if utc else one)
     return found, notes
 
 
-def _named(table: Table, text: str) -> list[str]:
+def _named(table: ParsedTable, text: str) -> list[str]:
     """The columns that a text names: one whose name holds commas, or several."""
     return [text] if text in table.columns else [name for name in text.split(",") if name]
 
@@ -117,7 +121,7 @@ def _is_parquet(path: str) -> bool:
         return file.read(4) == b"PAR1"
 
 
-def _csv(path: str) -> Table:
+def _csv(path: str) -> ParsedTable:
     """A CSV file with a header; the separator is the one of , ; tab | that the header holds most often."""
     name = "standard input" if path == "-" else printable(path)
     try:
@@ -134,7 +138,7 @@ def _csv(path: str) -> Table:
     except DataError as error:
         raise DataError(_for_tables(str(error))) from error
     except csv.Error as error:
-        raise DataError(f"{name}, line {rows.line_num}: no CSV ({error}); write it again as plain CSV") from error
+        raise DataError(f"{name}, line {rows.line_num}: not CSV ({error}); save it again as plain CSV") from error
     while body and not any(body[-1]):
         body.pop()
     if any(map(_is_number, names)) and all(_is_number(cell) or _date(cell, None) for cell in names):
@@ -148,8 +152,8 @@ def _csv(path: str) -> Table:
                 f"{name}, row {number}: {len(row)} cells, but the header has {len(names)} ({header.strip()})"
             )
     if not body:
-        raise DataError(f"{name}: a header without rows, so there is nothing to learn from")
-    return Table(name, {key: [row[i].strip() for row in body] for i, key in enumerate(names)})
+        raise DataError(f"{name}: a header without rows, so there is nothing to forecast; give a table with rows")
+    return ParsedTable(name, {key: [row[i].strip() for row in body] for i, key in enumerate(names)})
 
 
 def _lines(chunks: Iterable[str]) -> Iterator[str]:
@@ -169,7 +173,7 @@ def _for_tables(message: str) -> str:
     return ": ".join(cause[:2]).split("; ")[0] + "; give a CSV in UTF-8, or Parquet"
 
 
-def _parquet(path: str) -> Table:
+def _parquet(path: str) -> ParsedTable:
     try:
         import duckdb
     except ImportError as error:
@@ -185,12 +189,16 @@ def _parquet(path: str) -> Table:
             names = [column[0] for column in read.description or ()]
             rows = read.fetchall()
     except duckdb.Error as error:
-        raise DataError(f"{printable(path)}: no readable Parquet ({str(error).splitlines()[0]})") from error
+        raise DataError(
+            f"{printable(path)}: the Parquet file cannot be read ({str(error).splitlines()[0]}); write it again"
+        ) from error
     if not rows:
-        raise DataError(f"{printable(path)}: a table without rows, so there is nothing to learn from")
+        raise DataError(
+            f"{printable(path)}: a table without rows, so there is nothing to forecast; give a table with rows"
+        )
     columns = zip(*rows, strict=True)
     cells = ([cell or "" for cell in column] for column in columns)
-    return Table(printable(path), dict(zip(names, cells, strict=True)))
+    return ParsedTable(printable(path), dict(zip(names, cells, strict=True)))
 
 
 def _is_number(cell: str) -> bool:
@@ -201,14 +209,16 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _numbers(table: Table, name: str, cells: Cells, rows: Positions) -> Values:
+def _numbers(table: ParsedTable, name: str, cells: Column, rows: Positions) -> Values:
     """The cells as numbers, NaN where one is missing."""
-    filled = ["nan" if cell.lower() in NOTHING else cell for cell in cells]
+    filled = ["nan" if cell.lower() in MISSING_CELLS else cell for cell in cells]
     try:
         return np.array(filled, np.float64)
     except ValueError:
         at = next(i for i, cell in enumerate(filled) if not _is_number(cell))
-        raise DataError(f"{table.name}: {name}, row {rows[at]}: {cells[at]!r} is no number{_hint(cells[at])}") from None
+        raise DataError(
+            f"{table.name}: {name}, row {rows[at]}: {cells[at]!r} is not a number{_hint(cells[at])}"
+        ) from None
 
 
 def _hint(cell: str) -> str:
@@ -218,11 +228,11 @@ def _hint(cell: str) -> str:
     return "; write decimals with a point" if _is_number(cell.replace(",", ".")) else ""
 
 
-def _time_column(table: Table, date_format: str | None, taken: set[str | None]) -> str | None:
-    """The column of the time, where one can be told."""
+def _time_column(table: ParsedTable, date_format: str | None, taken: set[str | None]) -> str | None:
+    """The column of the time, if one is found."""
     free = [name for name in table.columns if name not in taken]
-    usual = [name for known in TIMES for name in free if name.lower() == known]
-    parts = [name for name in usual if name.lower() in PARTS]
+    usual = [name for known in TIME_COLUMNS for name in free if name.lower() == known]
+    parts = [name for name in usual if name.lower() in DATE_PARTS]
     if len(parts) > 1 and usual[0] in parts:
         raise ConfigError(
             f"{table.name}: the time is in the columns {', '.join(parts)}: join them into one, such as 2024-03-01, "
@@ -243,7 +253,9 @@ def _date(cell: str, date_format: str | None) -> datetime | None:
         raise ConfigError(f"--date-format {date_format}: {error}; see the codes of Python's strptime") from error
 
 
-def _stamps(table: Table, name: str, date_format: str | None, rows: Positions | None = None) -> tuple[Stamps, bool]:
+def _stamps(
+    table: ParsedTable, name: str, date_format: str | None, rows: Positions | None = None
+) -> tuple[Timestamps, bool]:
     """The time of every row: numbers such as years, or dates; whether those had a zone, and are in UTC now."""
     cells = table.column(name)
     cells = cells if rows is None else [cells[row - 1] for row in rows]
@@ -263,11 +275,13 @@ def _stamps(table: Table, name: str, date_format: str | None, rows: Positions | 
         if date is None:
             how = "ISO 8601, such as 2024-03-01 or 2024-03-01T12:00" if date_format is None else date_format
             raise DataError(
-                f"{table.name}: {name}, row {row}: {cell!r} is no date as expected ({how}); see --date-format"
+                f"{table.name}: {name}, row {row}: {cell!r} is not a date in the expected format ({how}): "
+                "give the format with --date-format"
             )
         if zoned[i] != zoned[0]:
             raise DataError(
-                f"{table.name}: {name}, row {row}: {cell!r}, but some dates have a time zone and some have none"
+                f"{table.name}: {name}, row {row}: {cell!r}, but some dates have a time zone and some have "
+                "none: write all in one way"
             )
     there = [date for date in dates if date is not None]
     midnights = all(date.time() == datetime.min.time() for date in there)
@@ -276,38 +290,42 @@ def _stamps(table: Table, name: str, date_format: str | None, rows: Positions | 
     try:
         return np.array([date.astimezone(UTC).replace(tzinfo=None) for date in there], MICROSECONDS), True
     except OverflowError as error:
-        raise DataError(f"{table.name}: {name}: a date near the year 1 or 9999 has no universal time") from error
+        raise DataError(
+            f"{table.name}: {name}: a date near the year 1 or 9999 has no time in UTC: leave its row out"
+        ) from error
 
 
-def _value_columns(table: Table, asked: Sequence[str], time: str | None) -> tuple[list[str], list[str]]:
+def _value_columns(table: ParsedTable, named: Sequence[str], time: str | None) -> tuple[list[str], list[str]]:
     """The columns with the values of a wide table, and a note about those that are left out."""
-    if asked:
-        return [name for name in asked if table.column(name)], []
+    if named:
+        return [name for name in named if table.column(name)], []
     names = [name for name in table.columns if name != time]
-    # A column counts as numeric if most of its cells are: then a slip of the pen is an error, not a silent omission.
+    # A column counts as numeric if most of its cells are: a single wrong cell is then an error, not a silent omission.
     values = [name for name in names if _mostly_numbers(table.columns[name]) and not _is_index(table, name)]
     if not values:
         hints = {_hint(cell) for name in names for cell in table.columns[name][:1]} - {""}
         listed = ", ".join(names) or "there is none but the time"
         raise DataError(f"{table.name}: no column is numeric ({listed}){''.join(sorted(hints)[:1])}")
     left_out = [name for name in names if name not in values]
-    return values, [f"left out, since they are no values: {', '.join(map(repr, left_out))}"] if left_out else []
+    return values, [f"left out, since they are not numeric: {', '.join(map(repr, left_out))}"] if left_out else []
 
 
-def _is_index(table: Table, name: str) -> bool:
+def _is_index(table: ParsedTable, name: str) -> bool:
     """Whether a column only counts the rows, as one without a name does that pandas writes."""
     return not name and table.columns[name] == [str(i) for i in range(len(table.columns[name]))]
 
 
-def _mostly_numbers(cells: Cells) -> bool:
-    there = [cell for cell in cells if cell.lower() not in NOTHING]
+def _mostly_numbers(cells: Column) -> bool:
+    there = [cell for cell in cells if cell.lower() not in MISSING_CELLS]
     return sum(map(_is_number, there)) > len(there) / 2
 
 
-Part = tuple[str, Cells, Stamps | None, Positions, bool]
+SeriesColumn = tuple[str, Column, Timestamps | None, Positions, bool]
 
 
-def _long(table: Table, ids: str, time: str | None, date_format: str | None, columns: Sequence[str]) -> list[Part]:
+def _long(
+    table: ParsedTable, ids: str, time: str | None, date_format: str | None, columns: Sequence[str]
+) -> list[SeriesColumn]:
     """The series of a long table, in the order in which they begin."""
     names = table.column(ids)
     value = columns[0] if columns else "y"
@@ -317,7 +335,7 @@ def _long(table: Table, ids: str, time: str | None, date_format: str | None, col
     by_name: dict[str, list[int]] = {}
     for row, name in enumerate(names):
         by_name.setdefault(name, []).append(row)
-    parts: list[Part] = []
+    parts: list[SeriesColumn] = []
     for name, at in by_name.items():
         rows: npt.NDArray[np.int64] = np.array(at, np.int64) + 1
         stamps, utc = (None, False) if time is None else _stamps(table, time, date_format, rows)
@@ -326,8 +344,8 @@ def _long(table: Table, ids: str, time: str | None, date_format: str | None, col
 
 
 def _sorted(
-    name: str, values: Values, stamps: Stamps | None, rows: Positions
-) -> tuple[Stamps | None, Values, Positions, list[str]]:
+    name: str, values: Values, stamps: Timestamps | None, rows: Positions
+) -> tuple[Timestamps | None, Values, Positions, list[str]]:
     """The rows in the order of time, and a note where they were not."""
     if stamps is None or (stamps[1:] >= stamps[:-1]).all():
         return stamps, values, rows, []

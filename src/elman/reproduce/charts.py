@@ -1,35 +1,35 @@
-"""Charts as PNG; matplotlib is optional (the extra "plot") and imported only when something is drawn."""
+"""Draw charts as PNG; matplotlib is optional (the extra "plot") and imported only when something is drawn."""
 
 import io
 import math
 from typing import TYPE_CHECKING
 
 from elman.plotting import LINES, new_figure, nice_ticks, save_figure
-from elman.reproduce.experiment import Chart, Line
+from elman.reproduce.experiment import Chart, ChartSeries
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 GREY = "#777777"
-WIDTH, HEIGHT = 5.6, 4.0  # inches: small, so that letters are large where a telephone shows it
-FEW = 6  # lines whose names find room among them
+WIDTH, HEIGHT = 5.6, 4.0  # inches: small, so that letters are large on small screens
+FEW = 6  # series whose labels have room inside the picture
 STYLES = {"line": "-", "dashed": "--", "points": "o"}
 
 
-def drawn(chart: Chart) -> bytes:
-    """The chart as PNG.
+def draw_chart(chart: Chart) -> bytes:
+    """Draw a chart; the bytes of a PNG file.
 
     Raises:
         ConfigError: matplotlib is not installed.
     """
     figure = new_figure(HEIGHT)
-    many = len(chart.lines) > FEW
-    paired = [line.style for line in chart.lines] == ["line", "dashed"] * (len(chart.lines) // 2)
+    many = len(chart.series) > FEW
+    paired = [line.style for line in chart.series] == ["line", "dashed"] * (len(chart.series) // 2)
     figure.set_size_inches(WIDTH, HEIGHT + many)
     figure.set_dpi(200)
     axes = figure.subplots()
-    bars = [line for line in chart.lines if line.style == "bars"]
-    for i, line in enumerate(chart.lines):
+    bars = [line for line in chart.series if line.style == "bars"]
+    for i, line in enumerate(chart.series):
         colour = LINES[(i // 2 if paired else i) % len(LINES)]
         if line.style == "bars":
             _bars(axes, line, colour, bars.index(line), len(bars))
@@ -50,7 +50,7 @@ def drawn(chart: Chart) -> bytes:
     axes.set_xlabel(chart.x)
     axes.set_ylabel(chart.y)
     axes.spines[["top", "right"]].set_visible(False)
-    if len(chart.lines) > 1 or chart.lines[0].label:
+    if len(chart.series) > 1 or chart.series[0].label:
         if many:
             axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.14), ncols=2)
         else:
@@ -60,8 +60,8 @@ def drawn(chart: Chart) -> bytes:
     return picture.getvalue()
 
 
-def _bars(axes: "Axes", line: Line, colour: str, place: int, of: int) -> None:
-    """Bars side by side where there are several lines of them; words stand under them."""
+def _bars(axes: "Axes", line: ChartSeries, colour: str, place: int, of: int) -> None:
+    """Draw bars, those of several series side by side, with their names below."""
     width = 0.8 / of
     at = [i if isinstance(x, str) else x for i, x in enumerate(line.x)]
     left = [x + width * (place - (of - 1) / 2) for x in at]

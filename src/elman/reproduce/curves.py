@@ -1,4 +1,4 @@
-"""Trainings as curves: what most experiments measure."""
+"""Learning curves, which most experiments measure."""
 
 import math
 import time
@@ -7,29 +7,40 @@ from typing import TYPE_CHECKING, Any
 
 import elman
 from elman.errors import DivergedError
-from elman.reproduce.experiment import Line
+from elman.reproduce.experiment import ChartSeries
 
 if TYPE_CHECKING:
     from elman.models.base import Network
 
 Curve = dict[str, Any]
-"""epochs, train: perplexity of each epoch, while the weights change; held_out_epochs, held_out: at each report, of the
-first 20,000 held-out tokens; norms: each epoch's largest gradient norm before clipping; cpu: CPU seconds so far;
-diverged: why it ended."""
+"""epochs, train: the perplexity of each epoch's batches, while the weights change; held_out_epochs, held_out: that of
+the first 20,000 held-out tokens at each report; norms: the largest gradient norm of each epoch before clipping; cpu:
+CPU seconds since the start; diverged: the error if training diverged."""
 
 
-def curve(
+def train_curve(
     model: "Network",
     text: elman.Split,
     held_out: elman.Split | None,
     settings: elman.TrainSettings | None = None,
     **overrides: Any,
 ) -> Curve:
-    """`elman.train`, followed; where training diverges, the curve ends with infinity."""
+    """Train a model and record its learning curve; if training diverges, the curve ends with infinity.
+
+    Args:
+        model: its weights change.
+        text: the training tokens.
+        held_out: scored at every report; None for none.
+        settings: how to train.
+        **overrides: replace single settings, as in `elman.train`.
+
+    Returns:
+        The curve; all of its lists have one element for each epoch, but those of held-out text one for each report.
+    """
     found: Curve = {name: [] for name in ("epochs", "train", "held_out_epochs", "held_out", "norms", "cpu")}
     found["diverged"] = None
     steps = elman.train(model, text, held_out, settings, **overrides)
-    began, norm = time.process_time(), 0.0  # what is loaded for the first training of a process is not its cost
+    began, norm = time.process_time(), 0.0  # loading modules for the first training of a process is not counted
     try:
         for progress in steps:
             norm = max(norm, progress.gradient_norm)
@@ -50,38 +61,72 @@ def curve(
     return found
 
 
-def one_bias(model: elman.Recurrent) -> elman.Recurrent:
-    """The same network with one bias a gate to learn, as textbooks have it from scratch.
+def freeze_second_bias(model: elman.Recurrent) -> elman.Recurrent:
+    """Train only one of the two biases of each gate, as the networks from scratch of Zhang et al. 2021 have one.
 
-    Two, as in PyTorch, add up to one but each take a step of it: where steps are clipped, that leaves less for the
-    weights. The lecture's network is then at 7.5 in epoch 100, where it was published, and with one bias is, at 7.1.
+    PyTorch has two. Their sum acts as one, but each takes a gradient step: if steps are clipped, the weights then move
+    less. The network of Smola and Li 2019 has training perplexity 7.5 at epoch 100 with two biases and 7.1
+    with one; 7.1 is published.
     """
     for layer in model.stack:
         layer.b_h.requires_grad_(False)
     return model
 
 
-def at(found: Mapping[str, Sequence[float]], epoch: int) -> float:
-    """Training perplexity of an epoch, or of the last where there were fewer."""
+def perplexity_at(found: Mapping[str, Sequence[float]], epoch: int) -> float:
+    """The training perplexity of an epoch.
+
+    Args:
+        found: a curve.
+        epoch: counted from 1; where there are fewer, the last is taken.
+    """
     return found["train"][min(epoch, len(found["train"])) - 1]
 
 
-def until(found: Mapping[str, Sequence[float]], level: float, what: str = "epochs") -> float:
-    """Epochs, or CPU seconds ("cpu"), until training perplexity is at most `level`; infinite where it never is."""
+def cost_to_reach(found: Mapping[str, Sequence[float]], level: float, what: str = "epochs") -> float:
+    """Epochs or CPU seconds until the training perplexity is at most `level`; infinite if it never is.
+
+    Args:
+        found: a curve.
+        level: a perplexity.
+        what: "epochs", or "cpu" for CPU seconds.
+    """
     return next((spent for spent, p in zip(found[what], found["train"], strict=False) if p <= level), math.inf)
 
 
-def steepness(curves: Sequence[Mapping[str, Sequence[float]]], epoch: int, shift: int = 5) -> float:
-    """How much training perplexity changes within `shift` epochs of one, in the curve where it changes most."""
-    return max(abs(at(c, max(1, epoch + by)) - at(c, epoch)) for c in curves for by in (-shift, shift))
+def local_change(curves: Sequence[Mapping[str, Sequence[float]]], epoch: int, shift: int = 5) -> float:
+    """How much the training perplexity changes near an epoch, in the curve where it changes most.
+
+    Args:
+        curves: one for each seed.
+        epoch: counted from 1.
+        shift: the distance in epochs, before and after.
+
+    Returns:
+        The largest absolute change of perplexity.
+    """
+    return max(
+        abs(perplexity_at(c, max(1, epoch + by)) - perplexity_at(c, epoch)) for c in curves for by in (-shift, shift)
+    )
 
 
-def training(label: str, found: Mapping[str, Sequence[float]], points: int = 125) -> Line:
-    """The training curve, thinned."""
+def training_series(label: str, found: Mapping[str, Sequence[float]], points: int = 125) -> ChartSeries:
+    """The training perplexity by epoch, for a chart.
+
+    Args:
+        label: in the legend.
+        found: a curve.
+        points: draw at most so many.
+    """
     every = -(-len(found["epochs"]) // points)
-    return Line(label=label, x=found["epochs"][::every], y=found["train"][::every])
+    return ChartSeries(label=label, x=found["epochs"][::every], y=found["train"][::every])
 
 
-def held_out(label: str, found: Mapping[str, Sequence[float]]) -> Line:
-    """The held-out curve."""
-    return Line(label=label, x=found["held_out_epochs"], y=found["held_out"], style="dashed")
+def held_out_series(label: str, found: Mapping[str, Sequence[float]]) -> ChartSeries:
+    """The held-out perplexity by epoch, for a chart.
+
+    Args:
+        label: in the legend.
+        found: a curve.
+    """
+    return ChartSeries(label=label, x=found["held_out_epochs"], y=found["held_out"], style="dashed")

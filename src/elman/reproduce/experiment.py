@@ -1,12 +1,12 @@
-"""What an experiment is: published figures beside what was measured, and a verdict that follows from both.
+"""What an experiment is: published figures beside measured ones, and a verdict that follows from both.
 
-    verdict   agrees        low - tolerance <= published <= high + tolerance, or every seed keeps the claim
-              better        every seed is on the better side by more than the tolerance
-              falls short   every seed is on the worse side by more than that
-              differs       neither better nor worse is meant, or a seed breaks the claim
+    verdict   agrees        low - tolerance <= published <= high + tolerance, or the claim holds for every seed
+              better        every seed is better than published by more than the tolerance
+              falls short   every seed is worse than published by more than the tolerance
+              differs       the figure has no better side, or the claim does not hold for a seed
               diverged      a seed has no finite figure where one is published
 
-`low` and `high` are the extremes of the seeds: a published figure is one run of an unknown seed.
+`low` and `high` are the lowest and the highest of the seeds: a published figure is one run of an unknown seed.
 """
 
 import math
@@ -21,15 +21,15 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
-    """One row: what a source published, and what was measured.
+class Measurement:
+    """A row of the report: what a source published, and what was measured.
 
     Example:
-        >>> Figure(what="final perplexity", published=1.17, measured=(1.12, 1.13), tolerance=0.1).verdict
+        >>> Measurement(what="final perplexity", published=1.17, measured=(1.12, 1.13), tolerance=0.1).verdict
         'agrees'
-        >>> Figure(what="held-out accuracy", published=0.50, measured=(0.97,), tolerance=0.02, better="higher").verdict
+        >>> Measurement(what="accuracy", published=0.50, measured=(0.97,), tolerance=0.02, better="higher").verdict
         'better'
-        >>> Figure(what="sequential / random", published=1.0, claim="at most", measured=(1.4, 1.5)).verdict
+        >>> Measurement(what="sequential / random", published=1.0, claim="at most", measured=(1.4, 1.5)).verdict
         'differs'
     """
 
@@ -38,19 +38,19 @@ class Figure:
     measured: tuple[float, ...]
     """One number a seed; infinite where the training diverged."""
     published: float | None = None
-    """None: the source gives none; infinite: it says that this diverges."""
+    """The figure of the source; None if it gives none, infinite if it says that the training diverges."""
     claim: Claim = "equals"
-    """What the source says that the figure is to the published one."""
+    """The relation between the figure and the published one that the source claims."""
     tolerance: float = 0.0
-    """In the unit of the figure; a reason for it belongs into `note` where it is not plain."""
+    """In the unit of the figure; if the reason for it is not plain, `note` gives it."""
     better: Literal["lower", "higher"] | None = None
-    """Which side of the published figure is better, if either is."""
-    form: str = ".3f"
-    """How a number is written."""
+    """Which side of the published figure is better, if one is."""
+    number_format: str = ".3f"
+    """A format specification of Python for its numbers."""
     infinite: Literal["diverges", "never"] = "diverges"
     """What an infinite figure means: a training that diverged, or something that did not happen."""
     headline: bool = False
-    """Whether it stands in the summary of all experiments."""
+    """Whether it is in the summary of all experiments."""
     note: str = ""
     """Why it differs, or what else a reader of this row must know."""
 
@@ -61,7 +61,7 @@ class Figure:
 
     @property
     def verdict(self) -> Verdict:
-        """What the measured figures say of the published one."""
+        """Whether the measured figures agree with the published one, see the top of this module."""
         if self.published is None:
             return "not published"
         if any(math.isnan(m) for m in self.measured):
@@ -83,64 +83,86 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
-    """One series of a chart."""
+class ChartSeries:
+    """The points, bars or line of one label in a chart."""
 
     label: str
     x: Sequence[float | str]
-    """Positions; words make a chart of bars with a name each."""
+    """Positions; texts are the names of bars."""
     y: Sequence[float]
+    """Values, as many as positions; those that are not finite are not drawn."""
     style: Literal["line", "dashed", "points", "bars"] = "line"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A picture as numbers, drawn when the report is written if matplotlib is there."""
+    """The numbers of a picture, which is drawn with the report if matplotlib is installed."""
 
     name: str
-    """Of its file, unique within the experiment: letters, digits and hyphens."""
+    """Part of the name of its file, unique within the experiment: letters, digits and hyphens."""
     title: str
-    """What it shows, one sentence: also what stands for it where it cannot be seen."""
+    """What it shows, in one sentence; also its text alternative."""
     x: str
+    """The label of the x axis."""
     y: str
-    lines: Sequence[Line]
+    """The label of the y axis."""
+    series: Sequence[ChartSeries]
     bounds: Mapping[str, float] = field(default_factory=dict)
-    """Labelled lines across: floors, uniform guesses."""
+    """Horizontal lines by label: lower bounds, uniform guesses."""
     log: Literal["", "x", "y", "xy"] = ""
+    """The axes with a logarithmic scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """What an experiment found."""
 
-    figures: tuple[Figure, ...]
+    measurements: tuple[Measurement, ...]
+    """The rows of the report."""
     lessons: tuple[str, ...]
-    """What to learn from it, with the measured numbers: one sentence or two each."""
+    """What to learn from it, with the measured numbers: one or two sentences each."""
     charts: tuple[Chart, ...] = ()
+    """Its pictures."""
     texts: tuple[tuple[str, str], ...] = ()
-    """What models wrote: a heading and a text each."""
+    """Texts that models generated: a heading and a text each."""
 
 
 class Runner(Protocol):
-    """Where an experiment measures."""
+    """What an experiment measures with; it keeps finished trials (`elman.reproduce.trials.TrialCache`)."""
 
     @property
     def quick(self) -> bool:
-        """Whether figures are of no interest, but only that everything runs, in seconds."""
+        """Whether this run only shows that everything works, in seconds; its figures mean nothing."""
 
-    def choose(self, whole: _T, quick: _T) -> _T:
-        """The first; or the second, in a quick run: `epochs = lab.choose(500, 2)`."""
+    def choose(self, full: _T, quick: _T) -> _T:
+        """The value for this run: `epochs = runner.choose(500, 2)`.
+
+        Args:
+            full: the value for a full run.
+            quick: the value for a quick run.
+        """
 
     def trial(self, measure: Callable[..., _T], /, **arguments: Any) -> _T:
-        """`measure(**arguments)`, or what it gave when it was last called so in this folder.
+        """Call a function, or give the result of an earlier call with the same arguments in this folder.
 
-        `measure` is a function of an experiment's module; its arguments and what it returns are JSON values (numbers
-        may be infinite). Everything that takes long is a trial, one for each seed: then an interruption loses one
-        trial, and changing a lesson or a tolerance none.
+        Everything that takes long is a trial, one for each seed: then an interruption loses one trial, and a change of
+        a lesson or a tolerance loses none.
+
+        Args:
+            measure: a function of an experiment's module; it returns JSON values, whose numbers may be infinite.
+            **arguments: its arguments, JSON values.
         """
 
     def trials(self, measure: Callable[..., _T], cases: Iterable[Mapping[str, Any]]) -> list[_T]:
-        """The same for each of several arguments, side by side where there are cores."""
+        """Several trials, in parallel if there are cores.
+
+        Args:
+            measure: as for `trial`.
+            cases: the arguments of each call.
+
+        Returns:
+            The results, in the order of the cases.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,11 +170,13 @@ class Experiment:
     """A published result that can be measured again."""
 
     name: str
-    """As it is typed, and the name of its module."""
+    """The name that a user types, and that of its module."""
     title: str
     """One line, under 80 characters."""
     source: str
-    """Who published what is compared with, and where."""
+    """Who published the figures, when and where; the keys are those of docs/references.md."""
+    order: int
+    """Its place among the experiments: a reader would take those with lower numbers first."""
     minutes: float
     """CPU minutes on one core of the machine whose results are in benchmarks/results/reproduce.json."""
     run: Callable[[Runner], Result]

@@ -1,4 +1,4 @@
-"""The files of a report: written anew whenever an experiment is finished."""
+"""The files of a report, which are written again whenever an experiment is finished."""
 
 from pathlib import Path
 from typing import Any
@@ -6,36 +6,44 @@ from typing import Any
 from elman.environment import environment
 from elman.errors import ConfigError
 from elman.models.saving import to_json
-from elman.reproduce.charts import drawn
+from elman.reproduce.charts import draw_chart
 from elman.reproduce.experiment import Experiment, Result
-from elman.reproduce.page import Entry, document, html, markdown, picture_file
+from elman.reproduce.page import FinishedExperiment, document, html, markdown, picture_file
 from elman.storage.atomic import make_folder, replace_file, translate_os_errors
 
 FILES = ("report.html", "report.md", "reproduce.json")
 
 
 class Report:
-    """What is finished so far, as a page, as Markdown and as JSON, with a file for each picture.
+    """The experiments that are finished so far as HTML, Markdown and JSON, with a file for each picture.
 
     Args:
-        folder: where the files are; made if need be.
-        command: what was typed.
-        quick: whether the figures are of no interest.
+        folder: where the files are; it is made if it does not exist.
+        command: the command line that was typed.
+        quick: whether it is a quick run, whose figures mean nothing.
     """
 
     def __init__(self, folder: Path, *, command: str, quick: bool) -> None:
         self.folder, self.command, self.quick = folder, command, quick
-        self.entries: list[Entry] = []
+        self.finished: list[FinishedExperiment] = []
         self.pictures: dict[str, bytes] = {}
-        """PNG by file name; none where matplotlib is missing."""
+        """PNG by file name; empty without matplotlib."""
 
     def add(self, experiment: Experiment, result: Result, cpu_seconds: float) -> dict[str, Any]:
-        """Write the report with one experiment more; that experiment as JSON values.
+        """Write the report with one more experiment.
+
+        Args:
+            experiment: the experiment that is finished.
+            result: what it found.
+            cpu_seconds: what its trials cost.
+
+        Returns:
+            That experiment as JSON values.
 
         Raises:
-            StorageError: the disk refuses.
+            StorageError: a file cannot be written.
         """
-        self.entries.append((experiment, result, cpu_seconds))
+        self.finished.append(FinishedExperiment(experiment, result, cpu_seconds))
         with translate_os_errors("make", self.folder):
             make_folder(self.folder)
         for name, data in _pictures(experiment, result).items():
@@ -49,13 +57,13 @@ class Report:
         return last
 
     def document(self) -> dict[str, Any]:
-        """All of it as JSON values."""
-        return document(self.entries, command=self.command, quick=self.quick, environment=environment())
+        """The report as JSON values."""
+        return document(self.finished, command=self.command, quick=self.quick, environment=environment())
 
 
 def _pictures(experiment: Experiment, result: Result) -> dict[str, bytes]:
-    """The charts as files, none where matplotlib is missing."""
+    """The charts as PNG by file name; empty without matplotlib."""
     try:
-        return {picture_file(experiment.name, chart.name): drawn(chart) for chart in result.charts}
+        return {picture_file(experiment.name, chart.name): draw_chart(chart) for chart in result.charts}
     except ConfigError:
         return {}

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from elman.config import REMOVED, TrainSettings
+from elman.data.batches import find_batching
 from elman.errors import ConfigError, ModelError
 from elman.models.base import Network, check_finite
 from elman.models.saving import Files, to_json
@@ -143,8 +144,8 @@ def _restore_moment(
 def _carried(tensors: Mapping[str, Tensor], model: Network, settings: TrainSettings, where: Path) -> tuple[Tensor, ...]:
     numbers = sorted(int(name.split(".")[1]) for name in tensors if name.startswith("carried."))
     carried = tuple(tensors[f"carried.{i}"].to(model.device) for i in numbers)
-    # Random windows begin afresh: whatever they left is never read.
-    rows = len(carried[0]) if carried and carried[0].dim() and settings.batching.endswith("random") else settings.batch
+    fresh = find_batching(settings.batching).fresh_state  # then the state that the last batch left is never read
+    rows = len(carried[0]) if carried and carried[0].dim() and fresh else settings.batch
     if carried and [s.shape for s in carried] != [s.shape for s in model.initial(rows)]:
         raise _foreign(where, "the carried state does not fit the model")
     if carried and (

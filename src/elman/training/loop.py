@@ -191,7 +191,7 @@ def _epoch(training: TrainState, n: int) -> Iterator[Rows]:
     """The batches of this epoch that are still to do."""
     s = training.settings
     rng = numpy_generator(s.seed, "order of an epoch", training.epoch)
-    return islice(BATCHINGS[s.batching](n, s.batch, s.window_in(training.epoch), rng), training.batch, None)
+    return islice(BATCHINGS[s.batching].rows(n, s.batch, s.window_in(training.epoch), rng), training.batch, None)
 
 
 def _with_last(rows: Iterator[Rows]) -> Iterator[tuple[Rows, bool]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from elman.data.batches import Ids
+from elman.data.batches import Ids, find_batching
 from elman.data.corpus import Corpus, Split
 from elman.environment import device_for
 from elman.errors import DivergedError, ModelError
@@ -189,13 +189,12 @@ def floor(config: Config, ids: Ids) -> float | None:
     """The least training perplexity that the protocol allows, or None where it is not cheap to compute."""
     if len(ids) > FLOOR_LIMIT:
         return None
-    if config.batching.endswith(("random", "reset")):
+    batching = find_batching(config.batching)
+    if batching.fresh_state:
         return perplexity_lower_bound(ids, config.window)
-    length = len(ids) // config.batch
-    # Where the streams begin: always at the same places, or shifted by an offset of up to a window.
-    shifts = np.arange(config.window) if config.batching.startswith("reference") else np.array([-1])
-    places = (np.arange(config.batch)[:, None] * length + shifts).ravel()
-    return perplexity_lower_bound(ids, max(1, length - len(shifts)), places[places >= 0])
+    places = batching.starts(len(ids), config.batch, config.window) - 1  # of the first inputs
+    length = (len(ids) - len(places)) // config.batch  # of a stream, whichever of its places it begins at
+    return perplexity_lower_bound(ids, max(1, length), places[places >= 0])
 
 
 def pictures(path: Path) -> list[Path]:

@@ -127,6 +127,7 @@ def _of_models(
     settled: Any, models: Sequence[str], seeds: int
 ) -> "Callable[[Stop], Iterator[TrainingStep | Comparison]]":
     """The events of trainings."""
+    import elman.reproduce  # noqa: F401 - registers the batchings of published programs
     from elman.comparison.trained import DEFAULT, compare_steps
     from elman.training.run import read_data
 

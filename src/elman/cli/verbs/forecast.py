@@ -32,8 +32,9 @@ EXAMPLES = """Examples:
   elman forecast sales.csv --columns shop --model ridge-28,gru --seeds 3
   elman forecast sales.csv --missing previous --season 7 --json
 Models: last, seasonal, mean, ar, ridge, mlp, mlp-reference, and every cell
-(elman, gru, lstm), one step ahead or, as gru-ahead, trained on its own outputs;
-a window may follow (ridge-128). auto tries them and takes the best."""
+(elman, elman-relu, gru, lstm), trained to predict one step or, as gru-ahead,
+several steps; a window may follow (ridge-128). auto tries several and takes the
+one with the least error on the end of the training values."""
 
 
 def command(
@@ -44,7 +45,7 @@ def command(
         Parameter(
             name=["--model", "--models"],
             negative="",
-            help="A model, several times or with commas; the first makes the forecast [default: auto].",
+            help="Models, with commas or one a flag; the first makes the forecast [default: auto].",
         ),
     ] = None,
     horizon: Annotated[
@@ -86,15 +87,22 @@ def command(
     found, notes = _read(source, columns or [], time, date_format, ids, missing, seed)
 
     from elman.cli.progress import ProgressDisplay
-    from elman.forecasting.study import described, forecast
+    from elman.forecasting.study import forecast, to_dict
 
     show = ProgressDisplay(quiet=quiet).print
     show(*notes)
     forecast_one = partial(
-        forecast, models=names, horizon=horizon, held_out=held_out, season=season, seeds=seeds, seed=seed, told=show
+        forecast,
+        models=names,
+        horizon=horizon,
+        held_out=held_out,
+        season=season,
+        seeds=seeds,
+        seed=seed,
+        on_progress=show,
     )
     results = _forecast_each(found, notes, forecast_one, show)
-    described_each = [described(each) for each in results]
+    described_each = [to_dict(each) for each in results]
     report = {"schema_version": 1, "source": source, "notes": notes, "series": described_each}
     pictures = _write(folder, report, results)
     report |= {"run": str(folder), "pictures": [str(p) for p in pictures]}
@@ -121,7 +129,7 @@ def _forecast_each(
     """The forecasts of the series; of several, those that cannot be forecast are left out with a note."""
     results: list[ForecastResult] = []
     for one in found:
-        show(f"{one.name}: {len(one):,} values, {int((~one.known).sum()):,} of them filled")
+        show(f"{one.name}: {len(one):,} values, {int((~one.observed).sum()):,} of them filled")
         try:
             results.append(forecast_one(one))
         except (DataError, DivergedError) as error:
@@ -135,7 +143,7 @@ def _forecast_each(
 
 
 def split_names(given: Sequence[str]) -> list[str]:
-    """Names given one by one or with commas."""
+    """The names in texts that hold one name, or several with commas between them."""
     return [name for text in given for name in text.split(",") if name]
 
 
@@ -197,7 +205,7 @@ def _csv(results: Sequence["ForecastResult"]) -> str:
     ends = [f"{side}-{level * 100:g}" for level in LEVELS for side in ("lo", "hi")]
     out.writerow(["unique_id", "ds", "model", "value", *ends])
     for result in results:
-        widths = [result.interval(level) for level in LEVELS]
+        widths = [result.half_width(level) for level in LEVELS]
         for k, value in enumerate(result.forecast):
             around = [v for w in widths for v in ((value - w[k], value + w[k]) if w[k] < float("inf") else ("", ""))]
             when = result.series.timeline.at(len(result.series) + k)
@@ -211,9 +219,9 @@ ModelRows = dict[str, list[str]]
 
 def _tables(one: dict[str, Any]) -> list[tuple[str, list[str], ModelRows]]:
     """The tables of a series: title, columns, and a row for each model."""
-    from elman.forecasting.study import shown_horizons
+    from elman.forecasting.study import display_horizons
 
-    shown = shown_horizons(one["horizon"])
+    shown = display_horizons(one["horizon"])
     models = {_named(m, one): m for m in sorted(one["models"], key=lambda m: _mean(m["mse"]))}
     horizons = [f"k={k}" for k in shown]
 

@@ -34,19 +34,19 @@ def command(
     quick: Annotated[Switch, Parameter(help="A few steps of small networks, to check that everything runs.")] = False,
     report: Annotated[
         Path | None,
-        Parameter(help=f"Folder of report.html, .md, reproduce.json and pictures, and of trials [default: {FOLDER}]."),
+        Parameter(help=f"Folder of report.html, .md, reproduce.json, pictures and trials [default: {FOLDER}]."),
     ] = None,
     fresh: Annotated[Switch, Parameter(help="Measure again what the folder already holds.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
     """Measure published results again, beside the published figures, and explain what differs."""
-    from elman.reproduce import ALL, chosen
+    from elman.reproduce import ALL, select
 
     if not names:
-        _list(chosen([ALL]), json=json)
+        _list(select([ALL]), json=json)
         return 0
-    experiments = chosen(names)
+    experiments = select(names)
     folder = report or (QUICK_FOLDER if quick else FOLDER)
     call = " ".join(
         [
@@ -87,23 +87,23 @@ def _run(
     progress, out = ProgressDisplay(quiet=quiet), Console(pipe_width=PIPE_WIDTH)
     report, code = Report(folder, command=call, quick=quick), 0
 
-    with TrialCache(folder, quick=quick, fresh=fresh, say=progress.print) as lab:
+    with TrialCache(folder, quick=quick, fresh=fresh, on_progress=progress.print) as runner:
         for experiment in experiments:
-            lab.cpu_seconds = 0.0
+            runner.cpu_seconds = 0.0
             try:
-                result = experiment.run(lab)
+                result = experiment.run(runner)
             except ElmanError as error:
                 code = code or error.exit_code
                 print(f"elman: {experiment.name}: {error}", file=sys.stderr)
                 continue
-            found = report.add(experiment, result, lab.cpu_seconds)
+            found = report.add(experiment, result, runner.cpu_seconds)
             if not json:
                 _print(out, found)
     if json:
         print(json_module.dumps(report.document(), ensure_ascii=False, allow_nan=False))
-    elif report.entries:
+    elif report.experiments:
         out.print_lines(f"{folder} ({', '.join(FILES)})")
-    if report.entries and not report.pictures:
+    if report.experiments and not report.pictures:
         progress.print('no pictures: pip install "elman[plot]", and the same command draws them')
     return code
 

@@ -66,6 +66,7 @@ def _train(
     json: bool,
     quiet: bool,
 ) -> int:
+    import elman.reproduce  # noqa: F401 - registers the batchings of published programs
     from elman.cli import display
     from elman.training import run as runs
     from elman.training.report import conclude

@@ -1,4 +1,7 @@
-"""Counting in English words: the course's networks stage by stage, the article's claims, and a model that counts on.
+"""Counting in English words: published networks, claims about them, and a model that counts on.
+
+The networks are those of Howard and Thomas 2019 (fast.ai, A Code-First Introduction to NLP, human numbers); the claims
+are of an article on them (author not recorded).
 
 learnt      1 to 7999 in words, 50,078 tokens
 held out    8001 to 9999, 13,016 tokens: training never holds "eight thousand" nor "nine thousand"
@@ -13,8 +16,8 @@ import numpy as np
 import elman
 from elman.inference.rollout import LENGTHS, rollouts
 from elman.models.build import build
-from elman.reproduce.experiment import Chart, Experiment, Figure, Line, Result, Runner
-from elman.reproduce.experiments.course import Normed, scored
+from elman.reproduce.course import BatchNormRecurrent, score
+from elman.reproduce.experiment import Chart, ChartSeries, Experiment, Measurement, Result, Runner
 
 Settings = dict[str, Any]
 COURSE: Settings = {"hidden": 64, "embedding": 64, "init": "torch"}
@@ -23,7 +26,7 @@ PLACES, LENGTH = 300, 200
 
 
 def _stage(cell: str, protocol: str, steps: int, epochs: int, lr: float, **training: Any) -> Settings:
-    """A network of the course, trained on windows of as many steps as its source scores, or of 20."""
+    """A network of Howard and Thomas 2019, trained on windows of as many steps as its source scores, or of 20."""
     window = 20 if protocol == "carried" else steps
     batching = "sequential" if protocol == "carried" else "random"
     schedule = {"batching": batching, "batch": 64, "window": window, "epochs": epochs, "lr": lr, "warmup": 0.3}
@@ -54,7 +57,7 @@ STAGES: dict[str, Settings] = {
 }
 STAGES[TWO]["model"] |= {"layers": 2}
 STAGES[SMALL]["model"] |= {"hidden": 56, "embedding": 56}
-"""By stage: network, training, and how its source scores it; `plain` networks have no batch norm."""
+"""By stage: network, training, and the protocol of its source; `plain` networks have no batch norm."""
 PUBLISHED: dict[str, dict[str, tuple[float, float, float]]] = {
     LAST: {"unrolled": (2.002, 2.287, 0.457), "as a loop": (1.943, 2.174, 0.450)},
     EVERY: {"": (2.960, 3.139, 0.335)},
@@ -65,9 +68,9 @@ PUBLISHED: dict[str, dict[str, tuple[float, float, float]]] = {
         "nn.GRU": (0.530, 1.529, 0.705), "GRUCell": (0.483, 1.246, 0.773), "its own cell": (0.380, 1.482, 0.733),
     },
 }  # fmt: skip
-"""Training and validation loss in nats, and validation accuracy, of each time that the course trains such a network."""
+"""Training and validation loss in nats, and validation accuracy, of each training in Howard and Thomas 2019."""
 NOTES = {
-    LAST: "the course has one matrix for state and embedding together, here each has its own",
+    LAST: "Howard and Thomas 2019 have one matrix for state and embedding, here each has its own",
     EVERY: "as above",
     LOOP: "as above; its best epoch has 60.4 %",
     RNN: "its best epoch has 62.6 %",
@@ -80,19 +83,29 @@ Runs = dict[str, list[Found]]
 def train(
     model: Settings, training: Settings, protocol: str, steps: int, seed: int, tokens: int | None = None, **more: Any
 ) -> Found:
-    """One training; what it is worth as its source scores it, as one carried stream, and rolled out."""
+    """Train a network once; score it by the protocol of its source and as one carried stream, and roll it out.
+
+    Args:
+        model: settings of the network.
+        training: settings of the training.
+        protocol: of its source, see `elman.reproduce.course.score`.
+        steps: of that protocol.
+        seed: of weights, batches and places.
+        tokens: of each part; None for all.
+        **more: `plain` for a network without batch norm, `prompt` for the length of a prompt.
+    """
     corpus = elman.read_corpus(["human-numbers"])
     task, parts = elman.TextTask.of(corpus), {part.name: part.ids[:tokens] for part in corpus.parts}
     if more.get("plain"):
         counter = build(task, model, seed=seed)
     else:
-        counter = Normed(task, last=protocol == "last", seed=seed, **model)
+        counter = BatchNormRecurrent(task, last=protocol == "last", seed=seed, **model)
     began = time.process_time()
     for progress in elman.train(counter, parts["train"], seed=seed, **training):
         learnt = math.log(progress.perplexity) * (steps if protocol == "last" else 1)  # of a window one token is learnt
     found: Found = {"cpu": time.process_time() - began}
     for name, ids in parts.items():
-        nats, hits = scored(counter, ids, protocol, steps)
+        nats, hits = score(counter, ids, protocol, steps)
         one = np.zeros(len(ids), np.bool_)
         elman.evaluate(counter, ids, streams=1, hits=one)
         length = min(LENGTH, len(ids) // 4)
@@ -106,92 +119,103 @@ def train(
     return {**found, "text": "".join(written)}
 
 
-def run(lab: Runner) -> Result:
-    """Every stage, two seeds or three."""
+def run(runner: Runner) -> Result:
+    """Every stage with two or three seeds."""
     cases = [
-        (name, stage | {"seed": seed} | lab.choose({}, tiny(stage)))
+        (name, stage | {"seed": seed} | runner.choose({}, quick_settings(stage)))
         for name, stage in STAGES.items()
-        for seed in range(lab.choose(3 if name in (ALONE, COPYING) else 2, 1))
+        for seed in range(runner.choose(3 if name in (ALONE, COPYING) else 2, 1))
     ]
-    found = lab.trials(train, [case for _, case in cases])
+    found = runner.trials(train, [case for _, case in cases])
     runs = {name: [f for (of, _), f in zip(cases, found, strict=True) if of == name] for name in STAGES}
     return Result(
-        figures=(*_course(runs), *_article(runs), *_counting(runs)),
+        measurements=(*_course(runs), *_article(runs), *_counting(runs)),
         lessons=_lessons(runs),
         charts=(_accuracies(runs), _exact(runs)),
         texts=tuple((f"{name}: nine thousand three hundred ten ,", runs[name][0]["text"]) for name in (ALONE, COPYING)),
     )
 
 
-def tiny(stage: Settings) -> Settings:
-    """The same stage, of no use."""
+def quick_settings(stage: Settings) -> Settings:
+    """The same stage for a quick run: a small network and few tokens."""
     training = stage["training"] | {"epochs": 1, "batch": 4, "window": 16}
     return {"tokens": 160, "model": stage["model"] | {"hidden": 8, "embedding": 8}, "training": training}
 
 
-def _course(runs: Runs) -> list[Figure]:
-    """Losses and accuracy of every network of the course."""
+def _course(runs: Runs) -> list[Measurement]:
+    """Losses and accuracy of every network of Howard and Thomas 2019."""
     kinds: tuple[tuple[str, str, str, float, Literal["lower", "higher"], str], ...] = (
         ("training loss", "train", "learnt", 0.15, "lower", ".3f"),
         ("validation loss", "held-out", "nats", 0.3, "lower", ".3f"),
         ("validation accuracy", "held-out", "accuracy", 0.05, "higher", ".1%"),
     )
     return [
-        Figure(
+        Measurement(
             what=f"{stage}{f' ({label})' if label else ''}, {what}",
             published=figure,
             measured=tuple(f[part][key] for f in runs[stage]),
             tolerance=tolerance,
             better=better,
-            form=form,
+            number_format=number_format,
             headline=stage == TWO and better == "higher",
             note=NOTES.get(stage, "") if better == "higher" else "",
         )
         for stage, times in PUBLISHED.items()
         for label, figures in times.items()
-        for figure, (what, part, key, tolerance, better, form) in zip(figures, kinds, strict=True)
+        for figure, (what, part, key, tolerance, better, number_format) in zip(figures, kinds, strict=True)
     ]
 
 
-def _of(runs: Runs, stage: str, part: str, what: str, exact: int = 0, **more: Any) -> Figure:
-    """A share of one stage: an accuracy, or how many roll-outs are exact."""
+def _of(runs: Runs, stage: str, part: str, what: str, exact: int = 0, **more: Any) -> Measurement:
+    """A share of one stage: an accuracy, or the share of rollouts that are exact."""
     measured = tuple(f[part]["exact"][str(exact)] if exact else f[part][what] for f in runs[stage])
-    told = f"{exact}-token roll-outs exact" if exact else {"accuracy": "accuracy", "one": "accuracy, one stream"}[what]
+    figure = (
+        f"{exact}-token roll-outs exact" if exact else {"accuracy": "accuracy", "one": "accuracy, one stream"}[what]
+    )
     name = "training" if part == "train" else part
-    return Figure(what=f"{stage}, {name} {told}", measured=measured, **{"form": ".1%", "better": "higher"} | more)
+    return Measurement(
+        what=f"{stage}, {name} {figure}", measured=measured, **{"number_format": ".1%", "better": "higher"} | more
+    )
 
 
-def _article(runs: Runs) -> list[Figure]:
-    """Its accuracies, which are of training, and its roll-outs from prompts of 20 tokens."""
+def _article(runs: Runs) -> list[Measurement]:
+    """The claims of the article: accuracies, which are of training, and rollouts after prompts of 20 tokens."""
     near: Settings = {"tolerance": 0.05, "note": "windows of 70, a fresh state each"}
     prompts: Settings = {"tolerance": 0.05, "note": "after a prompt of 20 tokens"}
     return [
         _of(runs, ARTICLE, "train", "accuracy", published=0.5, **near),
         _of(runs, ARTICLE, "held-out", "accuracy", note=near["note"]),
         _of(runs, ARTICLE_GRU, "train", "accuracy", published=0.95, headline=True, **near),
-        _of(runs, ARTICLE_GRU, "held-out", "accuracy", note="the article does not say", headline=True),
+        _of(runs, ARTICLE_GRU, "held-out", "accuracy", note="the article gives none", headline=True),
         _of(runs, ARTICLE_GRU, "train", "exact", 20, published=0.8, **prompts),
         _of(runs, ARTICLE_GRU, "held-out", "exact", 20, published=0.45, **prompts, headline=True),
     ]
 
 
-def _counting(runs: Runs) -> list[Figure]:
-    """The network that counts on, and what it is without its copy head."""
+def _counting(runs: Runs) -> list[Measurement]:
+    """The network that counts on, with its copy head and without."""
     figures = []
     for stage in (ALONE, COPYING):
-        best: Settings = {"published": 0.807, "tolerance": 0.01, "note": "published: the course's best"}
+        best: Settings = {
+            "published": 0.807,
+            "tolerance": 0.01,
+            "note": "published: the best of Howard and Thomas 2019",
+        }
         figures += [
             _of(runs, stage, "held-out", "accuracy", **best),
-            _of(runs, stage, "held-out", "one", headline=stage == COPYING, form=".2%"),
+            _of(runs, stage, "held-out", "one", headline=stage == COPYING, number_format=".2%"),
             *(_of(runs, stage, part, "exact", n, headline=stage == COPYING and part == "held-out")
               for part in ("train", "held-out") for n in (20, 200)),
-            Figure(what=f"{stage}, CPU seconds of training", measured=tuple(f["cpu"] for f in runs[stage]), form=".0f"),
+            Measurement(what=f"{stage}, CPU seconds of training", measured=tuple(f["cpu"] for f in runs[stage]),
+                        number_format=".0f"),
         ]  # fmt: skip
     wrong = tuple(float(f["held-out"]["wrong"]) for f in runs[COPYING])
-    why = "the first five, before it can know where it is, and the one step from eight to nine thousand are among them"
+    why = "among them the first five, before the place can be known, and the step from eight to nine thousand"
     return [
         *figures,
-        Figure(what=f"{COPYING}, wrong tokens of 13,016, one stream", measured=wrong, form=".0f", note=why),
+        Measurement(
+            what=f"{COPYING}, wrong tokens of 13,016, one stream", measured=wrong, number_format=".0f", note=why
+        ),
     ]
 
 
@@ -200,20 +224,20 @@ def _middle(runs: Runs, stage: str, part: str, what: str, exact: int = 0) -> flo
 
 
 def _lessons(runs: Runs) -> tuple[str, ...]:
-    told = _middle(runs, ARTICLE_GRU, "train", "accuracy")
+    accuracy = _middle(runs, ARTICLE_GRU, "train", "accuracy")
     copied = {n: _middle(runs, COPYING, "held-out", "exact", n) for n in (20, 200)}
     return (
-        f"Accuracy on the numbers that a network learnt is no accuracy: the article's GRU has {told:.0%} there and "
-        f"{_middle(runs, ARTICLE_GRU, 'held-out', 'accuracy'):.0%} on the next 1,999 numbers.",
+        f"Accuracy on training numbers does not show what a network learnt: the GRU of the article has {accuracy:.0%} "
+        f"there and {_middle(runs, ARTICLE_GRU, 'held-out', 'accuracy'):.0%} on the next 1,999 numbers.",
         'What is missing is one word: "eight thousand" and "nine thousand" never occur in training, and nearly all '
-        f"else is right. Units, layers and epochs do not help: {_middle(runs, TWO, 'held-out', 'one'):.1%} for two "
-        f"layers, {_middle(runs, ALONE, 'held-out', 'one'):.1%} for 128 units, which know their numbers by heart.",
-        "A copy head, which may say again what followed a state like this one, does: "
-        f"{_middle(runs, COPYING, 'held-out', 'one'):.2%} of the tokens, {copied[20]:.0%} of the roll-outs of 20 "
-        f"tokens and {copied[200]:.0%} of those of 200 (some fifty numbers) are right to the last word.",
-        "That 95 % a token makes 36 % of 20 tokens supposes that errors fall anywhere. They do not: the article's GRU "
-        f"has {told:.0%} a token, which makes {told**20:.0%}, and "
-        f"{_middle(runs, ARTICLE_GRU, 'train', 'exact', 20):.0%} of its roll-outs on training numbers are exact.",
+        f"else is right. More units, layers or epochs do not help: {_middle(runs, TWO, 'held-out', 'one'):.1%} for two "
+        f"layers, {_middle(runs, ALONE, 'held-out', 'one'):.1%} for 128 units, which memorised their numbers.",
+        "A copy head helps, which can repeat what followed a similar state: "
+        f"{_middle(runs, COPYING, 'held-out', 'one'):.2%} of the tokens, {copied[20]:.0%} of the rollouts of 20 "
+        f"tokens and {copied[200]:.0%} of those of 200 (some fifty numbers) are exact.",
+        "That 95 % per token means 36 % for 20 tokens assumes independent errors. They are not: the GRU of the article "
+        f"has {accuracy:.0%} per token, which would mean {accuracy**20:.0%}, and "
+        f"{_middle(runs, ARTICLE_GRU, 'train', 'exact', 20):.0%} of its rollouts on training numbers are exact.",
     )
 
 
@@ -222,12 +246,14 @@ def _accuracies(runs: Runs) -> Chart:
     published = {name: max(p[2] for p in times.values()) for name, times in PUBLISHED.items()}
     return Chart(
         name="accuracy",
-        title="Held-out accuracy, as each source scores it: the copy head alone gets past the word never seen",
+        title="Held-out accuracy by the protocol of each source: only the copy head predicts the unseen word",
         x="",
         y="held-out accuracy",
-        lines=[
-            Line(label="published", x=list(published), y=list(published.values()), style="bars"),
-            Line(label="measured", x=names, y=[_middle(runs, n, "held-out", "accuracy") for n in names], style="bars"),
+        series=[
+            ChartSeries(label="published", x=list(published), y=list(published.values()), style="bars"),
+            ChartSeries(
+                label="measured", x=names, y=[_middle(runs, n, "held-out", "accuracy") for n in names], style="bars"
+            ),
         ],
     )
 
@@ -235,12 +261,12 @@ def _accuracies(runs: Runs) -> Chart:
 def _exact(runs: Runs) -> Chart:
     return Chart(
         name="rollouts",
-        title="The share of roll-outs from held-out places that are exact up to a length",
+        title="The share of rollouts from held-out places that are exact up to a length",
         x="tokens",
         y="exact",
         log="x",
-        lines=[
-            Line(label=name, x=list(LENGTHS), y=[_middle(runs, name, "held-out", "exact", n) for n in LENGTHS])
+        series=[
+            ChartSeries(label=name, x=list(LENGTHS), y=[_middle(runs, name, "held-out", "exact", n) for n in LENGTHS])
             for name in (TWO, ALONE, COPYING)
         ],
     )
@@ -248,8 +274,12 @@ def _exact(runs: Runs) -> Chart:
 
 EXPERIMENT = Experiment(
     name="counting",
-    title="counting in English words, up to a network that counts on past what it learnt",
-    source="fast.ai course-nlp, human numbers; an article on teaching a GRU to count",
+    title="counting in English words, up to a network that counts on beyond its training numbers",
+    source=(
+        "Howard and Thomas 2019 (fast.ai, A Code-First Introduction to NLP), human numbers; an article on "
+        "Howard and Thomas 2019 (author not recorded) on teaching a GRU to count"
+    ),
+    order=130,
     minutes=3,
     run=run,
 )

@@ -1,14 +1,16 @@
-"""How long a model fools you: roll-outs of networks that learnt a book, know a little by heart, or count.
+"""How long a continuation passes for the text: rollouts of networks that learnt a book, memorised a part, or count.
 
-right      characters, or words, up to the first that the text does not have
-passing    up to the first that ends five characters which the training text never has in a row
+The claim is that of Smola and Li 2019 (STAT 157, UC Berkeley, lecture "Recurrent Neural Networks in Python").
+
+right      characters, or words, before the first that is not that of the text
+passing    characters before the first five in a row that do not occur in the training text
 """
 
 from typing import Any
 
 import elman
 from elman.inference.rollout import report
-from elman.reproduce.experiment import Chart, Experiment, Figure, Line, Result, Runner
+from elman.reproduce.experiment import Chart, ChartSeries, Experiment, Measurement, Result, Runner
 from elman.reproduce.experiments import counting, lecture
 
 BOOK = {"cell": "gru", "hidden": 256, "dropout": 0.2}
@@ -16,14 +18,24 @@ HEART = {"cell": "elman", "hidden": 256}
 TEMPERATURES = (0.7, 1.0)
 KINDS = ("greedy", *(f"temperature {t:g}" for t in TEMPERATURES))
 CLAIM = 10
-"""Characters for which the lecturer says that a continuation passes, having looked at one by the most probable one."""
+"""Characters for which a greedy continuation passes according to Smola and Li 2019, who looked at one."""
 Found = dict[str, Any]
 
 
 def train(
     model: dict[str, Any], epochs: int, lr: float, seed: int, whole: bool, places: int = 200, length: int = 200
 ) -> Found:
-    """A network of the book, or of its first 10,000 characters, rolled out on what it learnt and on what it did not."""
+    """Train a network on the book or on its first 10,000 characters; roll it out on training and on held-out text.
+
+    Args:
+        model: settings of the network.
+        epochs: of the training.
+        lr: the learning rate.
+        seed: of weights, batches and samples.
+        whole: whether it is trained on the whole book.
+        places: where rollouts begin, how many.
+        length: of a rollout, in characters.
+    """
     corpus = elman.read_corpus(["time-machine"], clean="letters") if whole else lecture.book()
     network = elman.Recurrent(elman.TextTask.of(corpus), seed=seed, **model)
     elman.fit(network, corpus.train, epochs=epochs, lr=lr, seed=seed)
@@ -48,41 +60,41 @@ def train(
     return found
 
 
-def run(lab: Runner) -> Result:
-    """Two seeds of each network, and the model that counts as the experiment `counting` has it."""
+def run(runner: Runner) -> Result:
+    """Two seeds of each network, and the model of the experiment `counting` that counts on."""
     seeds, choose = (
-        range(lab.choose(2, 1)),
-        lab.choose({}, {"places": 3, "length": 20, "epochs": 1, "whole": False}),
+        range(runner.choose(2, 1)),
+        runner.choose({}, {"places": 3, "length": 20, "epochs": 1, "whole": False}),
     )
-    small = lab.choose({}, {"hidden": 8})
+    small = runner.choose({}, {"hidden": 8})
     cases = [
         {"model": model | small, "epochs": epochs, "lr": lr, "seed": seed, "whole": whole} | choose
         for model, epochs, lr, whole in ((BOOK, 8, 6e-3, True), (HEART, 100, 1e-2, False))
         for seed in seeds
     ]
-    found = lab.trials(train, cases)
+    found = runner.trials(train, cases)
     book, heart = found[: len(seeds)], found[len(seeds) :]
     stage = counting.STAGES[counting.COPYING]
-    counter = lab.trial(counting.train, **stage | {"seed": 0} | lab.choose({}, counting.tiny(stage)))
+    counter = runner.trial(counting.train, **stage | {"seed": 0} | runner.choose({}, counting.quick_settings(stage)))
     return Result(
-        figures=(*_passing(book), *_right(book, heart, counter)),
+        measurements=(*_passing(book), *_right(book, heart, counter)),
         lessons=_lessons(book, heart, counter),
         charts=(_survival(book), _exact(book, heart, counter)),
         texts=tuple((f"the book, {kind}", text) for kind, text in book[0]["texts"].items()),
     )
 
 
-def _passing(book: list[Found]) -> list[Figure]:
-    """Characters of roll-outs on held-out text that pass for the book's."""
+def _passing(book: list[Found]) -> list[Measurement]:
+    """Characters of rollouts on held-out text that pass for the book's."""
     return [
-        Figure(
+        Measurement(
             what=f"the book, {kind}: characters that pass, median",
             published=CLAIM if kind == "greedy" else None,
             claim="at least",
             measured=tuple(f["held-out"][kind]["passing"]["quantiles"]["0.5"] for f in book),
-            form=".0f",
+            number_format=".0f",
             headline=True,
-            note="what the author wrote himself" if kind == "the text" else f"ends in a loop: {_loops(book, kind):.0%}",
+            note="the text of the author" if kind == "the text" else f"ends in a loop: {_loops(book, kind):.0%}",
         )
         for kind in (*KINDS, "the text")
     ]
@@ -92,13 +104,13 @@ def _loops(found: list[Found], kind: str) -> float:
     return max(float(f["held-out"][kind]["loops"]) for f in found)
 
 
-def _right(book: list[Found], heart: list[Found], counter: Found) -> list[Figure]:
-    """How long continuations are those of the text."""
+def _right(book: list[Found], heart: list[Found], counter: Found) -> list[Measurement]:
+    """How long continuations are equal to the text."""
     rows = [
-        Figure(
+        Measurement(
             what=f"{name}, greedy, {what}: right characters, median",
             measured=tuple(f[part]["greedy"]["right"]["quantiles"]["0.5"] for f in found),
-            form=".0f",
+            number_format=".0f",
             headline=name == "by heart",
         )
         for name, found in (("the book", book), ("by heart", heart))
@@ -106,7 +118,12 @@ def _right(book: list[Found], heart: list[Found], counter: Found) -> list[Figure
     ]
     counts = {n: counter["held-out"]["exact"][str(n)] for n in (20, 200)}
     rows += [
-        Figure(what=f"counting, copy head: {n} words exact, held out", measured=(share,), form=".1%", headline=n == 200)
+        Measurement(
+            what=f"counting, copy head: {n} words exact, held out",
+            measured=(share,),
+            number_format=".1%",
+            headline=n == 200,
+        )
         for n, share in counts.items()
     ]
     return rows
@@ -120,29 +137,29 @@ def _lessons(book: list[Found], heart: list[Found], counter: Found) -> tuple[str
     known, unknown = (_middle(heart, part, "greedy", "right") for part in ("train", "held-out"))
     passing = {kind: _middle(book, "held-out", kind, "passing") for kind in (*KINDS, "the text")}
     return (
-        "The lecturer looked at one continuation and saw ten good characters. Measured at 200 places, half of what the "
-        f"network of the book writes has nothing new for {passing['greedy']:.0f} characters by the most probable one, "
-        f"{passing[KINDS[1]]:.0f} at temperature 0.7 and {passing[KINDS[2]]:.0f} at 1; of what the author himself "
-        f"goes on with, {passing['the text']:.0f}. A measure that the truth does not pass for long says who repeats "
-        "what it read, not who writes well.",
-        f"Who repeats himself says nothing new: {_loops(book, 'greedy'):.0%} of the roll-outs by the most probable "
-        f"character end in a loop, {_loops(book, KINDS[2]):.0%} at temperature 1. So both figures stand together.",
-        f"A network that knows 10,000 characters by heart is right for {known:.0f} characters there, at half of the "
-        f"places, of 200 that were asked for; and for {unknown:.0f} in the text that follows.",
-        "Where a text has one right continuation the question has an answer without a human: the model that counts is "
-        f"right for 200 words at {counter['held-out']['exact']['200']:.0%} of the places that it never learnt.",
+        "Smola and Li 2019 looked at one continuation and saw ten good characters. Measured at 200 places, half of the "
+        f"greedy continuations of the book contain nothing new for {passing['greedy']:.0f} characters, "
+        f"{passing[KINDS[1]]:.0f} at temperature 0.7 and {passing[KINDS[2]]:.0f} at 1; the author's own text for "
+        f"{passing['the text']:.0f}. The text itself does not pass for long, so the measure shows which model repeats "
+        "what it read, not which writes well.",
+        f"A text that repeats itself contains nothing new: {_loops(book, 'greedy'):.0%} of the greedy rollouts end in "
+        f"a loop, {_loops(book, KINDS[2]):.0%} at temperature 1. So both figures are needed.",
+        f"A network that memorised 10,000 characters is right for {known:.0f} of 200 characters there, at half of the "
+        f"places, and for {unknown:.0f} in the text that follows.",
+        "If a text has one right continuation, no human judge is needed: the model that counts is right for 200 words "
+        f"at {counter['held-out']['exact']['200']:.0%} of the places of held-out text.",
     )
 
 
 def _survival(book: list[Found]) -> Chart:
-    """How many still pass."""
+    """The share of rollouts that still pass, by length."""
     return Chart(
         name="passing",
         title="The share of continuations of held-out text in which nothing is new, by length",
         x="characters",
         y="still passing",
-        lines=[
-            Line(label=kind, x=list(range(1, 101)), y=_reaching(book[0]["held-out"][kind]["passing"]["each"]),
+        series=[
+            ChartSeries(label=kind, x=list(range(1, 101)), y=_reaching(book[0]["held-out"][kind]["passing"]["each"]),
                  style="dashed" if kind == "the text" else "line")
             for kind in (*KINDS, "the text")
         ],
@@ -154,7 +171,7 @@ def _reaching(lengths: list[int]) -> list[float]:
 
 
 def _exact(book: list[Found], heart: list[Found], counter: Found) -> Chart:
-    """How many are still right."""
+    """The share of rollouts that are still right, by length."""
     curves = {
         "the book, held out": book[0]["held-out"]["greedy"]["exact"],
         "by heart, what it learnt": heart[0]["train"]["greedy"]["exact"],
@@ -163,18 +180,23 @@ def _exact(book: list[Found], heart: list[Found], counter: Found) -> Chart:
     }
     return Chart(
         name="right",
-        title="The share of roll-outs that are right up to a length: characters of texts, words of numbers",
+        title="The share of rollouts that are right up to a length: characters of texts, words of numbers",
         x="tokens",
         y="all right",
         log="x",
-        lines=[Line(label=name, x=[int(n) for n in of], y=list(of.values())) for name, of in curves.items()],
+        series=[ChartSeries(label=name, x=[int(n) for n in of], y=list(of.values())) for name, of in curves.items()],
     )
 
 
 EXPERIMENT = Experiment(
     name="fooling",
-    title="how long a continuation is right, and how long nothing gives it away",
-    source="the lecture: passes for the first ten characters; the article's roll-outs",
+    title="how long a continuation is right, and how long it passes for the text",
+    source=(
+        'Smola and Li 2019 (STAT 157, UC Berkeley, lecture "Recurrent Neural Networks in Python"): passes '
+        "for the first ten characters; an article on Howard and Thomas 2019 (author not recorded): its "
+        "roll-outs"
+    ),
+    order=140,
     minutes=2.5,
     run=run,
 )

@@ -1,4 +1,6 @@
-"""The lecture's network on random windows and on sequential partitions, and both scored by one protocol.
+"""The network of Smola and Li 2019 on random windows and on sequential partitions, and both scored by one protocol.
+
+Smola and Li 2019: STAT 157, Introduction to Deep Learning, UC Berkeley, lecture "Recurrent Neural Networks in Python".
 
 h' = tanh(W_x x + W_h h + b),   512 units, SGD, clip 0.01, lr 100, 500 epochs, B = 32, T = 64
 perplexity printed = that of each epoch's batches, while the weights change
@@ -8,16 +10,23 @@ from typing import Any, Literal
 
 import elman
 from elman.inference.baselines import perplexity_lower_bound
-from elman.reproduce.curves import at, curve, held_out, one_bias, steepness, training
-from elman.reproduce.experiment import Chart, Experiment, Figure, Result, Runner
+from elman.reproduce.curves import (
+    freeze_second_bias,
+    held_out_series,
+    local_change,
+    perplexity_at,
+    train_curve,
+    training_series,
+)
+from elman.reproduce.experiment import Chart, Experiment, Measurement, Result, Runner
 
 NOTEBOOK = {
     "random": {100: 7.555, 200: 3.716, 250: 2.435, 300: 1.830, 350: 1.563, 400: 1.423, 450: 1.374, 500: 1.348},
     "sequential": {100: 7.066, 200: 2.664, 250: 1.590, 300: 1.254, 350: 1.250, 400: 1.169, 450: 1.139, 500: 1.167},
 }
-"""What the lecture's notebook printed."""
+"""Training perplexity by epoch, as printed in the notebook of Smola and Li 2019."""
 SPOKEN = {"random": {350: 1.53, 500: 1.37}, "sequential": {350: 1.25, 500: 1.17}}
-"""What the lecturer read out of a run of his own."""
+"""The same as read out in the lecture, of another run."""
 TOLERANCE = 0.1
 UNIFORM = 43
 Runs = list[dict[str, Any]]
@@ -31,50 +40,61 @@ def book() -> elman.Corpus:
 def train(
     batching: str, epochs: int, seed: int, hidden: int = 512, schedule: Literal["constant", "cosine"] = "constant"
 ) -> dict[str, Any]:
-    """One training, and what its network is worth by one protocol, on what it learnt and on what it never saw."""
+    """Train the network once, then score it by one protocol on the training text and on held-out text.
+
+    Args:
+        batching: "random" or "sequential".
+        epochs: of the training.
+        seed: of weights and batches.
+        hidden: units; 512 in the source.
+        schedule: of the learning rate; constant in the source.
+
+    Returns:
+        The curve, perplexity by part ("scores"), and a generated text.
+    """
     corpus = book()
-    model = one_bias(
+    model = freeze_second_bias(
         elman.Recurrent(elman.TextTask.of(corpus), cell="elman", hidden=hidden, init="reference", seed=seed)
     )
     settings = elman.TrainSettings(
         batching=f"reference-{batching}", batch=32, window=64, optimizer="sgd", lr=100, clip=0.01,
         schedule=schedule, epochs=epochs, reports=min(epochs, 25), seed=seed,
     )  # fmt: skip
-    found = curve(model, corpus.train, corpus.held_out, settings)
+    found = train_curve(model, corpus.train, corpus.held_out, settings)
     scores = {part.name: elman.evaluate(model, part, protocol="carried", streams=1).perplexity for part in corpus.parts}
     text = "".join(elman.generate(model, "time traveller", 50, temperature=0))
     return found | {"scores": scores, "text": text}
 
 
-def run(lab: Runner) -> Result:
+def run(runner: Runner) -> Result:
     """Two seeds of each batching."""
-    size = {"epochs": lab.choose(500, 2)} | lab.choose({}, {"hidden": 16})
-    cases = [(batching, seed) for batching in NOTEBOOK for seed in range(lab.choose(2, 1))]
-    found = lab.trials(train, [{"batching": b, "seed": s} | size for b, s in cases])
+    size = {"epochs": runner.choose(500, 2)} | runner.choose({}, {"hidden": 16})
+    cases = [(batching, seed) for batching in NOTEBOOK for seed in range(runner.choose(2, 1))]
+    found = runner.trials(train, [{"batching": b, "seed": s} | size for b, s in cases])
     runs = {b: [f for (of, _), f in zip(cases, found, strict=True) if of == b] for b in NOTEBOOK}
     floor = perplexity_lower_bound(book().train.ids, 64)
     figures = [row for batching in NOTEBOOK for row in _curve(batching, runs[batching])]
     figures += [_order(runs, *row) for row in ORDERS]
     figures += [row for batching in NOTEBOOK for row in _held_out(batching, runs[batching])]
-    figures.append(Figure(what="the least that random windows of 64 allow", measured=(floor,), note=FLOOR))
+    figures.append(Measurement(what="the least that random windows of 64 allow", measured=(floor,), note=FLOOR))
     return Result(
-        figures=tuple(figures),
+        measurements=tuple(figures),
         charts=(_chart(runs, floor),),
         texts=tuple((f"{batching}, the most probable characters", runs[batching][0]["text"]) for batching in NOTEBOOK),
         lessons=_lessons(runs, floor),
     )
 
 
-def _curve(batching: str, runs: Runs) -> list[Figure]:
+def _curve(batching: str, runs: Runs) -> list[Measurement]:
     """The printed perplexities."""
     printed = [(epoch, figure, "notebook", epoch == 500) for epoch, figure in NOTEBOOK[batching].items()]
     spoken = [(epoch, figure, "as spoken", epoch == 500) for epoch, figure in SPOKEN[batching].items()]
     return [
-        Figure(
+        Measurement(
             what=f"{batching}, training perplexity at epoch {epoch} ({where})",
             published=figure,
-            measured=tuple(at(r, epoch) for r in runs),
-            tolerance=max(TOLERANCE, steepness(runs, epoch)),
+            measured=tuple(perplexity_at(r, epoch) for r in runs),
+            tolerance=max(TOLERANCE, local_change(runs, epoch)),
             better="lower",
             headline=headline,
         )
@@ -82,36 +102,36 @@ def _curve(batching: str, runs: Runs) -> list[Figure]:
     ]
 
 
-FLOOR = "a network that knows the text by heart still pays to find its place in each window"
+FLOOR = "a network that memorised the text still has to find its place in each window"
 ORDERS = (
     ("train", "sequential / random, training perplexity as each prints it", "each is scored by its own protocol"),
     ("whole", "sequential / random, the training text scored alike", "one state carried through the text for both"),
-    ("held-out", "sequential / random, held-out text scored alike", "the lecture scores no held-out text"),
+    ("held-out", "sequential / random, held-out text scored alike", "Smola and Li 2019 score no held-out text"),
 )
 
 
-def _order(runs: dict[str, Runs], key: str, what: str, note: str) -> Figure:
+def _order(runs: dict[str, Runs], key: str, what: str, note: str) -> Measurement:
     """The claim that sequential partitions are no worse."""
     pairs = zip(runs["sequential"], runs["random"], strict=True)
     measured = tuple(_score(s, key) / _score(r, key) for s, r in pairs)
-    return Figure(what=what, published=1.0, claim="at most", measured=measured, note=note, headline=True)
+    return Measurement(what=what, published=1.0, claim="at most", measured=measured, note=note, headline=True)
 
 
 def _score(found: dict[str, Any], key: str) -> float:
     return float(found["train"][-1] if key == "train" else found["scores"]["train" if key == "whole" else key])
 
 
-def _held_out(batching: str, runs: Runs) -> list[Figure]:
-    """What the source does not show."""
+def _held_out(batching: str, runs: Runs) -> list[Measurement]:
+    """Held-out perplexities, which the source does not show."""
     best = [min(zip(r["held_out"], r["held_out_epochs"], strict=True)) for r in runs]
     return [
-        Figure(
+        Measurement(
             what=f"{batching}, held-out perplexity at the end",
             measured=tuple(r["scores"]["held-out"] for r in runs),
             note=f"a uniform guess has {UNIFORM}",
             headline=True,
         ),
-        Figure(
+        Measurement(
             what=f"{batching}, the lowest held-out perplexity of the run",
             measured=tuple(b for b, _ in best),
             note=f"at epoch {', '.join(f'{epoch:.0f}' for _, epoch in best)}",
@@ -123,7 +143,7 @@ def _chart(runs: dict[str, Runs], floor: float) -> Chart:
     lines = [
         line
         for batching, (first, *_) in runs.items()
-        for line in (training(f"{batching}, train", first), held_out(f"{batching}, held-out", first))
+        for line in (training_series(f"{batching}, train", first), held_out_series(f"{batching}, held-out", first))
     ]
     return Chart(
         name="perplexity",
@@ -131,7 +151,7 @@ def _chart(runs: dict[str, Runs], floor: float) -> Chart:
         x="epoch",
         y="perplexity",
         log="y",
-        lines=lines,
+        series=lines,
         bounds={"uniform guess": UNIFORM, "floor of random windows": floor},
     )
 
@@ -140,21 +160,25 @@ def _lessons(runs: dict[str, Runs], floor: float) -> tuple[str, ...]:
     held = {b: min(r["scores"]["held-out"] for r in of) for b, of in runs.items()}
     alike = _order(runs, "whole", "", "").median
     return (
-        "These are figures of memorising: 10,000 characters by heart. On the next 20,000 of the same book the network "
+        "These figures measure memorising 10,000 characters. On the next 20,000 of the same book the network "
         f"with sequential partitions has perplexity {held['sequential']:.0f} and the one with random windows "
-        f"{held['random']:.0f}, where guessing all {UNIFORM} symbols alike has {UNIFORM}. A training figure alone "
-        "cannot tell; always look at held-out text and at a uniform guess beside it.",
-        f"Random windows start from a zero state and cannot print less than {floor:.2f}, whatever the network; "
-        "sequential partitions carry theirs: each prints a figure by its own protocol. By one protocol for both, "
-        f"sequential has {alike:.2f} times the perplexity of random on the text that both learnt: "
-        + ("what looked better was the scoring." if alike > 1 else "it is better there too."),
+        f"{held['random']:.0f}, where a uniform guess over {UNIFORM} symbols has {UNIFORM}. A training figure alone "
+        "does not show this: always compare it with held-out text and a uniform guess.",
+        f"Random windows start from a zero state and cannot have less than {floor:.2f}, whatever the network; "
+        "sequential partitions carry their state: each figure has a protocol of its own. By one protocol for both, "
+        f"sequential has {alike:.2f} times the perplexity of random on the training text: "
+        + ("the difference was in the scoring." if alike > 1 else "it is better there too."),
     )
 
 
 EXPERIMENT = Experiment(
     name="lecture",
     title="random windows and sequential partitions: 1.37 and 1.17, and what they are worth",
-    source="the lecture's notebook and transcript",
+    source=(
+        'Smola and Li 2019 (STAT 157, UC Berkeley, lecture "Recurrent Neural Networks in Python"): its '
+        "notebook and transcript"
+    ),
+    order=10,
     minutes=10,
     run=run,
 )

@@ -1,4 +1,6 @@
-"""How far a Markov chain sees: what it expects k steps ahead, the tokens between summed out.
+"""How far a Markov chain predicts: its probabilities k steps ahead, with the tokens between summed out.
+
+The sum is that of Zhang et al. 2021 (Dive into Deep Learning, edition 0.17, section 8.1.4).
 
 P(x_{t+k} | x_t) = sum over x_{t+1} .. x_{t+k-1} of P(x_{t+1} | x_t) ... P(x_{t+k} | x_{t+k-1}) = (T^k)[x_t]
 I_k = sum over c of P(c) sum over w of P(x_{t+k} = w | c) log2 (P(x_{t+k} = w | c) / P_k(w))        bits about x_{t+k}
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import elman
-from elman.reproduce.experiment import Chart, Experiment, Figure, Line, Result, Runner
+from elman.reproduce.experiment import Chart, ChartSeries, Experiment, Measurement, Result, Runner
 
 ORDERS = (2, 3)
 FARTHEST = 12
@@ -21,16 +23,24 @@ def book(limit: int | None) -> elman.Corpus:
     return elman.read_corpus(["time-machine"], clean="letters", limit=limit, held_out=0, unknown=False)
 
 
-def powers(limit: int | None = None) -> float:
-    """The largest distance between what a bigram expects k steps ahead and the k-th power of its matrix."""
+def distance_from_powers(limit: int | None = None) -> float:
+    """The largest distance between the probabilities of a bigram k steps ahead and the k-th power of its matrix."""
     corpus = book(limit)
     model, m = elman.NGram.fit(elman.TextTask.of(corpus), corpus.train.ids, order=2), len(corpus.vocab)
     each = np.array([elman.predict_ahead(model, np.array([c]), FARTHEST) for c in range(m)])  # (V, K, V)
     return float(max(abs(each[:, k] - np.linalg.matrix_power(each[:, 0], k + 1)).max() for k in range(FARTHEST)))
 
 
-def sight(order: int, limit: int | None = None) -> dict[str, Any]:
-    """Bits that the last n-1 tokens hold about the token k steps ahead, for each k, as an n-gram sees it."""
+def information(order: int, limit: int | None = None) -> dict[str, Any]:
+    """The mutual information of the last n-1 tokens and the token k steps ahead under an n-gram.
+
+    Args:
+        order: n.
+        limit: of the tokens; None for all.
+
+    Returns:
+        Bits for each k, and two probabilities for a chart.
+    """
     corpus = book(limit)
     ids = corpus.train.ids
     model = elman.NGram.fit(elman.TextTask.of(corpus), ids, order=order)
@@ -44,22 +54,22 @@ def sight(order: int, limit: int | None = None) -> dict[str, Any]:
     return {"bits": bits.tolist(), "e after t": after.tolist(), "e": float((ids == corpus.vocab["e"]).mean())}
 
 
-def run(lab: Runner) -> Result:
+def run(runner: Runner) -> Result:
     """No seed changes a count."""
-    limit = lab.choose(None, 500)
-    apart = lab.trial(powers, limit=limit)
-    found = {order: lab.trial(sight, order=order, limit=limit) for order in ORDERS}
+    limit = runner.choose(None, 500)
+    apart = runner.trial(distance_from_powers, limit=limit)
+    found = {order: runner.trial(information, order=order, limit=limit) for order in ORDERS}
     return Result(
-        figures=(
-            Figure(
+        measurements=(
+            Measurement(
                 what=f"bigram, up to {FARTHEST} steps: largest distance from the power of its matrix",
                 published=0.0,
                 tolerance=1e-12,
                 measured=(apart,),
-                form=".1e",
+                number_format=".1e",
             ),
             *(
-                Figure(
+                Measurement(
                     what=f"{n}-gram, bits about the letter {k} steps ahead",
                     measured=(found[n]["bits"][k - 1],),
                     headline=n == max(ORDERS) and k in (1, 4),
@@ -77,10 +87,10 @@ def _sight(found: dict[int, dict[str, Any]]) -> Chart:
     steps = range(1, FARTHEST + 1)
     return Chart(
         name="sight",
-        title="What the last letters tell about a letter k steps ahead: next to nothing after a word's length",
+        title="Information of the last letters about a letter k steps ahead: almost none beyond the length of a word",
         x="k, steps ahead",
         y="bits",
-        lines=[Line(label=f"{n}-gram", x=steps, y=one["bits"]) for n, one in found.items()],
+        series=[ChartSeries(label=f"{n}-gram", x=steps, y=one["bits"]) for n, one in found.items()],
     )
 
 
@@ -91,7 +101,7 @@ def _settling(found: dict[int, dict[str, Any]]) -> Chart:
         title=f"The chance of an e k letters after a first {BEGUN} settles at the share of e in the book",
         x="k, steps ahead",
         y="chance of e",
-        lines=[Line(label=f"{n}-gram", x=steps, y=one["e after t"]) for n, one in found.items()],
+        series=[ChartSeries(label=f"{n}-gram", x=steps, y=one["e after t"]) for n, one in found.items()],
         bounds={"share of e": found[ORDERS[0]]["e"]},
     )
 
@@ -100,17 +110,21 @@ def _lessons(found: dict[int, dict[str, Any]]) -> tuple[str, ...]:
     two, three = (found[n]["bits"] for n in ORDERS)
     return (
         f"The last letter holds {two[0]:.2f} bits about the next, {two[3]:.3f} about the fourth and {two[7]:.4f} about "
-        f"the eighth; the last two hold {three[0]:.2f}, {three[3]:.3f} and {three[7]:.4f}. A chain of so short a "
-        "memory forgets within a word; a state that is carried on need not.",
-        "Looking k steps ahead takes no sampling: the letters between are summed out, one product with the transitions "
-        "a step, as dynamic programming has it.",
+        f"the eighth; the last two hold {three[0]:.2f}, {three[3]:.3f} and {three[7]:.4f}. A chain with so short a "
+        "memory forgets within a word; a network that carries its state need not.",
+        "A prediction k steps ahead needs no sampling: the letters between are summed out by dynamic programming, one "
+        "product with the transition matrix for each step.",
     )
 
 
 EXPERIMENT = Experiment(
     name="markov",
-    title="how far a Markov chain sees",
-    source="d2l.ai 8.1.4 (edition 0.17): the sum over the tokens between; it prints no figures",
+    title="how far a Markov chain predicts",
+    source=(
+        "Zhang et al. 2021 (Dive into Deep Learning, edition 0.17), section 8.1.4: the sum over the tokens "
+        "between; it prints no figures"
+    ),
+    order=100,
     minutes=0.1,
     run=run,
 )

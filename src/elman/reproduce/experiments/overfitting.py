@@ -1,4 +1,6 @@
-"""Training and held-out perplexity against the epoch, and what holds a network back from knowing its text by heart.
+"""Training and held-out perplexity against the epoch, and three remedies against overfitting.
+
+It is the homework of Smola and Li 2019 (STAT 157, UC Berkeley, lecture "Recurrent Neural Networks in Python").
 
 learnt 10,000 characters, held out 5,000 that decide when to stop, tested on the 15,000 after those
 GRU of 128 units, AdamW, rate 0.003 throughout, 80 epochs
@@ -8,8 +10,8 @@ import statistics
 from typing import Any
 
 import elman
-from elman.reproduce.curves import Curve, held_out, training
-from elman.reproduce.experiment import Chart, Experiment, Figure, Result, Runner
+from elman.reproduce.curves import Curve, held_out_series, training_series
+from elman.reproduce.experiment import Chart, Experiment, Measurement, Result, Runner
 
 REMEDIES: dict[str, dict[str, float]] = {
     "nothing": {},
@@ -22,7 +24,7 @@ Runs = dict[str, list[Curve]]
 
 
 def parts() -> elman.Corpus:
-    """Learnt, held out, and tested."""
+    """The training, held-out and test parts."""
     return elman.read_corpus(["time-machine"], clean="letters", limit=30_000, held_out=5_000, test=15_000)
 
 
@@ -34,7 +36,16 @@ def train(
     recurrent_dropout: float = 0.0,
     hidden: int = 128,
 ) -> Curve:
-    """One training; the test text is scored with the last weights and with those that were best on held-out text."""
+    """Train once; the test text is scored with the last weights and with those that were best on held-out text.
+
+    Args:
+        epochs: of the training.
+        seed: of weights and batches.
+        weight_decay: of AdamW.
+        dropout: probability after each layer.
+        recurrent_dropout: probability for each recurrent weight (weight-drop).
+        hidden: units.
+    """
     corpus = parts()
     model = elman.Recurrent(
         elman.TextTask.of(corpus),
@@ -65,24 +76,26 @@ def train(
     return found
 
 
-def count() -> dict[str, Any]:
-    """The n-gram that predicts the end of the learnt text best, on the same test text."""
+def score_ngram() -> dict[str, Any]:
+    """Score the n-gram whose order predicts the end of the training text best, on the same test text."""
     corpus = parts()
     ngram = elman.NGram.fit(elman.TextTask.of(corpus), corpus.train.ids)
     return {"name": ngram.name, "test": elman.evaluate(ngram, corpus.parts[-1]).perplexity}
 
 
-def run(lab: Runner) -> Result:
+def run(runner: Runner) -> Result:
     """Three seeds of each remedy."""
-    size: dict[str, int] = {"epochs": lab.choose(80, 2)} | lab.choose({}, {"hidden": 16})
-    cases = [(name, s) for name in REMEDIES for s in range(lab.choose(3, 1))]
-    found = lab.trials(train, [{"seed": s} | REMEDIES[name] | size for name, s in cases])
+    size: dict[str, int] = {"epochs": runner.choose(80, 2)} | runner.choose({}, {"hidden": 16})
+    cases = [(name, s) for name in REMEDIES for s in range(runner.choose(3, 1))]
+    found = runner.trials(train, [{"seed": s} | REMEDIES[name] | size for name, s in cases])
     runs: Runs = {name: [f for (of, _), f in zip(cases, found, strict=True) if of == name] for name in REMEDIES}
-    ngram = lab.trial(count)
+    ngram = runner.trial(score_ngram)
     return Result(
-        figures=(
+        measurements=(
             *(row for name in REMEDIES for row in _rows(name, runs[name])),
-            Figure(what=f"{ngram['name']}: test perplexity", measured=(ngram["test"],), form=".2f", headline=True),
+            Measurement(
+                what=f"{ngram['name']}: test perplexity", measured=(ngram["test"],), number_format=".2f", headline=True
+            ),
         ),
         charts=(
             Chart(
@@ -91,10 +104,10 @@ def run(lab: Runner) -> Result:
                 x="epoch",
                 y="perplexity",
                 log="y",
-                lines=[
+                series=[
                     line
                     for name, of in runs.items()
-                    for line in (training(f"{name}, train", of[0]), held_out(f"{name}, held-out", of[0]))
+                    for line in (training_series(f"{name}, train", of[0]), held_out_series(f"{name}, held-out", of[0]))
                 ],
                 bounds={"uniform guess": UNIFORM},
             ),
@@ -103,21 +116,25 @@ def run(lab: Runner) -> Result:
     )
 
 
-def _rows(name: str, of: list[Curve]) -> list[Figure]:
+def _rows(name: str, of: list[Curve]) -> list[Measurement]:
     turns = [r["held_out_epochs"][r["held_out"].index(min(r["held_out"]))] for r in of]
     return [
-        Figure(what=f"{name}: training perplexity in the end", measured=tuple(r["train"][-1] for r in of), form=".2f"),
-        Figure(
+        Measurement(
+            what=f"{name}: training perplexity in the end",
+            measured=tuple(r["train"][-1] for r in of),
+            number_format=".2f",
+        ),
+        Measurement(
             what=f"{name}: test perplexity in the end",
             measured=tuple(r["last"] for r in of),
-            form=".2f",
+            number_format=".2f",
             headline=not REMEDIES[name],
             note=f"a uniform guess has {UNIFORM}",
         ),
-        Figure(
+        Measurement(
             what=f"{name}: test perplexity, stopped where held-out text was best",
             measured=tuple(r["best"] for r in of),
-            form=".2f",
+            number_format=".2f",
             headline=True,
             note=f"at epoch {', '.join(f'{turn:.0f}' for turn in turns)}",
         ),
@@ -132,10 +149,10 @@ def _lessons(runs: Runs, ngram: dict[str, Any]) -> tuple[str, ...]:
     last = statistics.median(r["train"][-1] for r in runs["nothing"])
     return (
         f"Without a remedy training perplexity ends at {last:.2f}, test perplexity at {middle('nothing', 'last'):.1f}; "
-        f"stopped where held-out text was best, at {middle('nothing', 'best'):.2f}. Stopping costs nothing but a text "
-        "held out, and that text decides, not the training figure.",
-        f"Of these, {best} with stopping does best on the test text: {middle(best, 'best'):.2f}. Weight-drop silences "
-        "recurrent weights for a window, so that the network cannot rely on single paths from the past.",
+        f"stopped where held-out text was best, at {middle('nothing', 'best'):.2f}. Early stopping needs only a "
+        "held-out text, and that text decides, not the training figure.",
+        f"Of these, {best} with stopping does best on the test text: {middle(best, 'best'):.2f}. Weight-drop sets "
+        "recurrent weights to zero for a window, so that the network cannot rely on single weights.",
         f"An {ngram['name']} has {ngram['test']:.2f} on the same text.",
     )
 
@@ -143,7 +160,11 @@ def _lessons(runs: Runs, ngram: dict[str, Any]) -> tuple[str, ...]:
 EXPERIMENT = Experiment(
     name="overfitting",
     title="training and held-out perplexity against the epoch: dropout, weight decay, stopping early",
-    source="the lecture's homework (no figures published)",
+    source=(
+        'Smola and Li 2019 (STAT 157, UC Berkeley, lecture "Recurrent Neural Networks in Python"): its '
+        "homework (no figures are published)"
+    ),
+    order=70,
     minutes=2,
     run=run,
 )

@@ -1,4 +1,7 @@
-"""The notes' concise network again, by a better recipe: how soon it knows the same text as well.
+"""The concise network of the study notes by a better recipe: how soon it fits the same text as well.
+
+The source is Zhang et al. 2021 (Dive into Deep Learning, edition 0.17), section 8.6, and study notes on it (author not
+recorded).
 
 theirs   SGD, lr 1 throughout, clip 1, W_x ~ U(-1/16, 1/16), 500 epochs
 ours     AdamW, lr 0 -> 0.01 -> 0.0002 (one cycle), clip 1, W_x ~ N(0, 1): of a one-hot input one unit is on
@@ -9,16 +12,16 @@ import statistics
 from typing import Any
 
 import elman
-from elman.reproduce.curves import Curve, curve, until
-from elman.reproduce.experiment import Chart, Experiment, Figure, Line, Result, Runner
+from elman.reproduce.curves import Curve, cost_to_reach, train_curve
+from elman.reproduce.experiment import Chart, ChartSeries, Experiment, Measurement, Result, Runner
 from elman.reproduce.experiments.notes import letters
 
 LEVELS = {1.5: 25, 1.2: 40, 1.05: 100}
-"""Perplexities, and the epochs in which our recipe is to reach them: its schedule needs to know how long it has."""
+"""Perplexities, and the epochs in which our recipe is to reach them: its schedule depends on the number of epochs."""
 THEIRS = 500
 PRINTED = 1.3
 LOWEST = 1.271
-"""What the source prints for its 500 epochs, and the lowest point of its curve."""
+"""Published for 500 epochs, and the lowest point of the published curve."""
 RECIPES: dict[str, dict[str, Any]] = {
     "theirs": {"optimizer": "sgd", "lr": 1, "schedule": "constant"},
     "ours": {"optimizer": "adamw", "lr": 0.01, "schedule": "one-cycle"},
@@ -27,58 +30,68 @@ Runs = list[Curve]
 
 
 def train(recipe: str, epochs: int, seed: int, hidden: int = 256) -> Curve:
-    """One training on the notes' text and batches."""
+    """Train the network once on the text and batches of the study notes.
+
+    Args:
+        recipe: "theirs" or "ours".
+        epochs: of the training.
+        seed: of weights and batches.
+        hidden: units; 256 in the source.
+    """
     corpus = letters()
     init = {"theirs": "torch", "ours": "elman"}[recipe]
     model = elman.Recurrent(elman.TextTask.of(corpus), cell="elman", hidden=hidden, init=init, seed=seed)
-    return curve(
+    return train_curve(
         model, corpus.train, None, **RECIPES[recipe],
         batching="reference-sequential", batch=32, window=35, clip=1, epochs=epochs, seed=seed,
     )  # fmt: skip
 
 
-def run(lab: Runner) -> Result:
+def run(runner: Runner) -> Result:
     """Three seeds of ours for each level, two of theirs."""
-    size = lab.choose({}, {"hidden": 16})
-    longest = lab.choose(THEIRS, 3)
-    theirs = lab.trials(
-        train, [{"recipe": "theirs", "epochs": longest, "seed": s} | size for s in range(lab.choose(2, 1))]
+    size = runner.choose({}, {"hidden": 16})
+    longest = runner.choose(THEIRS, 3)
+    theirs = runner.trials(
+        train, [{"recipe": "theirs", "epochs": longest, "seed": s} | size for s in range(runner.choose(2, 1))]
     )
-    seeds = range(lab.choose(3, 1))
+    seeds = range(runner.choose(3, 1))
     cases = [(level, s) for level in LEVELS for s in seeds]
-    found = lab.trials(
+    found = runner.trials(
         train,
-        [{"recipe": "ours", "epochs": lab.choose(LEVELS[v], 1 + LEVELS[v] // 20), "seed": s} | size for v, s in cases],
+        [
+            {"recipe": "ours", "epochs": runner.choose(LEVELS[v], 1 + LEVELS[v] // 20), "seed": s} | size
+            for v, s in cases
+        ],
     )
     ours = {level: [f for (of, _), f in zip(cases, found, strict=True) if of == level] for level in LEVELS}
     return Result(
-        figures=(*_rows(theirs, ours), *(row for level in LEVELS for row in _until(level, theirs, ours[level]))),
+        measurements=(*_rows(theirs, ours), *(row for level in LEVELS for row in _until(level, theirs, ours[level]))),
         charts=(_chart(theirs, ours),),
         lessons=_lessons(theirs, ours),
     )
 
 
-def _rows(theirs: Runs, ours: dict[float, Runs]) -> list[Figure]:
+def _rows(theirs: Runs, ours: dict[float, Runs]) -> list[Measurement]:
     return [
-        Figure(
+        Measurement(
             what=f"their recipe, lowest training perplexity of {len(theirs[0]['epochs'])} epochs",
             published=LOWEST,
             measured=tuple(min(t["train"]) for t in theirs),
             tolerance=0.1,
             better="lower",
         ),
-        Figure(
+        Measurement(
             what=f"epochs until training perplexity {PRINTED}, our recipe",
             published=THEIRS,
-            measured=tuple(until(o, PRINTED) for o in ours[1.2]),
+            measured=tuple(cost_to_reach(o, PRINTED) for o in ours[1.2]),
             better="lower",
-            form=".0f",
+            number_format=".0f",
             infinite="never",
             headline=True,
             note=f"the source prints {PRINTED} after its {THEIRS} epochs",
         ),
         *(
-            Figure(
+            Measurement(
                 what=f"training perplexity after {len(of[0]['epochs'])} epochs, our recipe",
                 published=LOWEST,
                 measured=tuple(o["train"][-1] for o in of),
@@ -93,24 +106,24 @@ def _rows(theirs: Runs, ours: dict[float, Runs]) -> list[Figure]:
     ]
 
 
-def _until(level: float, theirs: Runs, ours: Runs) -> list[Figure]:
+def _until(level: float, theirs: Runs, ours: Runs) -> list[Measurement]:
     """Epochs and seconds until a level, by each."""
     return [
-        Figure(
+        Measurement(
             what=f"{name} until training perplexity {level}, {whose} recipe",
-            measured=tuple(until(c, level, key) for c in curves),
-            form=form,
+            measured=tuple(cost_to_reach(c, level, key) for c in curves),
+            number_format=number_format,
             infinite="never",
         )
-        for key, name, form in (("epochs", "epochs", ".0f"), ("cpu", "CPU seconds", ".1f"))
+        for key, name, number_format in (("epochs", "epochs", ".0f"), ("cpu", "CPU seconds", ".1f"))
         for whose, curves in (("their", theirs), ("our", ours))
     ]
 
 
 def _chart(theirs: Runs, ours: dict[float, Runs]) -> Chart:
-    lines = [Line(label="their recipe", x=theirs[0]["cpu"], y=theirs[0]["train"])]
+    lines = [ChartSeries(label="their recipe", x=theirs[0]["cpu"], y=theirs[0]["train"])]
     lines += [
-        Line(label=f"our recipe, {len(of[0]['epochs'])} epochs", x=of[0]["cpu"], y=of[0]["train"])
+        ChartSeries(label=f"our recipe, {len(of[0]['epochs'])} epochs", x=of[0]["cpu"], y=of[0]["train"])
         for of in ours.values()
     ]
     return Chart(
@@ -119,28 +132,34 @@ def _chart(theirs: Runs, ours: dict[float, Runs]) -> Chart:
         x="CPU seconds",
         y="training perplexity",
         log="xy",
-        lines=lines,
+        series=lines,
     )
 
 
 def _lessons(theirs: Runs, ours: dict[float, Runs]) -> tuple[str, ...]:
     def spent(curves: Runs, level: float) -> str:
-        epochs, seconds = (statistics.median(until(c, level, what) for c in curves) for what in ("epochs", "cpu"))
+        epochs, seconds = (
+            statistics.median(cost_to_reach(c, level, what) for c in curves) for what in ("epochs", "cpu")
+        )
         return f"{epochs:.0f} epochs and {seconds:.1f} CPU seconds" if math.isfinite(epochs) else "never"
 
-    told = [f"{level} after {spent(of, level)} (theirs: {spent(theirs, level)})" for level, of in ours.items()]
+    reached = [f"{level} after {spent(of, level)} (theirs: {spent(theirs, level)})" for level, of in ours.items()]
     return (
-        f"Our recipe reaches training perplexity {'; '.join(told)}. The network is the same; it was never the limit.",
-        "Of a one-hot input one unit is on, so its weights must not be scaled as if all were; a step size for each "
-        "weight (Adam), and a rate that rises, falls and ends near zero, do the rest.",
-        "To know a text by heart sooner is no merit by itself: see overfitting for what becomes of text not learnt.",
+        f"Our recipe reaches training perplexity {'; '.join(reached)}. The network is the same: it was not the limit.",
+        "Of a one-hot input only one unit is 1, so its weights must not be scaled as if all were. The other two causes "
+        "are a step size for each weight (Adam), and a learning rate that rises, falls and ends near zero.",
+        "Memorising a text sooner is of no use by itself: the experiment overfitting shows text that was not learnt.",
     )
 
 
 EXPERIMENT = Experiment(
     name="recipe",
-    title="the notes' concise network by a better recipe: how soon it knows its text",
-    source="the notes; d2l.ai 8.6 prints 1.3 after 500 epochs",
+    title="the concise network of the study notes by a better recipe: how soon it fits its text",
+    source=(
+        "study notes on Zhang et al. 2021, sections 8.5 and 8.6 (author not recorded); Zhang et al. 2021 "
+        "(Dive into Deep Learning, edition 0.17), section 8.6, prints 1.3 after 500 epochs"
+    ),
+    order=30,
     minutes=2.5,
     run=run,
 )

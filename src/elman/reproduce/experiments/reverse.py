@@ -1,4 +1,6 @@
-"""The same book read from its end, where a model predicts what came before.
+"""The same book in reverse order, where a model predicts the token before.
+
+The claim is that of Zhang et al. 2021 (Dive into Deep Learning, edition 0.17, section 8.1.4): reverse order is harder.
 
 P(x_1 .. x_T) = prod_t P(x_t | x_1 .. x_{t-1}) = prod_t P(x_t | x_{t+1} .. x_T)     both exact; what is learnt differs
 """
@@ -8,7 +10,7 @@ from string import ascii_letters
 import numpy as np
 
 import elman
-from elman.reproduce.experiment import Experiment, Figure, Result, Runner
+from elman.reproduce.experiment import Experiment, Measurement, Result, Runner
 
 ORDERS = (5, 7)
 EPOCHS = 10
@@ -17,27 +19,51 @@ SYMBOLS, TOKENS = 40, 400
 
 
 def read(reverse: bool, limit: int | None) -> elman.Corpus:
-    """Nine tenths of the book to learn from; the part that is held out is the same either way."""
+    """Read the book; the last tenth is held out in either direction.
+
+    Args:
+        reverse: whether each part is read from its end.
+        limit: of the tokens; None for all.
+    """
     return elman.read_corpus(["time-machine"], clean="letters", limit=limit, held_out=0.1, reverse=reverse)
 
 
-def counted(order: int, reverse: bool, limit: int | None = None) -> float:
-    """Held-out bits a character of an n-gram."""
+def score_ngram(order: int, reverse: bool, limit: int | None = None) -> float:
+    """Held-out bits per character of an n-gram.
+
+    Args:
+        order: n.
+        reverse: whether each part is read from its end.
+        limit: of the tokens; None for all.
+    """
     corpus = read(reverse, limit)
     model = elman.NGram.fit(elman.TextTask.of(corpus), corpus.train.ids, order=order)
     return elman.evaluate(model, corpus.parts[-1], streams=1).bits_per_character
 
 
-def trained(seed: int, reverse: bool, epochs: int, hidden: int = 128, limit: int | None = None) -> float:
-    """Held-out bits a character of a GRU."""
+def score_gru(seed: int, reverse: bool, epochs: int, hidden: int = 128, limit: int | None = None) -> float:
+    """Held-out bits per character of a GRU.
+
+    Args:
+        seed: of weights and batches.
+        reverse: whether each part is read from its end.
+        epochs: of the training.
+        hidden: units.
+        limit: of the tokens; None for all.
+    """
     corpus = read(reverse, limit)
     model = elman.Recurrent(elman.TextTask.of(corpus), cell="gru", hidden=hidden, seed=seed)
     elman.fit(model, corpus.train, epochs=epochs, seed=seed)
     return elman.evaluate(model, corpus.parts[-1]).bits_per_character
 
 
-def caused(seed: int, smoothing: str) -> list[float]:
-    """Nats a token of a bigram, forward and in reverse: x' = f(x), f many to one, but for a fifth that is drawn."""
+def score_causal_bigram(seed: int, smoothing: str) -> list[float]:
+    """Nats per token of a bigram, forward and in reverse, on x' = f(x) with f many to one; a fifth of x' is random.
+
+    Args:
+        seed: of f and the sequence.
+        smoothing: its name, see `elman.NGram.fit`.
+    """
     rng = np.random.default_rng(seed)
     f, x = rng.integers(0, SYMBOLS, SYMBOLS), [0]
     for _ in range(TOKENS):
@@ -51,46 +77,49 @@ def caused(seed: int, smoothing: str) -> list[float]:
     ]
 
 
-def run(lab: Runner) -> Result:
-    """Both ways of each."""
-    less = lab.choose({}, {"limit": 2000})
-    size = lab.choose({"epochs": EPOCHS}, {"epochs": 1, "hidden": 8}) | less
+def run(runner: Runner) -> Result:
+    """Each model in both directions."""
+    less = runner.choose({}, {"limit": 2000})
+    size = runner.choose({"epochs": EPOCHS}, {"epochs": 1, "hidden": 8}) | less
     ways = (False, True)
     found: dict[str, list[list[float]]] = {
-        f"{n}-gram, bits a character": [[lab.trial(counted, order=n, reverse=r, **less) for r in ways]] for n in ORDERS
+        f"{n}-gram, bits a character": [[runner.trial(score_ngram, order=n, reverse=r, **less) for r in ways]]
+        for n in ORDERS
     }
-    seeds = range(lab.choose(3, 1))
-    each = lab.trials(trained, [{"seed": s, "reverse": r} | size for s in seeds for r in ways])
+    seeds = range(runner.choose(3, 1))
+    each = runner.trials(score_gru, [{"seed": s, "reverse": r} | size for s in seeds for r in ways])
     found["GRU 128, bits a character"] = [each[i : i + 2] for i in range(0, len(each), 2)]
     for smoothing in ("kneser-ney", "laplace"):
-        found[CAUSED.format(smoothing)] = [lab.trial(caused, seed=s, smoothing=smoothing) for s in range(5)]
-    return Result(figures=tuple(_row(what, pairs) for what, pairs in found.items()), lessons=_lessons(found))
+        found[CAUSED.format(smoothing)] = [
+            runner.trial(score_causal_bigram, seed=s, smoothing=smoothing) for s in range(5)
+        ]
+    return Result(measurements=tuple(_row(what, pairs) for what, pairs in found.items()), lessons=_lessons(found))
 
 
-def _row(what: str, pairs: list[list[float]]) -> Figure:
-    """The claim that reading backwards is harder."""
-    return Figure(
+def _row(what: str, pairs: list[list[float]]) -> Measurement:
+    """The claim that reverse order is harder."""
+    return Measurement(
         what=f"{what}: reverse less forward",
         published=0.0,
         claim="at least",
         measured=tuple(back - forth for forth, back in pairs),
-        form="+.3f",
+        number_format="+.3f",
         headline=what.startswith("GRU"),
         note=f"forward {', '.join(f'{forth:.3f}' for forth, _ in pairs)}",
     )
 
 
 def _lessons(found: dict[str, list[list[float]]]) -> tuple[str, ...]:
-    trained = found["GRU 128, bits a character"]
-    apart, forth = [back - forward for forward, back in trained], [forward for forward, _ in trained]
+    pairs = found["GRU 128, bits a character"]
+    apart, forth = [back - forward for forward, back in pairs], [forward for forward, _ in pairs]
     counts = [back - forward for n in ORDERS for forward, back in found[f"{n}-gram, bits a character"]]
     return (
-        "The chain rule holds in either order, and whoever knew the source would pay the same. What is learnt from a "
-        f"text may differ: here by {min(apart):+.3f} to {max(apart):+.3f} bits for a GRU, whose seed changes "
-        f"{max(forth) - min(forth):.3f}, and by {max(map(abs, counts)):.3f} at the most for n-grams.",
-        "Where the next value follows from the last by a map of many to one, as causes have effects, Kneser-Ney finds "
-        f"forward easier ({_mean(found, 'kneser-ney'):+.2f} nats in reverse) and additive smoothing reverse "
-        f"({_mean(found, 'laplace'):+.2f}). Which way is harder depends on the learner too.",
+        "The chain rule holds in either order, so the true distribution has the same cost in both. A model that is "
+        f"learnt from a text may differ: here by {min(apart):+.3f} to {max(apart):+.3f} bits for a GRU, whose seed "
+        f"changes {max(forth) - min(forth):.3f}, and by {max(map(abs, counts)):.3f} at the most for n-grams.",
+        "If the next value is a many-to-one function of the last, as an effect is of its cause, forward is easier for "
+        f"Kneser-Ney ({_mean(found, 'kneser-ney'):+.2f} nats in reverse) and reverse for additive smoothing "
+        f"({_mean(found, 'laplace'):+.2f}). Which direction is harder also depends on the model.",
     )
 
 
@@ -102,7 +131,11 @@ def _mean(found: dict[str, list[list[float]]], smoothing: str) -> float:
 EXPERIMENT = Experiment(
     name="reverse",
     title="a book read from its end",
-    source="d2l.ai 8.1.4 (edition 0.17): reverse order is legal but harder; it prints no figures",
+    source=(
+        "Zhang et al. 2021 (Dive into Deep Learning, edition 0.17), section 8.1.4: reverse order is legal "
+        "but harder; it prints no figures"
+    ),
+    order=110,
     minutes=1.4,
     run=run,
 )

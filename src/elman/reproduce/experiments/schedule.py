@@ -1,4 +1,6 @@
-"""Why the lecture's curve rises late, what a schedule does about it, and an initial state that is learnt.
+"""Why the curve of Smola and Li 2019 rises late, how a schedule changes that, and an initial state that is learnt.
+
+Smola and Li 2019: STAT 157, Introduction to Deep Learning, UC Berkeley, lecture "Recurrent Neural Networks in Python".
 
 constant   lr_e = 100
 cosine     lr_e = 100 (0.02 + 0.98 (1 + cos(pi e / 500)) / 2)
@@ -9,49 +11,61 @@ import statistics
 from typing import Any
 
 import elman
-from elman.reproduce.curves import Curve, curve, training
-from elman.reproduce.experiment import Chart, Experiment, Figure, Result, Runner
+from elman.reproduce.curves import Curve, train_curve, training_series
+from elman.reproduce.experiment import Chart, Experiment, Measurement, Result, Runner
 from elman.reproduce.experiments import lecture
 from elman.reproduce.experiments.notes import letters
 
 PRINTED, LOWEST = 1.167, 1.139
-"""The lecture's notebook: epoch 500, and epoch 450 before it."""
+"""Training perplexity in the notebook of Smola and Li 2019: epoch 500, and epoch 450 before it."""
 WINDOW = 35
 
 
-def start(learnt: bool, epochs: int, seed: int, hidden: int = 256) -> dict[str, Any]:
-    """Random windows, each from a zero or from a learnt state."""
+def train_with_initial_state(learnt: bool, epochs: int, seed: int, hidden: int = 256) -> dict[str, Any]:
+    """Train a network once on random windows, each from a zero or from a learnt state.
+
+    Args:
+        learnt: whether the initial state is a parameter.
+        epochs: of the training.
+        seed: of weights and batches.
+        hidden: units.
+
+    Returns:
+        The curve, and perplexity by part ("scores").
+    """
     corpus = letters()
     model = elman.Recurrent(elman.TextTask.of(corpus), cell="elman", hidden=hidden, learn_initial=learnt, seed=seed)
-    found = curve(model, corpus.train, None, batching="random", window=WINDOW, lr=0.01, epochs=epochs, seed=seed)
+    found = train_curve(model, corpus.train, None, batching="random", window=WINDOW, lr=0.01, epochs=epochs, seed=seed)
     scores = {p.name: elman.evaluate(model, p, protocol="reset", window=WINDOW).perplexity for p in corpus.parts}
     return found | {"scores": scores}
 
 
-def run(lab: Runner) -> Result:
-    """The lecture's sequential network with both schedules, two seeds; three of either initial state."""
-    size: dict[str, Any] = {"epochs": lab.choose(500, 4)} | lab.choose({}, {"hidden": 16})
-    seeds = range(lab.choose(2, 1))
-    # The constant rate is the lecture's own run, and shared with it.
+def run(runner: Runner) -> Result:
+    """The network of Smola and Li 2019 with both schedules, two seeds; three seeds of each initial state."""
+    size: dict[str, Any] = {"epochs": runner.choose(500, 4)} | runner.choose({}, {"hidden": 16})
+    seeds = range(runner.choose(2, 1))
+    # The constant rate is the trial of the experiment lecture, which is shared.
     cases = [{"batching": "sequential", "seed": s} | size for s in seeds]
     cases += [case | {"schedule": "cosine"} for case in cases]
-    found = lab.trials(lecture.train, cases)
+    found = runner.trials(lecture.train, cases)
     runs = {"constant": found[: len(seeds)], "cosine": found[len(seeds) :]}
-    start_size: dict[str, Any] = {"epochs": lab.choose(40, 2)} | lab.choose({}, {"hidden": 16})
+    start_size: dict[str, Any] = {"epochs": runner.choose(40, 2)} | runner.choose({}, {"hidden": 16})
     starts = {
-        learnt: lab.trials(start, [{"learnt": learnt, "seed": s} | start_size for s in range(lab.choose(3, 1))])
+        learnt: runner.trials(
+            train_with_initial_state, [{"learnt": learnt, "seed": s} | start_size for s in range(runner.choose(3, 1))]
+        )
         for learnt in (False, True)
     }
     return Result(
-        figures=(*(row for name in runs for row in _rows(name, runs[name])), *_starts(starts)),
+        measurements=(*(row for name in runs for row in _rows(name, runs[name])), *_starts(starts)),
         charts=(
             Chart(
                 name="schedules",
-                title="Training perplexity of the lecture's network at a constant rate and at one that falls",
+                title="Training perplexity of the network of Smola and Li 2019 at a constant and at a falling rate",
                 x="epoch",
                 y="training perplexity",
                 log="y",
-                lines=[training(f"{name} rate", of[0], points=500) for name, of in runs.items()],
+                series=[training_series(f"{name} rate", of[0], points=500) for name, of in runs.items()],
             ),
         ),
         lessons=_lessons(runs, starts),
@@ -63,9 +77,9 @@ def rise(found: Curve) -> float:
     return float(found["train"][-1] - min(found["train"]))
 
 
-def _rows(name: str, of: list[Curve]) -> list[Figure]:
+def _rows(name: str, of: list[Curve]) -> list[Measurement]:
     return [
-        Figure(
+        Measurement(
             what=f"{name} rate: training perplexity of the last epoch",
             published=PRINTED,
             measured=tuple(f["train"][-1] for f in of),
@@ -73,7 +87,7 @@ def _rows(name: str, of: list[Curve]) -> list[Figure]:
             better="lower",
             headline=True,
         ),
-        Figure(
+        Measurement(
             what=f"{name} rate: rise from the lowest epoch to the last",
             published=PRINTED - LOWEST,
             measured=tuple(rise(f) for f in of),
@@ -82,19 +96,19 @@ def _rows(name: str, of: list[Curve]) -> list[Figure]:
             note="published: from epoch 450, the lowest printed, to 500",
             headline=True,
         ),
-        Figure(
+        Measurement(
             what=f"{name} rate: held-out perplexity in the end",
             measured=tuple(f["scores"]["held-out"] for f in of),
-            form=".1f",
+            number_format=".1f",
             note=f"a uniform guess has {lecture.UNIFORM}",
         ),
     ]
 
 
-def _starts(starts: dict[bool, list[dict[str, Any]]]) -> list[Figure]:
-    """Both initial states, on what they learnt and on what they did not."""
+def _starts(starts: dict[bool, list[dict[str, Any]]]) -> list[Measurement]:
+    """Both initial states, on training text and on held-out text."""
     return [
-        Figure(
+        Measurement(
             what=f"{'learnt' if learnt else 'zero'} initial state: {what}",
             measured=tuple(_score(f, key) for f in starts[learnt]),
             headline=learnt and key == "held-out",
@@ -123,18 +137,22 @@ def _lessons(runs: dict[str, list[Curve]], starts: dict[bool, list[dict[str, Any
     return (
         f"At a constant rate the last epoch lies {rises['constant']:.3f} above the lowest, with one that falls "
         f"{rises['cosine']:.3f}, and it ends at {last['constant']:.3f} and {last['cosine']:.3f}. It is a training "
-        "curve, so the rise is no over-fitting: the steps are too long for where the network is.",
-        "A better training figure is no better model: look at the held-out rows.",
-        f"Where every window begins from it, a learnt initial state saves {saved['train']:.3f} of perplexity on the "
-        f"learnt text and {saved['held-out']:.2f} on held-out text. It is a handful of parameters: it can know which "
-        "characters are frequent, not where the window stands.",
+        "curve, so the rise is not overfitting: the steps are too long near the minimum.",
+        "A better training figure does not make a better model: see the held-out rows.",
+        f"If every window begins from it, a learnt initial state lowers perplexity by {saved['train']:.3f} on the "
+        f"training text and {saved['held-out']:.2f} on held-out text. It has few parameters: they hold which "
+        "characters are frequent, but not where a window begins.",
     )
 
 
 EXPERIMENT = Experiment(
     name="schedule",
-    title="the late rise of the lecture's curve, a rate that falls, and a learnt initial state",
-    source="the lecture's notebook and remarks",
+    title="the late rise of the curve of Smola and Li 2019, a falling rate, a learnt start state",
+    source=(
+        'Smola and Li 2019 (STAT 157, UC Berkeley, lecture "Recurrent Neural Networks in Python"): its '
+        "notebook and remarks"
+    ),
+    order=60,
     minutes=10,
     run=run,
 )

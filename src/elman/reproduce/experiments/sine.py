@@ -1,6 +1,9 @@
-"""The lecture's sine with noise, forecast k steps ahead: how errors grow, and when a free run leaves the range.
+"""A sine with noise, forecast k steps ahead: how errors grow, and when a rollout leaves the range of the data.
 
-x_t = sin(0.01 t) + e_t        e_t from N(0, 0.2^2), t = 1 .. 1000, the first 604 to learn from: nothing can beat 0.04
+The series, the network and the claims are those of Zhang et al. 2021 (Dive into Deep Learning, edition 0.17,
+section 8.1).
+
+x_t = sin(0.01 t) + e_t        e_t from N(0, 0.2^2), t = 1 .. 1000, 604 for training; no error is below 0.04
 x^_{t+2} = f(.., x_t, x^_{t+1})        so e_{t,2} = e_{t+1,1} + c e_{t,1}, and E_2 = (1 + c^2) E_1: errors feed errors
 """
 
@@ -9,53 +12,59 @@ from typing import Any
 import numpy as np
 
 import elman
-from elman.reproduce.experiment import Chart, Experiment, Figure, Line, Result, Runner
+from elman.reproduce.experiment import Chart, ChartSeries, Experiment, Measurement, Result, Runner
 
 FLOOR, CUT = 0.04, 604
 STEPS = (1, 4, 16, 64)
 REFERENCE = {4: (0.054, 0.064, 0.147, 0.70), 16: (0.052, 0.056, 0.097, 1.8), 64: (0.057, 0.059, 0.089, 2.5)}
-"""The mean over ten series of the textbook's own program, by window and steps ahead."""
+"""The mean over ten series of the published program, by window and steps ahead."""
 FREE = {4: 6.2, 16: 1.6, 64: 1.2e8}
-"""The same of the runs on its own predictions; one that diverges makes the mean."""
+"""The same for rollouts over all held-out values; one that diverges decides the mean."""
 BETTER = ("ridge-128", "gru-64", "auto")
 DRAWN = ("last", "mlp-reference-4", "mlp-reference-64", "ridge-128", "gru-64")
-Told = dict[str, dict[str, Any]]
+Forecasts = dict[str, dict[str, Any]]
 
 
-def forecast(seed: int, models: list[str], steps: int = STEPS[-1]) -> Told:
-    """What each model's forecasts of one series are worth, by steps ahead, and its run on its own predictions."""
+def forecast(seed: int, models: list[str], steps: int = STEPS[-1]) -> Forecasts:
+    """Errors of each model's forecasts of one series by steps ahead, and its rollout.
+
+    Args:
+        seed: of the series and the networks.
+        models: their names.
+        steps: K, steps ahead.
+    """
     study = elman.forecast(elman.sine(seed=seed), models, horizon=steps, seed=seed)
     found = {}
-    for entry in study.entries:
-        trial = entry.trials[0]
+    for entry in study.models:
+        trial = entry.by_seed[0]
         errors, k = trial.test.errors, [k - 1 for k in STEPS if k <= steps]
         found[entry.name] = {
             "mse": [float(e) for e in entry.mse],
-            "free": trial.free.tolist(),
-            "free_mse": trial.free_mse,
-            "diverged": trial.diverged,
-            "c": fed(errors),
+            "free": trial.rollout.tolist(),
+            "free_mse": trial.rollout_mse,
+            "diverged": trial.diverged_at,
+            "c": error_feedback(errors),
             "ahead": [trial.test.predicted[: len(errors) - j, j].tolist() for j in k],
         }
     return found | {"auto": found[study.chosen]} if "auto" in models else found
 
 
-def fed(errors: Any) -> float:
-    """The c of e_{t,2} = e_{t+1,1} + c e_{t,1}, by least squares."""
+def error_feedback(errors: Any) -> float:
+    """The c of e_{t,2} = e_{t+1,1} + c e_{t,1} by least squares; errors (N, K), K at least 2."""
     first, added = errors[:-2, 0], errors[:-2, 1] - errors[1:-1, 0]
     return float(first @ added / (first @ first))
 
 
-def run(lab: Runner) -> Result:
-    """Five series; the pictures are of the first."""
-    seeds = range(lab.choose(5, 1))
-    theirs = [f"mlp-reference-{tau}" for tau in lab.choose(tuple(REFERENCE), (4,))]
-    models = lab.choose([*theirs, *BETTER], [*theirs, "ridge-16"])
-    steps = lab.choose(STEPS[-1], 4)
-    each = lab.trials(forecast, [{"seed": s, "models": models, "steps": steps} for s in seeds])
+def run(runner: Runner) -> Result:
+    """Five series; the pictures show the first."""
+    seeds = range(runner.choose(5, 1))
+    theirs = [f"mlp-reference-{tau}" for tau in runner.choose(tuple(REFERENCE), (4,))]
+    models = runner.choose([*theirs, *BETTER], [*theirs, "ridge-16"])
+    steps = runner.choose(STEPS[-1], 4)
+    each = runner.trials(forecast, [{"seed": s, "models": models, "steps": steps} for s in seeds])
     names = [m for m in models if m in each[0]]
     return Result(
-        figures=(
+        measurements=(
             *(row for tau in REFERENCE if f"mlp-reference-{tau}" in names for row in _by_steps(tau, each)),
             *_claims(each, "mlp-reference-4", names[-1]),
             *(row for name in names if name not in theirs for row in _ours(name, each)),
@@ -65,19 +74,19 @@ def run(lab: Runner) -> Result:
     )
 
 
-def _at(each: list[Told], name: str, k: int) -> tuple[float, ...]:
+def _at(each: list[Forecasts], name: str, k: int) -> tuple[float, ...]:
     return tuple(found[name]["mse"][min(k, len(found[name]["mse"])) - 1] for found in each)
 
 
-def _free(each: list[Told], name: str) -> tuple[float, ...]:
+def _free(each: list[Forecasts], name: str) -> tuple[float, ...]:
     return tuple(found[name]["free_mse"] for found in each)
 
 
-def _by_steps(tau: int, each: list[Told]) -> list[Figure]:
-    """Window by steps ahead, and the free run."""
+def _by_steps(tau: int, each: list[Forecasts]) -> list[Measurement]:
+    """The published errors of one window by steps ahead, and of its rollout."""
     name = f"mlp-reference-{tau}"
     rows = [
-        Figure(
+        Measurement(
             what=f"window {tau}, squared error {k} {'step' if k == 1 else 'steps'} ahead",
             published=published,
             measured=_at(each, name, k),
@@ -90,55 +99,55 @@ def _by_steps(tau: int, each: list[Told]) -> list[Figure]:
     left = sum(found[name]["diverged"] is not None for found in each)
     return [
         *rows,
-        Figure(
+        Measurement(
             what=f"window {tau}, squared error of the free run from 604 to 1,000",
             published=FREE[tau],
             measured=_free(each, name),
             better="lower",
-            form=".3g",
+            number_format=".3g",
             note=f"{left} of {len(each)} leave the range of the data by more than that range",
         ),
     ]
 
 
-def _claims(each: list[Told], theirs: str, ours: str) -> list[Figure]:
-    """What the textbook says of its figures."""
+def _claims(each: list[Forecasts], theirs: str, ours: str) -> list[Measurement]:
+    """The claims of Zhang et al. 2021 about their figures."""
 
     def ratio(name: str, k: int, other: str, j: int) -> tuple[float, ...]:
         return tuple(a / b for a, b in zip(_at(each, name, k), _at(each, other, j), strict=True))
 
     grown = tuple((1 + found[theirs]["c"] ** 2) * found[theirs]["mse"][0] / found[theirs]["mse"][1] for found in each)
-    useless = "beyond 4 steps nearly useless, the textbook says: no better than the last value"
+    useless = "Zhang et al. 2021: nearly useless beyond 4 steps, so no better than the last value"
     return [
-        Figure(
+        Measurement(
             what="window 4, error 64 steps ahead / 1 step ahead", published=1.0, claim="at least",
-            measured=ratio(theirs, 64, theirs, 1), form=".1f", note="errors accumulate",
+            measured=ratio(theirs, 64, theirs, 1), number_format=".1f", note="errors accumulate",
         ),
-        Figure(
+        Measurement(
             what="window 4, E_2 that (1 + c^2) E_1 predicts / E_2", published=1.0, measured=grown, tolerance=0.05,
-            form=".3f", note="as if f were linear, and errors apart",
+            number_format=".3f", note="as if f were linear, and errors apart",
         ),
-        Figure(
+        Measurement(
             what="window 4, error 16 steps ahead / that of the last value", published=1.0, claim="at least",
-            measured=ratio(theirs, 16, "last", 16), form=".2f", note=useless, headline=True,
+            measured=ratio(theirs, 16, "last", 16), number_format=".2f", note=useless, headline=True,
         ),
-        Figure(
+        Measurement(
             what=f"{ours}, error 64 steps ahead / that of the last value", published=1.0, claim="at least",
-            measured=ratio(ours, 64, "last", 64), form=".2f", note=useless, headline=True,
+            measured=ratio(ours, 64, "last", 64), number_format=".2f", note=useless, headline=True,
         ),
     ]  # fmt: skip
 
 
-def _ours(name: str, each: list[Told]) -> list[Figure]:
+def _ours(name: str, each: list[Forecasts]) -> list[Measurement]:
     """Other models of the same series."""
     return [
-        *(Figure(what=f"{name}, squared error at k = {k}", measured=_at(each, name, k)) for k in STEPS),
-        Figure(what=f"{name}, squared error of the free run", measured=_free(each, name), form=".3g"),
+        *(Measurement(what=f"{name}, squared error at k = {k}", measured=_at(each, name, k)) for k in STEPS),
+        Measurement(what=f"{name}, squared error of the free run", measured=_free(each, name), number_format=".3g"),
     ]
 
 
-def _data(found: Told) -> Chart:
-    """Data, one step ahead, and free (S80, S83)."""
+def _data(found: Forecasts) -> Chart:
+    """The data, one-step predictions, and the rollout."""
     series, one = elman.sine(seed=0).values, found["mlp-reference-4"]
     after = range(CUT + 1, len(series) + 1)
     return Chart(
@@ -146,24 +155,26 @@ def _data(found: Told) -> Chart:
         title="One step ahead a window of 4 follows the sine; on its own predictions it does not",
         x="t",
         y="x",
-        lines=[
-            Line(label="observed, every third", x=range(1, len(series) + 1, 3), y=series[::3].tolist(), style="points"),
-            Line(label="one step ahead", x=after, y=one["ahead"][0]),
-            Line(label="on its own predictions", x=after, y=one["free"]),
+        series=[
+            ChartSeries(
+                label="observed, every third", x=range(1, len(series) + 1, 3), y=series[::3].tolist(), style="points"
+            ),
+            ChartSeries(label="one step ahead", x=after, y=one["ahead"][0]),
+            ChartSeries(label="on its own predictions", x=after, y=one["free"]),
         ],
     )
 
 
-def _overlay(found: Told) -> tuple[Chart, ...]:
-    """k-step predictions of a window of 4 and of a linear one, over each other (S82)."""
+def _overlay(found: Forecasts) -> tuple[Chart, ...]:
+    """k-step predictions of a window of 4 and of a linear model, for several k in one chart."""
     return tuple(
         Chart(
             name=f"ahead-{name}",
-            title=f"{name}: what was expected of each value, so many steps before it",
+            title=f"{name}: the prediction of each value, so many steps before it",
             x="t",
             y="x",
-            lines=[
-                Line(label=f"{k} steps before", x=range(CUT + k, CUT + k + len(path)), y=path)
+            series=[
+                ChartSeries(label=f"{k} steps before", x=range(CUT + k, CUT + k + len(path)), y=path)
                 for k, path in zip(STEPS, found[name]["ahead"], strict=False)
             ],
         )
@@ -172,7 +183,7 @@ def _overlay(found: Told) -> tuple[Chart, ...]:
     )
 
 
-def _errors(names: list[str], each: list[Told]) -> Chart:
+def _errors(names: list[str], each: list[Forecasts]) -> Chart:
     steps = len(each[0]["last"]["mse"])
     return Chart(
         name="errors",
@@ -180,8 +191,10 @@ def _errors(names: list[str], each: list[Told]) -> Chart:
         x="k, steps ahead",
         y="squared error",
         log="xy",
-        lines=[
-            Line(label=name, x=range(1, steps + 1), y=np.median([found[name]["mse"] for found in each], 0).tolist())
+        series=[
+            ChartSeries(
+                label=name, x=range(1, steps + 1), y=np.median([found[name]["mse"] for found in each], 0).tolist()
+            )
             for name in ("last", *names)
             if name in DRAWN
         ],
@@ -189,28 +202,32 @@ def _errors(names: list[str], each: list[Told]) -> Chart:
     )
 
 
-def _lessons(each: list[Told], ours: str) -> tuple[str, ...]:
+def _lessons(each: list[Forecasts], ours: str) -> tuple[str, ...]:
     theirs, last = (np.median([found[name]["mse"] for found in each], 0) for name in ("mlp-reference-4", "last"))
     far = min(STEPS[2], len(theirs)) - 1
     good = np.median([found[ours]["mse"] for found in each], 0)
     c = [found["mlp-reference-4"]["c"] for found in each]
-    free = [told["diverged"] for found in each for name, told in found.items() if name.startswith("mlp-reference")]
+    free = [one["diverged"] for found in each for name, one in found.items() if name.startswith("mlp-reference")]
     left, runs = sum(step is not None for step in free), len(free)
     return (
-        f"Trained to see one step ahead, a window of 4 has {theirs[0]:.3f} there (the noise alone is {FLOOR}) and "
+        f"Trained to predict one step ahead, a window of 4 has {theirs[0]:.3f} there (the noise alone is {FLOOR}) and "
         f"{theirs[far]:.3f} at {far + 1} steps, where the last value again has {last[far]:.3f}. Each prediction passes "
-        f"{min(c):.2f} to {max(c):.2f} of its error on to the next: always put a naive forecast beside a clever one.",
-        f"What is useless is the model and not the task: {ours} has {good[0]:.3f} at 1 step and {good[-1]:.3f} at "
-        f"{len(good)}. It sees a longer window, and was chosen by its errors many steps ahead, not one.",
-        f"A run on its own predictions may leave the range of all data without a warning, as here {left} of {runs} of "
-        "the textbook's network: watch for it. elman says at which step it happens.",
+        f"{min(c):.2f} to {max(c):.2f} of its error on to the next: always compare a model with a naive forecast.",
+        f"The model is useless, not the task: {ours} has {good[0]:.3f} at 1 step and {good[-1]:.3f} at "
+        f"{len(good)}. It reads a longer window, and was chosen by its errors many steps ahead, not one.",
+        f"A rollout may leave the range of the data, as here {left} of {runs} of the published network do: check for "
+        "it. elman reports the step at which it happens.",
     )
 
 
 EXPERIMENT = Experiment(
     name="sine",
     title="the sine with noise, 1 to 64 steps ahead",
-    source="d2l.ai 8.1 (edition 0.17): its program, run on ten series; claims as written",
+    source=(
+        "Zhang et al. 2021 (Dive into Deep Learning, edition 0.17), section 8.1: its program, run on ten "
+        "series; claims as written"
+    ),
+    order=120,
     minutes=1,
     run=run,
 )

@@ -1,4 +1,6 @@
-"""Counts made into probabilities: the lecture's smoothing, its limits, and where it fails.
+"""Additive smoothing of counts, its limits, and where it fails (Zhang et al. 2021, section 8.3.1).
+
+Zhang et al. 2021: Dive into Deep Learning, edition 0.17.
 
 P(x)       = (n(x) + eps/m) / (n + eps)                       m symbols, n tokens
 P(w | c)   = (n(c w) + eps P(w)) / (n(c) + eps)               c one token, two, ...
@@ -10,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 import elman
-from elman.reproduce.experiment import Chart, Experiment, Figure, Line, Result, Runner
+from elman.reproduce.experiment import Chart, ChartSeries, Experiment, Measurement, Result, Runner
 
 LEARNT, SCORED = 10_000, 5_000
 ORDERS = (1, 2, 3, 4, 5, 6)
@@ -21,18 +23,24 @@ WAYS = {
     "modified Kneser-Ney": ("kneser-ney", 0.0),
 }
 BEFORE = {("laplace", 2): 9.64, ("laplace", 3): 6.76, ("witten-bell", 3): 6.49, ("witten-bell", 4): 5.37}
-"""What another program of these formulas measured on the same split."""
+"""Perplexities of another program with these formulas on the same split."""
 LONGEST = 12
 
 
 def split(limit: int | None) -> elman.Corpus:
-    """The textbook's split: 10,000 letters and blanks to count, 5,000 to predict."""
+    """The split of Zhang et al. 2023: 10,000 letters and blanks for training, 5,000 held out."""
     learnt, scored = (LEARNT, SCORED) if limit is None else (limit, limit // 2)
     return elman.read_corpus(["time-machine"], clean="letters", limit=learnt + scored, held_out=scored)
 
 
 def perplexities(smoothing: str, eps: float, limit: int | None = None) -> list[float]:
-    """Of the held-out text, by n-grams of each order."""
+    """The perplexity of the held-out text under n-grams of each order.
+
+    Args:
+        smoothing: its name, see `elman.NGram.fit`.
+        eps: the strength of additive smoothing.
+        limit: of training characters; None for all.
+    """
     corpus = split(limit)
     task, scored = elman.TextTask.of(corpus), corpus.parts[-1]
     return [
@@ -44,7 +52,7 @@ def perplexities(smoothing: str, eps: float, limit: int | None = None) -> list[f
 
 
 def limits(limit: int | None = None) -> dict[str, float]:
-    """How far bigrams without smoothing are from n(c w) / n(c), and bigrams with nothing else from 1/m."""
+    """How far bigrams without smoothing are from n(c w) / n(c), and bigrams with very much of it from 1/m."""
     corpus = split(limit)
     task, ids, m = elman.TextTask.of(corpus), corpus.train.ids, len(corpus.vocab)
     pairs, contexts = Counter(zip(ids[:-1].tolist(), ids[1:].tolist(), strict=True)), Counter(ids[:-1].tolist())
@@ -58,55 +66,60 @@ def limits(limit: int | None = None) -> dict[str, float]:
 
 
 def _next(model: elman.NGram, token: int) -> npt.NDArray[np.float64]:
-    """What a bigram expects after a token, (V,)."""
+    """The probabilities after a token under a bigram, (V,)."""
     expected: npt.NDArray[np.float64] = elman.predict_ahead(model, np.array([token]), 1)[0]
     return expected
 
 
 def unseen(level: str, limit: int | None = None) -> list[float]:
-    """The share of n-grams of the end of the book that the nine tenths before do not hold, n = 1, 2, ..."""
+    """The share of the n-grams of the last tenth of the book that do not occur before it, n = 1, 2, ...
+
+    Args:
+        level: of the tokens, "char" or "word".
+        limit: of the tokens; None for all.
+    """
     corpus = elman.read_corpus(["time-machine"], level=level, clean="letters", limit=limit, held_out=0.1, min_count=1)
     learnt, scored = (part.ids.tolist() for part in corpus.parts)
     return [_missing(learnt, scored, n) for n in range(1, LONGEST + 1)]
 
 
 def _missing(learnt: list[int], scored: list[int], n: int) -> float:
-    known = set(zip(*(learnt[i:] for i in range(n)), strict=False))
-    asked = list(zip(*(scored[i:] for i in range(n)), strict=False))
-    return sum(gram not in known for gram in asked) / len(asked)
+    seen = set(zip(*(learnt[i:] for i in range(n)), strict=False))
+    grams = list(zip(*(scored[i:] for i in range(n)), strict=False))
+    return sum(gram not in seen for gram in grams) / len(grams)
 
 
-def run(lab: Runner) -> Result:
+def run(runner: Runner) -> Result:
     """No seed changes a count."""
-    limit = lab.choose(None, 1000)
-    found = {name: lab.trial(perplexities, smoothing=s, eps=e, limit=limit) for name, (s, e) in WAYS.items()}
-    apart = lab.trial(limits, limit=limit)
-    new = {level: lab.trial(unseen, level=level, limit=limit) for level in ("char", "word")}
+    limit = runner.choose(None, 1000)
+    found = {name: runner.trial(perplexities, smoothing=s, eps=e, limit=limit) for name, (s, e) in WAYS.items()}
+    apart = runner.trial(limits, limit=limit)
+    new = {level: runner.trial(unseen, level=level, limit=limit) for level in ("char", "word")}
     return Result(
-        figures=(*_limits(apart), *_perplexities(found), *_unseen(new)),
+        measurements=(*_limits(apart), *_perplexities(found), *_unseen(new)),
         charts=(_by_order(found), _by_length(new)),
         lessons=_lessons(found, new),
     )
 
 
-def _limits(apart: dict[str, float]) -> list[Figure]:
-    told = {"none": "eps 0, largest distance from n(c w) / n(c)", "much": "eps 1e12, largest distance from 1/m"}
+def _limits(apart: dict[str, float]) -> list[Measurement]:
+    what = {"none": "eps 0, largest distance from n(c w) / n(c)", "much": "eps 1e12, largest distance from 1/m"}
     return [
-        Figure(what=told[name], published=0.0, measured=(far,), tolerance=1e-6, form=".1e")
+        Measurement(what=what[name], published=0.0, measured=(far,), tolerance=1e-6, number_format=".1e")
         for name, far in apart.items()
     ]
 
 
-def _perplexities(found: dict[str, list[float]]) -> list[Figure]:
+def _perplexities(found: dict[str, list[float]]) -> list[Measurement]:
     """Held-out perplexity, and the claim that additive smoothing fails."""
     rows = [
-        Figure(
+        Measurement(
             what=f"{name}: {n}-gram, held-out perplexity",
             published=BEFORE[WAYS[name][0], n],
             tolerance=0.1,
             measured=(found[name][n - 1],),
             better="lower",
-            form=".2f",
+            number_format=".2f",
             note="published: another program of the same formulas",
         )
         for name in found
@@ -116,34 +129,34 @@ def _perplexities(found: dict[str, list[float]]) -> list[Figure]:
     additive, best = found["additive, eps 1"], min(found["modified Kneser-Ney"])
     return [
         *rows,
-        Figure(
+        Measurement(
             what="the best additive n-gram / the best Kneser-Ney n-gram, held-out perplexity",
             published=1.0,
             claim="at least",
             measured=(min(additive) / best,),
-            form=".2f",
+            number_format=".2f",
             headline=True,
         ),
-        Figure(
+        Measurement(
             what="additive: 6-gram / trigram, held-out perplexity",
             published=1.0,
             claim="at least",
             measured=(additive[5] / additive[2],),
-            form=".2f",
-            note="a longer context should help; counts that are too thin do not",
+            number_format=".2f",
+            note="a longer context should help, but its counts are too small",
         ),
     ]
 
 
-def _unseen(new: dict[str, list[float]]) -> list[Figure]:
+def _unseen(new: dict[str, list[float]]) -> list[Measurement]:
     """The claim that long sequences are nearly always new."""
     return [
-        Figure(
+        Measurement(
             what=f"share of held-out {n}-grams of {what} that were never seen",
             published=0.5,
             claim="at least",
             measured=(new[level][n - 1],),
-            form=".2f",
+            number_format=".2f",
         )
         for level, what, n in (("word", "words", 3), ("char", "characters", 12))
     ]
@@ -156,7 +169,7 @@ def _by_order(found: dict[str, list[float]]) -> Chart:
         x="n",
         y="held-out perplexity",
         log="y",
-        lines=[Line(label=name, x=ORDERS, y=values) for name, values in found.items()],
+        series=[ChartSeries(label=name, x=ORDERS, y=values) for name, values in found.items()],
     )
 
 
@@ -167,7 +180,7 @@ def _by_length(new: dict[str, list[float]]) -> Chart:
         title="The share of held-out n-grams that the training text does not hold, by their length",
         x="n",
         y="never seen",
-        lines=[Line(label=f"{level}s", x=lengths, y=values) for level, values in new.items()],
+        series=[ChartSeries(label=f"{level}s", x=lengths, y=values) for level, values in new.items()],
     )
 
 
@@ -176,19 +189,23 @@ def _lessons(found: dict[str, list[float]], new: dict[str, list[float]]) -> tupl
     best = int(np.argmin(additive)) + 1
     return (
         f"Additive smoothing is best with {best}-grams ({min(additive):.2f}) and worse with longer ones, whether a "
-        f"context hands what it takes to the unigram or to the next shorter one ({additive[-1]:.2f} and "
-        f"{recursive[-1]:.2f} with {ORDERS[-1]}-grams): one number for every context takes too much from some and too "
-        f"little from others. Kneser-Ney has {min(kneser_ney):.2f}.",
+        f"context backs off to the unigram or to the next shorter context ({additive[-1]:.2f} and "
+        f"{recursive[-1]:.2f} with {ORDERS[-1]}-grams): one number for every context discounts some counts too much "
+        f"and others too little. Kneser-Ney has {min(kneser_ney):.2f}.",
         f"Of the held-out triples of words {new['word'][2]:.0%} were never seen in nine tenths of the book, of five "
-        f"words in a row {new['word'][4]:.0%}: what long sequences are worth cannot be counted, it has to be composed. "
-        "That is what a network with a state is for.",
+        f"words in a row {new['word'][4]:.0%}: the probabilities of long sequences cannot be counted. "
+        "A network with a state computes them from shorter parts.",
     )
 
 
 EXPERIMENT = Experiment(
     name="smoothing",
     title="counts made into probabilities, and where additive smoothing fails",
-    source="d2l.ai 8.3.1 (edition 0.17): formulas and claims; it prints no figures",
+    source=(
+        "Zhang et al. 2021 (Dive into Deep Learning, edition 0.17), section 8.3.1: formulas and claims; it "
+        "prints no figures"
+    ),
+    order=90,
     minutes=0.1,
     run=run,
 )

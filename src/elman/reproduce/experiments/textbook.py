@@ -1,4 +1,6 @@
-"""Every model of the textbook's edition 1.0 on its own split, beside n-grams that are counted in a second.
+"""Every model of Zhang et al. 2023 on its own split, beside n-grams that are counted in a second.
+
+Zhang et al. 2023: Dive into Deep Learning, edition 1.0.3, sections 9.5, 9.6 and 10.1 to 10.3.
 
 learnt    the 10,000 windows of 32 characters that begin the book, one at every character, 1,024 a batch
 printed   the mean of exp(cost of a batch) over the 5,000 windows that follow, each from a zero state
@@ -14,8 +16,8 @@ import torch
 import elman
 from elman.data.batches import Ids, Integers, Rows, gather
 from elman.models.build import build
-from elman.reproduce.curves import one_bias
-from elman.reproduce.experiment import Chart, Experiment, Figure, Line, Result, Runner
+from elman.reproduce.curves import freeze_second_bias
+from elman.reproduce.experiment import Chart, ChartSeries, Experiment, Measurement, Result, Runner
 from elman.training.auto import auto_configure
 from elman.training.optim import clip_gradients
 
@@ -31,66 +33,93 @@ NETWORKS: dict[str, tuple[Network, float, float, int]] = {
     "RNN of two layers": ({"cell": "elman", "init": "reference", "layers": 2, "epochs": 100, "lr": 2}, 5.24, 6.95, 1),
     "GRU of two layers": ({"cell": "gru", "init": "torch", "layers": 2, "epochs": 100, "lr": 2}, 4.09, 6.11, 1),
 }
-"""Settings, what the textbook's curves end at on training and validation text, and how many seeds are trained here."""
+"""Settings; the ends of the published curves on training and validation text; and how many seeds are trained here."""
 TOLERANCE = 0.3
-"""Read off curves; of one run."""
+"""Published figures are read off curves of one run."""
 UNIFORM = 28
 
 
 def split(held_out: int, learnt: int = LEARNT) -> elman.Corpus:
-    """The first 10,000 letters and blanks, and so many after them."""
+    """The first letters and blanks of the book for training, and those after them held out.
+
+    Args:
+        held_out: characters held out.
+        learnt: characters for training.
+    """
     return elman.read_corpus(["time-machine"], clean="letters", limit=learnt + held_out, held_out=held_out)
 
 
 def train(cell: str, init: str, epochs: int, lr: float, seed: int, layers: int = 1, hidden: int = 32) -> dict[str, Any]:
-    """The textbook's loop and its two figures; then the one evaluator's."""
+    """Train by the published loop, and give its two figures and the perplexity of held-out text by `elman.evaluate`.
+
+    Args:
+        cell: the name of a cell.
+        init: initial weights, see `elman.models.init`.
+        epochs: of the training.
+        lr: the learning rate.
+        seed: of weights and batches.
+        layers: of the network.
+        hidden: units of a layer; 32 in the source.
+    """
     corpus = split(SCORED)
     ids = np.concatenate([part.ids for part in split(SCORED + STEPS).parts])  # the last windows reach beyond the 5,000
     model = elman.Recurrent(elman.TextTask.of(corpus), cell=cell, hidden=hidden, layers=layers, init=init, seed=seed)
     if init == "reference":
-        one_bias(model)
+        freeze_second_bias(model)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=lr)
     rng = np.random.default_rng(seed)
     for _ in range(epochs):
-        costs = []
+        losses = []
         for places in np.array_split(rng.permutation(LEARNT), list(range(BATCH, LEARNT, BATCH))):
-            cost = batch_cost(model, ids, places)
+            loss = batch_loss(model, ids, places)
             optimizer.zero_grad()
-            cost.backward()
+            loss.backward()
             clip_gradients(model.named_parameters(), 1.0)
             optimizer.step()
-            costs.append(cost.item())
+            losses.append(loss.item())
     with torch.no_grad():
         after = np.array_split(np.arange(LEARNT, LEARNT + SCORED), list(range(BATCH, SCORED, BATCH)))
-        validation = [batch_cost(model, ids, places).item() for places in after]
+        validation = [batch_loss(model, ids, places).item() for places in after]
     return {
-        "train": mean_exp(costs),
+        "train": mean_exp(losses),
         "validation": mean_exp(validation),
         "held-out": elman.evaluate(model, corpus.parts[-1], streams=1).perplexity,
     }
 
 
-def batch_cost(model: elman.Recurrent, ids: Ids, places: Integers) -> torch.Tensor:
-    """Nats a token of the windows at those places, each from a zero state."""
+def batch_loss(model: elman.Recurrent, ids: Ids, places: Integers) -> torch.Tensor:
+    """Nats per token of windows, each from a zero state.
+
+    Args:
+        model: the network.
+        ids: the tokens, (n,).
+        places: of the first inputs of the windows, (B,).
+    """
     inputs, targets = map(torch.from_numpy, gather(ids, Rows(places + 1, places + 1 + STEPS, fresh=True)))
     nats, _ = model.loss(inputs, targets, model.initial(len(places)))
     return nats / targets.numel()
 
 
-def mean_exp(costs: list[float]) -> float:
-    """What the textbook plots: the mean of perplexities of batches, not the perplexity of the whole."""
-    return sum(map(math.exp, costs)) / len(costs)
+def mean_exp(losses: list[float]) -> float:
+    """The mean of the perplexities of batches, which Zhang et al. 2023 plot; not the perplexity of the whole."""
+    return sum(map(math.exp, losses)) / len(losses)
 
 
-def count(order: int | None) -> dict[str, Any]:
-    """An n-gram of the same 10,000 characters; no order: the one that predicts the end of them best."""
+def score_ngram(order: int | None) -> dict[str, Any]:
+    """Count an n-gram on the same 10,000 characters; without an order the one that predicts their end best."""
     corpus = split(SCORED)
     ngram = elman.NGram.fit(elman.TextTask.of(corpus), corpus.train.ids, order=order)
     return {"name": ngram.name, "held-out": elman.evaluate(ngram, corpus.parts[-1], streams=1).perplexity}
 
 
-def default(seed: int, learnt: int = LEARNT, **budget: int) -> dict[str, Any]:
-    """What `elman train` chooses for this text: a network that weighs an n-gram; its last weights, not its best."""
+def score_default(seed: int, learnt: int = LEARNT, **budget: int) -> dict[str, Any]:
+    """Train what `elman train` chooses for this text, a network that weights n-grams; its last weights are scored.
+
+    Args:
+        seed: of weights and batches.
+        learnt: characters for training.
+        **budget: steps, epochs or minutes.
+    """
     corpus = split(SCORED, learnt)
     config, _ = auto_configure(elman.Config.resolve(("default", budget)), corpus)
     model = build(elman.TextTask.of(corpus), config.network, engine=config.engine, seed=seed)
@@ -98,20 +127,20 @@ def default(seed: int, learnt: int = LEARNT, **budget: int) -> dict[str, Any]:
     return {"name": model.name, "held-out": elman.evaluate(model, corpus.parts[-1], streams=1).perplexity}
 
 
-def run(lab: Runner) -> Result:
+def run(runner: Runner) -> Result:
     """One or two seeds of each network."""
-    names = lab.choose(list(NETWORKS), ["RNN concise"])
-    cases = [(name, s) for name in names for s in range(lab.choose(NETWORKS[name][3], 1))]
-    less: Network = lab.choose({}, {"epochs": 1, "hidden": 4})
-    found = lab.trials(train, [NETWORKS[name][0] | {"seed": s} | less for name, s in cases])
+    names = runner.choose(list(NETWORKS), ["RNN concise"])
+    cases = [(name, s) for name in names for s in range(runner.choose(NETWORKS[name][3], 1))]
+    less: Network = runner.choose({}, {"epochs": 1, "hidden": 4})
+    found = runner.trials(train, [NETWORKS[name][0] | {"seed": s} | less for name, s in cases])
     runs = {name: [f for (of, _), f in zip(cases, found, strict=True) if of == name] for name in names}
-    counted = [lab.trial(count, order=order) for order in (4, None)]
-    ours = lab.trials(
-        default,
-        [{"seed": s} | lab.choose({}, {"learnt": 600, "steps": 1}) for s in range(lab.choose(3, 1))],
+    counted = [runner.trial(score_ngram, order=order) for order in (4, None)]
+    ours = runner.trials(
+        score_default,
+        [{"seed": s} | runner.choose({}, {"learnt": 600, "steps": 1}) for s in range(runner.choose(3, 1))],
     )
     return Result(
-        figures=(
+        measurements=(
             *(row for name in names for row in _rows(name, runs[name])),
             *(_beside(c["name"], [c]) for c in counted),
             _beside("what elman train chooses", ours),
@@ -121,36 +150,38 @@ def run(lab: Runner) -> Result:
     )
 
 
-def _rows(name: str, runs: list[dict[str, Any]]) -> list[Figure]:
+def _rows(name: str, runs: list[dict[str, Any]]) -> list[Measurement]:
     _, train, validation, _ = NETWORKS[name]
     rows = [("training", train, "train"), ("validation", validation, "validation")]
     return [
         *(
-            Figure(
+            Measurement(
                 what=f"{name}, {what} perplexity as plotted",
                 published=figure,
                 measured=tuple(r[key] for r in runs),
                 tolerance=TOLERANCE,
                 better="lower",
-                form=".2f",
+                number_format=".2f",
                 headline=key == "validation" and name in {"RNN concise", "GRU of two layers"},
             )
             for what, figure, key in rows
         ),
-        Figure(what=f"{name}, held-out text scored alike", measured=tuple(r["held-out"] for r in runs), form=".2f"),
+        Measurement(
+            what=f"{name}, held-out text scored alike", measured=tuple(r["held-out"] for r in runs), number_format=".2f"
+        ),
     ]
 
 
-def _beside(name: str, found: list[dict[str, Any]]) -> Figure:
+def _beside(name: str, found: list[dict[str, Any]]) -> Measurement:
     best = min(NETWORKS, key=lambda n: NETWORKS[n][2])
-    return Figure(
+    return Measurement(
         what=f"{name}, held-out text scored alike",
         published=NETWORKS[best][2],
         measured=tuple(f["held-out"] for f in found),
         better="lower",
-        form=".2f",
+        number_format=".2f",
         headline=True,
-        note=f"published: the best network of the textbook, {best}",
+        note=f"published: the best network of Zhang et al. 2023, {best}",
     )
 
 
@@ -159,10 +190,10 @@ def _chart(runs: dict[str, list[dict[str, Any]]], counted: list[dict[str, Any]],
     bars |= {c["name"]: c["held-out"] for c in counted} | {"elman train": ours[0]["held-out"]}
     return Chart(
         name="held-out",
-        title="Held-out perplexity of the textbook's networks, of n-grams, and of what elman train chooses",
+        title="Held-out perplexity of the networks of Zhang et al. 2023, of n-grams, and of what elman train chooses",
         x="",
         y="perplexity, scored alike",
-        lines=[Line(label="", x=list(bars), y=list(bars.values()), style="bars")],
+        series=[ChartSeries(label="", x=list(bars), y=list(bars.values()), style="bars")],
     )
 
 
@@ -174,18 +205,22 @@ def _lessons(
     mean = [r["validation"] / r["held-out"] for of in runs.values() for r in of]
     return (
         f"An {ngram['name']} that is counted in a second has {ngram['held-out']:.2f} and beats {len(lost)} of "
-        f"{len(best)} networks, by what is printed and by what is measured. An n-gram belongs beside every network.",
-        f"What elman train chooses for this text, an n-gram that a network weighs and corrects, has "
+        f"{len(best)} networks, both as published and as measured. Compare every network with an n-gram.",
+        f"What elman train chooses for this text, n-grams that a network weights and corrects, has "
         f"{min(o['held-out'] for o in ours):.2f} (its best seed).",
-        "The plotted figure is the mean of exp(cost) over batches of windows that all begin from a zero state: "
+        "The published figure is the mean of exp(loss) over batches of windows that all begin from a zero state: "
         f"{min(mean):.2f} to {max(mean):.2f} times what the same network has with one state carried.",
     )
 
 
 EXPERIMENT = Experiment(
     name="textbook",
-    title="the textbook's split: every network of its edition 1.0, beside n-grams",
-    source="d2l.ai 1.0.3, 9.5, 9.6, 10.1 to 10.3; read off its curves",
+    title="the split of Zhang et al. 2023: every network of that edition, beside n-grams",
+    source=(
+        "Zhang et al. 2023 (Dive into Deep Learning, edition 1.0.3), sections 9.5, 9.6 and 10.1 to 10.3; "
+        "read off its curves"
+    ),
+    order=40,
     minutes=7.5,
     run=run,
 )

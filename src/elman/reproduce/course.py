@@ -1,4 +1,7 @@
-"""The networks of the fast.ai course's counting notebook, and its way of scoring them."""
+"""The networks of the notebook on human numbers of Howard and Thomas 2019, and its protocols of scoring.
+
+Howard and Thomas 2019: fast.ai, A Code-First Introduction to Natural Language Processing.
+"""
 
 from typing import Any
 
@@ -13,10 +16,13 @@ from elman.data.batches import IGNORE, Ids, Rows, gather
 from elman.models.base import Network
 
 
-class Normed(elman.Recurrent):
-    """The course's network: batch norm between states and output (Ioffe and Szegedy 2015).
+class BatchNormRecurrent(elman.Recurrent):
+    """A recurrent network with batch norm between states and output (Ioffe and Szegedy 2015).
 
-    `last`: only the last token of every window is learnt.
+    Args:
+        task: the text and its vocabulary.
+        last: whether the loss is of the last token of every window alone.
+        **settings: as for `elman.Recurrent`.
     """
 
     def __init__(self, task: elman.TextTask, *, last: bool = False, **settings: Any) -> None:
@@ -26,13 +32,13 @@ class Normed(elman.Recurrent):
     def forward(self, inputs: Tensor, state: State, rng: Generator | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V), and the state after the last."""
         x, after = self._outputs(self.engine, inputs, state, rng)
-        return self._said(x).transpose(0, 1), after
+        return self._logits(x).transpose(0, 1), after
 
-    def _said(self, x: Tensor) -> Tensor:
-        """Logits of outputs (T, B, H); statistics are those of the batch while it learns."""
+    def _logits(self, x: Tensor) -> Tensor:
+        """Logits of outputs (T, B, H); the statistics are those of the batch while gradients are computed."""
         n, rows = self.norm, x.flatten(0, 1)
-        learning = torch.is_grad_enabled()
-        normed = F.batch_norm(rows, n.running_mean, n.running_var, n.weight, n.bias, learning, n.momentum or 0.1, n.eps)
+        training = torch.is_grad_enabled()
+        normed = F.batch_norm(rows, n.running_mean, n.running_var, n.weight, n.bias, training, n.momentum or 0.1, n.eps)
         logits: Tensor = F.linear(normed, self.output_weight, self.b_q).unflatten(0, x.shape[:2])
         return logits
 
@@ -42,23 +48,32 @@ class Normed(elman.Recurrent):
         targets: Tensor,
         state: State,
         rng: Generator | None = None,
-        rows: Rows | None = None,  # noqa: ARG002 - for what counts
+        rows: Rows | None = None,  # noqa: ARG002 - other models need it
     ) -> tuple[Tensor, State]:
-        """Nats of the targets that are learnt, and the state after the last."""
+        """Nats of the targets of the loss, and the state after the last input."""
         x, after = self._outputs(self.engine, inputs, state, rng)
-        learnt = slice(-1, None) if self.last else slice(None)
-        return self.task.nats(self._said(x[learnt]).transpose(0, 1), targets[:, learnt]), after
+        counted = slice(-1, None) if self.last else slice(None)
+        return self.task.nats(self._logits(x[counted]).transpose(0, 1), targets[:, counted]), after
 
     stepper = Network.stepper  # no engine normalizes a batch
     sampler = Network.sampler
 
 
-def scored(model: Network, ids: Ids, protocol: str, steps: int) -> tuple[float, float]:
-    """Nats a token, and the share that is most probable.
+def score(model: Network, ids: Ids, protocol: str, steps: int) -> tuple[float, float]:
+    """Score a network by one of the protocols of Howard and Thomas 2019.
 
-    carried    so many streams side by side, each from a zero state: what goes wrong until it knows where it is, counts
-    reset      from a zero state every so many tokens
-    last       the same, of each window the last token alone
+        carried    `steps` streams, each from a zero state; errors at the beginning of a stream count
+        reset      from a zero state every `steps` tokens
+        last       the same, but only the last token of each window counts
+
+    Args:
+        model: the network.
+        ids: the tokens, (n,).
+        protocol: one of those above.
+        steps: see there.
+
+    Returns:
+        Nats per token, and accuracy: the share of tokens that are the most probable ones.
     """
     if protocol != "carried":
         nats, hits = np.zeros(len(ids)), np.zeros(len(ids), np.bool_)
