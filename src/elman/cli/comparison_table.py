@@ -18,6 +18,7 @@ from elman.comparison.result import Comparison
 from elman.comparison.trained import TrainingStep
 from elman.environment import environment
 from elman.errors import ConfigError
+from elman.inference.metrics import METRICS
 from elman.models.saving import finite, to_json
 from elman.storage.atomic import replace_file, translate_os_errors
 
@@ -69,7 +70,7 @@ class Table:
         for entry in comparison.entries:
             if len(entry.measured) > before.get(entry.name, 0) and entry.is_model:
                 spread = entry.spread(comparison.figure)
-                figure = "" if spread is None else f"{comparison.figure.replace('_', ' ')} {spread.written('.3f')}"
+                figure = "" if spread is None else f"{METRICS[comparison.figure].words} {spread.written('.3f')}"
                 self._say(f"{entry.label}: {figure}")
         self._write("comparison.json", to_json(finite(self._document(comparison))))
         self._write("comparison.md", comparison.markdown().encode())

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elman.inference.metrics import METRICS
 from elman.plotting import BOUND, HELD_OUT, TRAIN, drawable, new_figure, nice_ticks, save_figure
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def comparison_dots(axes: "Axes", entries: Sequence[Mapping[str, Any]], figure: 
             axes.axvline(median, color=BOUND, linestyle=":", linewidth=1, zorder=0)
         axes.plot([min(seeds), max(seeds)], [y, y], color=colour, linewidth=2, alpha=0.4)
         axes.plot(seeds, [y] * len(seeds), "o", color=colour, markersize=6, alpha=0.8)
-        form = ".2f" if figure == "perplexity" else ".3f"
+        form = METRICS[figure].form
         text = "a seed diverged" if median is None else format(median, form)
         axes.annotate(
             text, (max(seeds), y), (7, 0), textcoords="offset points", color=colour, va="center", fontsize=9,

@@ -6,40 +6,23 @@ Perplexities are compared where all models have one vocabulary, else bits per ch
 """
 
 import math
-import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from elman.errors import printable
-from elman.inference.evaluation import perplexity
+from elman.inference.metrics import METRICS, Metric, values
+from elman.inference.spreads import SeedRange, number
+from elman.inference.tables import escaped, markdown_table
 
 SCHEMA = 1
 Kind = Literal["network", "counts", "bound", "compressor"]
 Figure = Literal["perplexity", "bits_per_character"]
 
 
-@dataclass(frozen=True)
-class Spread:
-    """A figure over seeds."""
-
-    median: float
-    low: float
-    high: float
-
-    def written(self, form: str) -> str:
-        """The median, and what lies around it where it is not alone; `form` is that of each number."""
-        low, middle, high = (_number(value, form) for value in (self.low, self.median, self.high))
-        return middle if low == high else f"{middle} ({low}..{high})"
-
-
-def _number(value: float, form: str) -> str:
-    return format(value, ",.0f" if form == ".2f" and 1000 <= value < math.inf else form)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One training of a model, or its only counting."""
+    """What one training of a model, or its only counting, scored on the held-out text."""
 
     nats: float
     """Of all held-out tokens; infinite where training diverged."""
@@ -47,10 +30,12 @@ class Measured:
     """Held-out tokens; None for a compressor of a text whose tokens are not characters."""
     characters: int
     """Held-out characters."""
+    bytes: int | None = None
+    """Held-out bytes in UTF-8."""
     unknown: int = 0
     """Held-out tokens that were scored as `<unk>`."""
-    accuracy: float | None = None
-    """The share of the held-out tokens that the most probable one is right about."""
+    totals: Mapping[str, float] = field(default_factory=dict)
+    """Sums over the held-out tokens of the metrics that do not follow from the nats, by name (`Score.totals`)."""
     train: float | None = None
     """Perplexity of the training text, state carried."""
     seconds: float | None = None
@@ -62,17 +47,22 @@ class Measured:
     """The folder, where it was trained before."""
 
     @property
-    def perplexity(self) -> float | None:
-        """exp(nats / tokens), where there are tokens."""
-        return None if self.tokens is None else perplexity(self.nats, self.tokens)
+    def metrics(self) -> dict[str, float | None]:
+        """Every registered metric of the held-out text by name; None where it was not measured."""
+        return values(self.nats, self.totals, self)
 
     @property
-    def bits_per_character(self) -> float:
-        """Nats / log(2) / characters."""
-        return self.nats / math.log(2) / self.characters
+    def figures(self) -> dict[str, float | None]:
+        """The metrics, and what is known of the training, by name."""
+        return self.metrics | {name: getattr(self, name) for name in TRAINING}
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values; infinite figures are still in it."""
+        return self.metrics | {k: v for k, v in vars(self).items() if k != "totals"}
 
 
-SPREADS = ("perplexity", "bits_per_character", "accuracy", "train", "seconds", "tokens_per_second")
+TRAINING = ("train", "seconds", "tokens_per_second")
+"""Figures of the training, which stand beside the metrics."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +89,24 @@ class ComparisonRow:
         """Whether it can win: a bound is no rival, and a compressor is spoken of apart."""
         return self.kind in {"network", "counts"}
 
-    def spread(self, what: str) -> Spread | None:
-        """One of `SPREADS` over the seeds, or None where it was not measured."""
-        values = [getattr(m, what) for m in self.measured]
-        if not values or None in values:
-            return None
-        return Spread(statistics.median(values), min(values), max(values))
+    def spread(self, figure: str) -> SeedRange | None:
+        """A metric, or one of `TRAINING`, over the seeds; None where it was not measured."""
+        found = [m.figures[figure] for m in self.measured]
+        measured = [value for value in found if value is not None]
+        return SeedRange.of(measured) if measured and len(measured) == len(found) else None
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values; infinite figures are still in it."""
+        spreads = {figure: self.spread(figure) for figure in (*METRICS, *TRAINING)}
+        return {
+            "name": self.name,
+            "model": self.model or self.name,
+            "kind": self.kind,
+            "parameters": self.parameters,
+            "operations": self.operations,
+            **{figure: None if spread is None else spread.to_json() for figure, spread in spreads.items()},
+            "seeds": [measured.to_json() for measured in self.measured],
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,13 +155,15 @@ class Comparison:
         return _verdict(self)
 
     def table(self) -> list[list[str]]:
-        """The table as text: the headings, then a row an entry."""
-        columns = ["model", "perplexity", "bits/char", "accuracy", "train", "parameters", "operations", "seconds"]
-        head = [*columns, "tokens/s"]
-        rows = [_row(entry, self.figure) for entry in self.entries]
-        if self.figure != "perplexity":  # perplexities of different vocabularies would invite to compare them
-            head, *rows = ([c for i, c in enumerate(cells) if i not in {1, 4}] for cells in (head, *rows))
-        return [head, *rows]
+        """The table as text: the headings, then the cells of each entry."""
+        shared = self.vocabulary is not None
+        # Perplexities of different vocabularies cannot be compared.
+        metrics = [m for m in METRICS.values() if m.in_tables and (shared or not m.one_vocabulary)]
+        head = ["model", *(metric.heading for metric in metrics), *(["train"] if shared else [])]
+        return [
+            [*head, "parameters", "operations", "seconds", "tokens/s"],
+            *(_cells(entry, metrics, self.figure, trained=shared) for entry in self.entries),
+        ]
 
     def document(self) -> dict[str, Any]:
         """All of it as JSON values; infinite figures are still in it."""
@@ -172,7 +176,7 @@ class Comparison:
             "parts": self.parts,
             "figure": self.figure,
             "complete": self.complete,
-            "entries": [_described(entry) for entry in self.entries],
+            "entries": [entry.to_json() for entry in self.entries],
             "verdict": self.verdict,
             "notes": list(self.notes),
             "settings": self.settings,
@@ -180,12 +184,9 @@ class Comparison:
 
     def markdown(self) -> str:
         """The table, the verdict and the notes for a page."""
-        head, *rows = ([_escaped(cell) for cell in cells] for cells in self.table())
-        rule = ["---", *["---:"] * (len(head) - 1)]
-        table = "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *rows))
-        verdict = "".join(f"- {_escaped(line)}\n" for line in self.verdict)
-        notes = "\n".join(_escaped(line) for line in self.notes)
-        return f"# {_escaped(self.title)}\n\n{table}\n{verdict}\n{notes}\n"
+        verdict = "".join(f"- {escaped(line)}\n" for line in self.verdict)
+        notes = "\n".join(escaped(line) for line in self.notes)
+        return f"# {escaped(self.title)}\n\n{markdown_table(self.table())}\n{verdict}\n{notes}\n"
 
     @property
     def title(self) -> str:
@@ -201,44 +202,24 @@ def _bits(entry: ComparisonRow) -> float:
     return math.inf if bits is None else bits.median
 
 
-def _row(entry: ComparisonRow, figure: Figure) -> list[str]:
-    def cell(what: str, form: str, *, alone: bool = True) -> str:
-        spread = entry.spread(what)
+def _cells(entry: ComparisonRow, metrics: Sequence[Metric], figure: str, *, trained: bool) -> list[str]:
+    """A row of the table; the range over seeds stands beside the figure that is compared alone."""
+
+    def cell(name: str, form: str) -> str:
+        spread = entry.spread(name)
         if spread is None:
             return ""
-        return _number(spread.median, form) if alone else spread.written(form)
+        return spread.written(form) if name == figure else number(spread.median, form)
 
-    accuracy = entry.spread("accuracy")
     return [
         entry.label,
-        cell("perplexity", ".2f", alone=False),
-        cell("bits_per_character", ".3f", alone=figure == "perplexity"),
-        "" if accuracy is None else f"{accuracy.median:.1%}",
-        cell("train", ".2f"),
+        *(cell(metric.name, metric.form) for metric in metrics),
+        *([cell("train", ".2f")] if trained else []),
         "" if entry.parameters is None else f"{entry.parameters:,}",
         "" if entry.operations is None else f"{entry.operations:,}",
         cell("seconds", ".2f"),
         cell("tokens_per_second", ",.0f"),
     ]
-
-
-def _described(entry: ComparisonRow) -> dict[str, Any]:
-    spreads = {what: entry.spread(what) for what in SPREADS}
-    return {
-        "name": entry.name,
-        "model": entry.model or entry.name,
-        "kind": entry.kind,
-        "parameters": entry.parameters,
-        "operations": entry.operations,
-        **{what: None if s is None else vars(s) for what, s in spreads.items()},
-        "seeds": [
-            {"perplexity": m.perplexity, "bits_per_character": m.bits_per_character} | vars(m) for m in entry.measured
-        ],
-    }
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|")
 
 
 def _verdict(comparison: Comparison) -> list[str]:
@@ -262,7 +243,7 @@ def _value(entry: ComparisonRow, figure: Figure) -> float:
 
 
 def _shown(entry: ComparisonRow, figure: Figure) -> str:
-    return _number(_value(entry, figure), ".2f" if figure == "perplexity" else ".3f")
+    return number(_value(entry, figure), METRICS[figure].form)
 
 
 def _named(figure: Figure) -> str:
@@ -307,7 +288,7 @@ def _chance(best: ComparisonRow, second: ComparisonRow, figure: Figure) -> list[
     a, b = best.spread(figure), second.spread(figure)
     assert a is not None  # noqa: S101 - every model has either figure
     assert b is not None  # noqa: S101 - as above
-    if b.low <= a.high:
+    if b.minimum <= a.maximum:
         return [f"That is within the spread over seeds: {best.label} and {second.label} may be equally good."]
     return ["That is more than the spread over seeds."]
 

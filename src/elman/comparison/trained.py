@@ -16,8 +16,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from elman.cells import CELLS
 from elman.comparison.result import Comparison, ComparisonRow, Kind, Measured
 from elman.config import Config, ModelSettings, TrainSettings
@@ -28,6 +26,7 @@ from elman.errors import ConfigError, DivergedError, no_such
 from elman.inference import baselines
 from elman.inference.compressors import CONTAINER, LARGEST, sizes, written
 from elman.inference.evaluation import beginning, evaluate
+from elman.inference.metrics import Accuracy
 from elman.models.base import Network, SequenceModel
 from elman.models.build import OF_MLP, network
 from elman.models.ngram.counts import check_order
@@ -254,7 +253,7 @@ class SharedSplit:
     def _uniform(self) -> ComparisonRow:
         size = len(self.corpus.vocab)
         nats = baselines.uniform_nats(len(self.held_out.ids), size)
-        measured = self._costing(nats, accuracy=1 / size, train=float(size))
+        measured = self._costing(nats, hits=len(self.held_out.ids) / size, train=float(size))
         return ComparisonRow(name="uniform", kind="bound", measured=(measured,))
 
     def _unigram(self) -> ComparisonRow:
@@ -262,14 +261,15 @@ class SharedSplit:
         ids, train_perplexity = self.held_out.ids, self.train.ids
         measured = self._costing(
             baselines.unigram_nats(counts, ids),
-            accuracy=float((ids == counts.argmax()).mean()),
+            hits=float((ids == counts.argmax()).sum()),
             train=math.exp(baselines.unigram_nats(counts, train_perplexity) / len(train_perplexity)),
         )
         return ComparisonRow(name="unigram", kind="bound", measured=(measured,), parameters=int((counts > 0).sum()))
 
-    def _costing(self, nats: float, **more: Any) -> Measured:
-        part = self.held_out
-        return Measured(nats=nats, tokens=len(part.ids), characters=part.characters, unknown=part.unknown, **more)
+    def _costing(self, nats: float, hits: float | None = None, **more: Any) -> Measured:
+        """What is known of a predictor without logits: its nats and its hits on the held-out part."""
+        totals = {} if hits is None else {Accuracy.name: hits}
+        return replace(_of_split(self.held_out, nats), totals=totals, **more)
 
     def compressed(self, comparison: Comparison) -> Comparison:
         """The comparison with the compressors, alone and after the training text."""
@@ -325,20 +325,17 @@ class SharedSplit:
 
 def score_on(model: SequenceModel, part: Split) -> Measured:
     """A model on one part, by the one evaluator."""
-    hits = np.zeros(len(part.ids), np.bool_)
-    score = evaluate(model, part, hits=hits)
-    return Measured(
-        nats=score.nats,
-        tokens=score.tokens,
-        characters=score.characters,
-        unknown=score.unknown,
-        accuracy=float(hits.mean()),
-    )
+    score = evaluate(model, part)
+    return replace(_of_split(part, score.nats), totals=score.totals)
+
+
+def _of_split(part: Split, nats: float) -> Measured:
+    return Measured(nats=nats, tokens=len(part.ids), characters=part.characters, bytes=part.bytes, unknown=part.unknown)
 
 
 def entry(name: str, model: SequenceModel, measured: tuple[Measured, ...]) -> ComparisonRow:
     """The row of a model."""
-    kind: Kind = "network" if isinstance(model, Network) else "counts"
+    kind: Kind = "network" if model.is_trained else "counts"
     return ComparisonRow(
         name=name,
         kind=kind,
@@ -353,7 +350,7 @@ def compressed(comparison: Comparison, made: dict[str, int], part: Split, *, per
     """The comparison with what compressors made of a part, in bytes; a perplexity where tokens are characters."""
     for name, size in made.items():
         nats = 8 * size * math.log(2)
-        measured = Measured(nats=nats, tokens=len(part.ids) if per_token else None, characters=part.characters)
+        measured = replace(_of_split(part, nats), tokens=len(part.ids) if per_token else None, unknown=0)
         comparison = comparison.with_entry(ComparisonRow(name=name, kind="compressor", measured=(measured,)))
     note = (
         f"Compressors: xz -9e and bz2 -9 of the same text in UTF-8; {CONTAINER['xz']} and {CONTAINER['bz2']} bytes "

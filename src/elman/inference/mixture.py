@@ -75,8 +75,18 @@ class Mixture:
         mixed.weights = best_weights(each)
         return mixed
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether gradients trained one of its members."""
+        return any(model.is_trained for model in self.models)
+
+    @property
+    def members(self) -> tuple[tuple[SequenceModel, float], ...]:
+        """The models and their weights."""
+        return tuple(zip(self.models, self.weights.tolist(), strict=True))
+
     def initial(self, batch: int) -> State:
-        """All of theirs."""
+        """The concatenated states of all members, tensors of (B, ...)."""
         return tuple(s for model in self.models for s in model.initial(batch))
 
     def __call__(self, inputs: Tensor, state: State, rng: Generator | None = None) -> tuple[Tensor, State]:

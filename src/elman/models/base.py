@@ -25,6 +25,14 @@ class SequenceModel(Protocol):
     task: TextTask
 
     @property
+    def is_trained(self) -> bool:
+        """Whether gradients trained it, or some of its members; False: it was counted."""
+
+    @property
+    def members(self) -> "tuple[tuple[SequenceModel, float], ...]":
+        """The models that a mixture averages, and their weights; () for any other model."""
+
+    @property
     def name(self) -> str:
         """What tables call it: gru, mlp, 7-gram."""
 
@@ -70,6 +78,12 @@ class Network(nn.Module, ABC):
     """A `SequenceModel` whose weights training changes."""
 
     kind: ClassVar[str]
+    is_trained: ClassVar[bool] = True
+    members: ClassVar[tuple[tuple[SequenceModel, float], ...]] = ()
+    dynamic_lr: ClassVar[float] = 3e-4
+    """The learning rate of dynamic evaluation; 0: the weights stay."""
+    has_counts: ClassVar[bool] = False
+    """Whether it holds counts of its training text, which it therefore predicts far better than any other text."""
     task: TextTask
     widths: list[int]
     """Hidden units of each layer."""
@@ -113,6 +127,14 @@ class Network(nn.Module, ABC):
 
     def prepare(self, ids: Ids) -> None:
         """What is done once with a training text, before the first step on it: nothing, but for what counts."""
+
+    @property
+    def recount_interval(self) -> int | None:
+        """Tokens after which dynamic evaluation adds what was read to the counts; None: there are no counts."""
+        return None
+
+    def update_counts(self, ids: Ids) -> None:
+        """Count more text, (N,) token ids: nothing, but for what counts."""
 
     def training_logits(
         self,

@@ -16,6 +16,8 @@ from elman.models.ngram.experts import HIGHEST, LARGEST, SHARE, ContextFeatures,
 from elman.models.recurrent import Recurrent
 from elman.models.task import TextTask
 
+RECOUNT, GROWN = 128, 2000
+
 
 @dataclass(frozen=True, eq=False)
 class _Evidence:
@@ -58,6 +60,8 @@ class Hybrid(Recurrent):
     """
 
     kind: ClassVar[str] = "hybrid"
+    dynamic_lr: ClassVar[float] = 0.0
+    has_counts: ClassVar[bool] = True
     text: Tensor
 
     def __init__(self, task: TextTask, *, experts: int = 8, text: int = 0, **settings: Any) -> None:
@@ -113,7 +117,12 @@ class Hybrid(Recurrent):
         self.__dict__.pop("experts", None)
         self._folds = Folds(self.task.vocab, self._ids, self.order, number)
 
-    def read_on(self, ids: Ids) -> None:
+    @property
+    def recount_interval(self) -> int:
+        """128 tokens, or 1/2,000 of the text that is counted: counting anew takes as long as that text."""
+        return max(RECOUNT, len(self.text) // GROWN)
+
+    def update_counts(self, ids: Ids) -> None:
         """Count more text; no longer for training, since the stretches stay as they were."""
         more = torch.from_numpy(np.asarray(ids).astype(np.int64)).to(self.text)
         self.text = torch.cat((self.text, more))

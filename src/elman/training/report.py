@@ -15,9 +15,9 @@ from elman.environment import device_for
 from elman.errors import DivergedError, ModelError
 from elman.inference.baselines import FLOOR_LIMIT, perplexity_lower_bound, uniform_nats, unigram_nats
 from elman.inference.compressors import sizes, written
-from elman.inference.evaluation import PROTOCOLS, Score, beginning, evaluate, perplexity
+from elman.inference.evaluation import AT_REST, Score, beginning, evaluate
+from elman.inference.metrics import perplexity
 from elman.models.base import Network
-from elman.models.hybrid import Hybrid
 from elman.models.ngram.model import NGram
 from elman.models.saving import build_network, load, save, to_json
 from elman.storage.atomic import replace_file
@@ -78,7 +78,7 @@ def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> d
     figures = {
         name: [
             described(evaluate(model, part, protocol=protocol, window=config.window), job.counts, part.ids, ngram)
-            for protocol in PROTOCOLS
+            for protocol in AT_REST
         ]
         for name, part in scored.items()
     }
@@ -125,8 +125,8 @@ def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> d
 
 
 def _seen(model: Network, train: float, curve: list[dict[str, Any]]) -> float:
-    """The training perplexity that memorising shows in: of experts, who know that text by heart, what training saw."""
-    return max(train, curve[-1]["train"]) if model.kind == Hybrid.kind and curve else train
+    """The training perplexity that shows memorising: of counts of that text, the one that training measured."""
+    return max(train, curve[-1]["train"]) if model.has_counts and curve else train
 
 
 def _xz(corpus: Corpus, name: str, part: Split) -> float:
@@ -161,10 +161,8 @@ def described(score: Score, counts: npt.NDArray[np.int64], ids: Ids, ngram: NGra
     """
     return {
         "protocol": score.protocol,
-        "perplexity": score.perplexity,
         "nats": score.nats,
-        "bits_per_character": score.bits_per_character,
-        "bits_per_byte": score.bits_per_byte,
+        **score.metrics,
         "tokens": score.tokens,
         "characters": score.characters,
         "bytes": score.bytes,

@@ -1,4 +1,4 @@
-"""`elman evaluate`: what a text costs under a saved model."""
+"""`elman evaluate`: score a text with a saved model."""
 
 import json as json_module
 import sys
@@ -57,7 +57,6 @@ def command(
     import numpy as np
 
     from elman.environment import device_for
-    from elman.inference.dynamic import evaluate_dynamic
     from elman.inference.evaluation import AFFORDABLE, evaluate
     from elman.models.saving import find, finite, load, load_counts
     from elman.storage.folder import read_folder
@@ -70,10 +69,8 @@ def command(
     if len(part.ids) * model.task.size > AFFORDABLE:
         sys.stderr.write(f"scoring {len(part.ids):,} tokens\n")
     nats = None if per_token is None else np.zeros(len(part.ids))
-    if protocol == "dynamic":
-        score = evaluate_dynamic(model, part, before=before, per_token=nats)
-    else:
-        score = evaluate(model, part, protocol=protocol, window=window, per_token=nats)
+    context = before if protocol == "dynamic" else None
+    score = evaluate(model, part, protocol=protocol, window=window, before=context, per_token=nats)
     counts = load_counts(read_folder(find(run), names=["counts.safetensors"]), model.task.size)
     figures = {
         "schema_version": 1,
@@ -131,14 +128,23 @@ def _write_tokens(path: Path, model: "SequenceModel", part: "Split", nats: "npt.
         raise StorageError(f"{str(path)!r} cannot be written: {error.strerror}") from error
 
 
+def _value(name: str, figures: dict[str, Any]) -> str:
+    """A metric as text; empty where there is none."""
+    from elman.inference.metrics import METRICS
+
+    value, metric = figures[name], METRICS[name]
+    return "" if value is None else format(value, metric.long_form or metric.form)
+
+
 def _print(figures: dict[str, Any]) -> None:
-    told = {"carried": "state carried", "dynamic": "still learning from what was scored"}
-    protocol = told.get(figures["protocol"], f"state reset every {figures['window']}")
+    from elman.inference.metrics import METRICS
+
+    fixed = {"carried": "state carried", "dynamic": "still learning from what was scored"}
+    protocol = fixed.get(figures["protocol"], f"state reset every {figures['window']}")
     rows = [
-        ("perplexity", f"{figures['perplexity']:.3f}  ({protocol})"),
+        ("perplexity", f"{_value('perplexity', figures)}  ({protocol})"),
         *((name, f"{value:.3f}") for name, value in figures["baselines"].items()),
-        ("bits per character", f"{figures['bits_per_character']:.4f}"),
-        ("bits per byte", f"{figures['bits_per_byte']:.4f}"),
+        *((metric.words, _value(name, figures)) for name, metric in METRICS.items() if name != "perplexity"),
         ("tokens", f"{figures['tokens']:,} ({figures['unknown']:,} unknown)"),
     ]
     for name, value in rows:

@@ -13,7 +13,7 @@ from elman.data.batches import START, Ids
 from elman.engines import Sampler
 from elman.engines.sampling import Sampling
 from elman.errors import ConfigError, no_such
-from elman.models.base import Step, step_by_reading
+from elman.models.base import SequenceModel, Step, step_by_reading
 from elman.models.ngram.counts import UNREAD, Counts, Int64Array, estimate, memory
 from elman.models.ngram.smoothing import SMOOTHINGS, Float64Array, Smoothed, interpolate_
 from elman.models.task import TextTask
@@ -47,6 +47,8 @@ class NGram:
     """
 
     kind: ClassVar[str] = "ngram"
+    is_trained: ClassVar[bool] = False
+    members: ClassVar[tuple[tuple[SequenceModel, float], ...]] = ()
 
     def __init__(self, task: TextTask, counts: Counts, *, smoothing: str = "kneser-ney", eps: float = 1.0) -> None:
         if smoothing not in SMOOTHINGS:
