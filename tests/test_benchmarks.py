@@ -13,9 +13,10 @@ import torch
 
 import elman
 from elman.comparison import training_steps as bench
-from elman.comparison.benchmark import PLAIN, Shape
+from elman.comparison.benchmark import Shape
 from elman.config import ModelSettings, TrainSettings
 from elman.engines.native import INSTRUCTIONS
+from elman.inference.findings.benchmark import PLAIN
 from elman.reproduce import ORDER
 from elman.training.auto import _batches, _network
 

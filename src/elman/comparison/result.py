@@ -6,11 +6,13 @@ Perplexities are compared where all models have one vocabulary, else bits per ch
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from elman.errors import printable
+from elman.inference.findings.base import Finding, sentences
+from elman.inference.findings.comparison import Competitor, of_comparison
 from elman.inference.metrics import METRICS, Metric, values
 from elman.inference.spreads import SeedRange, number
 from elman.inference.tables import escaped, markdown_table
@@ -151,8 +153,16 @@ class Comparison:
 
     @property
     def verdict(self) -> list[str]:
-        """Who wins, by how much, and what else the table says."""
-        return _verdict(self)
+        """The findings in words."""
+        return sentences(self.findings)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Which model has the lowest figure, by how much, and what else the table shows."""
+        models = [_competitor(e, self.figure) for e in self.models if math.isfinite(_bits(e))]
+        bounds = [_competitor(e, self.figure) for e in self.entries if e.kind == "bound"]
+        compressors = [(e.label, _bits(e)) for e in self.entries if e.kind == "compressor"]
+        return of_comparison(models, bounds, compressors, self.figure)
 
     def table(self) -> list[list[str]]:
         """The table as text: the headings, then the cells of each entry."""
@@ -178,6 +188,7 @@ class Comparison:
             "complete": self.complete,
             "entries": [entry.to_json() for entry in self.entries],
             "verdict": self.verdict,
+            "findings": [finding.to_json() for finding in self.findings],
             "notes": list(self.notes),
             "settings": self.settings,
         }
@@ -222,119 +233,8 @@ def _cells(entry: ComparisonRow, metrics: Sequence[Metric], figure: str, *, trai
     ]
 
 
-def _verdict(comparison: Comparison) -> list[str]:
-    figure = comparison.figure
-    models = [e for e in comparison.models if math.isfinite(_bits(e))]
-    if not models:
-        return ["No model was measured."]
-    return [
-        *_winner(models, figure),
-        *_of_unknown(models),
-        *_of_networks(models, figure),
-        *_of_bounds(models, comparison.entries, figure),
-        *_of_compressors(models, comparison.entries),
-    ]
-
-
-def _value(entry: ComparisonRow, figure: Figure) -> float:
-    spread = entry.spread(figure)
-    assert spread is not None  # noqa: S101 - every model has either figure
-    return spread.median
-
-
-def _shown(entry: ComparisonRow, figure: Figure) -> str:
-    return number(_value(entry, figure), METRICS[figure].form)
-
-
-def _named(figure: Figure) -> str:
-    return figure.replace("_", " ")
-
-
-def _winner(models: list[ComparisonRow], figure: Figure) -> list[str]:
-    best, *others = models
-    if not others:
-        return [f"{best.label} is the only model: {_named(figure)} {_shown(best, figure)}."]
-    second = others[0]
-    level = [e for e in models if math.isclose(_value(e, figure), _value(best, figure), rel_tol=1e-12)]
-    if len(level) > 1:
-        return [f"{_listed(e.label for e in level)} share the first place: {_named(figure)} {_shown(best, figure)}."]
-    less = 1 - _value(best, figure) / _value(second, figure)
-    won = (
-        f"{best.label} wins: {_named(figure)} {_shown(best, figure)} against {_shown(second, figure)} of "
-        f"{second.label}, {less:.1%} less."
-    )
-    return [won, *_chance(best, second, figure)]
-
-
-def _of_unknown(models: list[ComparisonRow]) -> list[str]:
-    """A token that is scored as `<unk>` is not spelt out: that is no fairer than it is equal for all."""
-    shares = {e.label: max(m.unknown / m.tokens for m in e.measured if m.tokens) for e in models}
-    if min(shares.values()) == max(shares.values()):
-        return []
-    worst = max(shares, key=lambda label: shares[label])
-    return [
-        f"Not fair to all: {worst} scored {shares[worst]:.1%} of its tokens as <unk>, "
-        "which costs less than to spell them; a model at level byte or char knows all or most."
-    ]
-
-
-def _chance(best: ComparisonRow, second: ComparisonRow, figure: Figure) -> list[str]:
-    """Whether the difference of two entries could be one of seeds."""
-    alone = [e.label for e in (best, second) if e.kind == "network" and len(e.measured) == 1]
-    if alone:
-        return [f"One seed of {_listed(alone)}: more seeds would tell how much of the difference is chance."]
-    if best.kind == second.kind == "counts":
-        return []
-    a, b = best.spread(figure), second.spread(figure)
-    assert a is not None  # noqa: S101 - every model has either figure
-    assert b is not None  # noqa: S101 - as above
-    if b.minimum <= a.maximum:
-        return [f"That is within the spread over seeds: {best.label} and {second.label} may be equally good."]
-    return ["That is more than the spread over seeds."]
-
-
-def _of_networks(models: list[ComparisonRow], figure: Figure) -> list[str]:
-    """Networks against the best n-gram, where it is not already said by who wins."""
-    networks = [e for e in models if e.kind == "network"]
-    ngram = next((e for e in models if e.kind == "counts"), None)
-    if ngram is None or not networks:
-        return []
-    losers = [e.label for e in networks if _value(e, figure) >= _value(ngram, figure)]
-    if not losers:
-        return [f"Every network beats the best n-gram, {ngram.label}." if len(networks) > 1 else
-                f"The network beats the best n-gram, {ngram.label}."]  # fmt: skip
-    if len(losers) == len(networks) > 1:
-        return [f"No network beats the best n-gram, {ngram.label}."]
-    return [f"{_listed(losers)} {_verb(losers, 'loses', 'lose')} to the best n-gram, {ngram.label}."]
-
-
-def _of_bounds(models: list[ComparisonRow], entries: Iterable[ComparisonRow], figure: Figure) -> list[str]:
-    bounds = [e for e in entries if e.kind == "bound"]
-    found = []
-    for bound in bounds:
-        worse = [e.label for e in models if _value(e, figure) >= _value(bound, figure)]
-        if worse:
-            found.append(f"{_listed(worse)} {_verb(worse, 'is', 'are')} no better than {bound.label}: do not use that.")
-    return found[:1]
-
-
-def _of_compressors(models: list[ComparisonRow], entries: Iterable[ComparisonRow]) -> list[str]:
-    best = next((e for e in entries if e.kind == "compressor"), None)
-    if best is None:
-        return []
-    figure = f"{best.label} with {_bits(best):.3f} bits per character"
-    losers = [e.label for e in models if _bits(e) >= _bits(best)]
-    if len(losers) == len(models):
-        return [f"No model beats the best compressor, {figure}; the best model has {_bits(models[0]):.3f}."]
-    if losers:
-        return [f"{_listed(losers)} {_verb(losers, 'does', 'do')} not beat the best compressor, {figure}."]
-    return [f"The best compressor, {figure}, is beaten by every model; the best has {_bits(models[0]):.3f}."]
-
-
-def _listed(names: Iterable[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def _verb(names: list[str], one: str, several: str) -> str:
-    return one if len(names) == 1 else several
+def _competitor(entry: ComparisonRow, figure: str) -> Competitor:
+    seeds, unknown = entry.spread(figure), [m.unknown / m.tokens for m in entry.measured if m.tokens]
+    assert seeds is not None  # noqa: S101 - models and bounds have either figure
+    is_network = entry.kind == "network"
+    return Competitor(entry.label, is_network, seeds, len(entry.measured), _bits(entry), max(unknown, default=0.0))

@@ -3,12 +3,13 @@
 A machine's speed drifts, so a rate alone says little; the ratio of two rates of the same round says more.
 """
 
-import statistics
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
+
+from elman.inference.spreads import Quartiles
 
 Work = Callable[[], float]
 """Does some of the job, and returns how much: tokens, or flops."""
@@ -41,45 +42,13 @@ def _rate(work: Work) -> float:
     return done / (time.perf_counter() - started)
 
 
-class Spread(NamedTuple):
-    """Median and quartiles; of a single value, that value."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
-        """The spread of at least one value.
-
-        Example:
-            >>> Spread.of([1, 2, 3, 4, 5, 6, 7])
-            Spread(median=4.0, low=2.0, high=6.0)
-        """
-        if len(values) == 1:
-            return cls(values[0], values[0], values[0])
-        low, median, high = statistics.quantiles(values, n=4)
-        return cls(median, low, high)
-
-    @classmethod
-    def ratio(cls, these: Sequence[float], those: Sequence[float]) -> "Spread":
-        """The spread of the ratios round by round."""
-        return cls.of([a / b for a, b in zip(these, those, strict=True)])
-
-    def written(self, form: str = ".2f") -> str:
-        """As text: 1.31 (1.27 to 1.38)."""
-        return f"{self.median:{form}} ({self.low:{form}} to {self.high:{form}})"
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median and quartiles as JSON has them."""
-    return Spread.of(values)._asdict()
-
-
 def against(rates: Mapping[str, Sequence[float]], reference: str) -> dict[str, Any]:
     """Each way's rate and its ratio to the reference round by round: median and quartiles, as JSON has them."""
     return {
-        name: {"per_second": spread(values), "ratio": Spread.ratio(values, rates[reference])._asdict()}
+        name: {
+            "per_second": Quartiles.of(values).to_json(),
+            "ratio": Quartiles.of_ratios(values, rates[reference]).to_json(),
+        }
         for name, values in rates.items()
     }
 

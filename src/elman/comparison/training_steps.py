@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from elman.cells import CELLS
-from elman.comparison.benchmark import PLAIN, SQUARE, Benchmark, Shape, Variant
+from elman.comparison.benchmark import SQUARE, Benchmark, Shape
 from elman.comparison.timing import Work, lasting, threaded, turns
 from elman.config import TrainSettings
 from elman.data.batches import gather, reference_sequential_at
@@ -17,6 +17,7 @@ from elman.data.vocab import Vocab
 from elman.engines import ENGINES
 from elman.environment import same_threads
 from elman.errors import ConfigError
+from elman.inference.findings.benchmark import PLAIN, Variant
 from elman.models.recurrent import Recurrent
 from elman.models.task import TextTask
 from elman.training.loop import TrainState, train

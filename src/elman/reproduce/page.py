@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from elman.inference.tables import escaped, markdown_table
 from elman.reproduce.experiment import Experiment, Figure, Result
 
 SCHEMA = 1
@@ -124,12 +125,12 @@ def _minutes(each: Mapping[str, Any]) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *([_md(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    cells = ([cell.replace("<", "&lt;") for cell in row] for row in rows)
+    return markdown_table([head, *cells], left=len(head)).removesuffix("\n")
 
 
 def _md(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return escaped(text).replace("<", "&lt;")
 
 
 STYLE = """

@@ -16,13 +16,14 @@ from elman.errors import DivergedError, ModelError
 from elman.inference.baselines import FLOOR_LIMIT, perplexity_lower_bound, uniform_nats, unigram_nats
 from elman.inference.compressors import sizes, written
 from elman.inference.evaluation import AT_REST, Score, beginning, evaluate
+from elman.inference.findings.base import sentences
+from elman.inference.findings.run import of_run
 from elman.inference.metrics import perplexity
 from elman.models.base import Network
 from elman.models.ngram.model import NGram
-from elman.models.saving import build_network, load, save, to_json
+from elman.models.saving import build_network, finite, load, save, to_json
 from elman.storage.atomic import replace_file
 from elman.storage.folder import read_folder
-from elman.training.diagnosis import verdict
 from elman.training.loop import HELD_OUT_TOKENS
 from elman.training.run import Job, records
 
@@ -51,7 +52,7 @@ def conclude(job: Job) -> dict[str, Any]:
             f"training diverged: the weights in {str(chosen)!r} have an infinite perplexity; "
             "begin a new run with a lower lr, or clip more tightly"
         )
-    replace_file(job.path / "report.json", to_json(report))
+    replace_file(job.path / "report.json", to_json(finite(report)))
     return report
 
 
@@ -86,6 +87,15 @@ def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> d
     train = figures[corpus.train.name][0]
     held_out = figures[corpus.held_out.name][0] if corpus.held_out else None
     compressed = {name: _xz(corpus, name, part) for name, part in scored.items()}
+    findings = of_run(
+        train=_seen(model, train["perplexity"], curve),
+        held_out=held_out["perplexity"] if held_out else None,
+        bounds=held_out["baselines"] if held_out else _without_ngram(train["baselines"], ngram),
+        curve=[m["held_out"] for m in curve if m.get("held_out")],
+        training_curve=[m["train"] for m in curve if m.get("train")],
+        rates=[m["lr"] for m in curve],
+        xz=compressed.get(corpus.held_out.name) if corpus.held_out else None,
+    )
     return {
         "schema_version": SCHEMA,
         "run": str(job.path),
@@ -112,15 +122,8 @@ def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> d
         "curve_bounds": baselines(job.counts, _of_the_curve(model, corpus), ngram),
         "xz": compressed,
         "scored_whole": {part.name: len(scored[part.name].ids) == len(part.ids) for part in corpus.parts},
-        "verdict": verdict(
-            train=_seen(model, train["perplexity"], curve),
-            held_out=held_out["perplexity"] if held_out else None,
-            bounds=held_out["baselines"] if held_out else _without_ngram(train["baselines"], ngram),
-            curve=[m["held_out"] for m in curve if m.get("held_out")],
-            training_curve=[m["train"] for m in curve if m.get("train")],
-            rates=[m["lr"] for m in curve],
-            xz=compressed.get(corpus.held_out.name) if corpus.held_out else None,
-        ),
+        "verdict": sentences(findings),
+        "findings": [finding.to_json() for finding in findings],
     }
 
 
