@@ -63,7 +63,7 @@ def main() -> None:
             products = rates.pop("matrix product")
             row = {"cell": cell, "H": hidden, "matrix product": quartiles(products)}
             for name, values in rates.items():
-                row[name] = {"per_second": quartiles(values), "share": Quartiles.of_ratios(values, products).to_json()}
+                row[name] = {"per_second": quartiles(values), "share": Quartiles.of_ratios(values, products).to_dict()}
             table.append(row)
             figures = ", ".join(
                 f"{name} {row[name]['per_second']['median'] / 1e9:.1f} GF/s, "

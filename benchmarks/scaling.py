@@ -101,7 +101,7 @@ def main() -> None:
                 table.append(row)
                 print(
                     f"{cell:5} {variable} {value:4}  {row['elman']['per_second']['median']:9,.0f} tokens/s  "
-                    f"{Quartiles.from_json(row['elman']['ratio']).written()} x plain PyTorch",
+                    f"{Quartiles.from_dict(row['elman']['ratio']).written()} x plain PyTorch",
                     flush=True,
                 )
     if not options.draw:

@@ -27,7 +27,7 @@ def here() -> dict[str, Any]:
 
 def quartiles(values: Sequence[float]) -> dict[str, float]:
     """Median and quartiles as JSON has them."""
-    return Quartiles.of(values).to_json()
+    return Quartiles.of(values).to_dict()
 
 
 def write(name: str, result: Any, *, before: dict[str, Any] | None = None) -> None:

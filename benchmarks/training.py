@@ -106,7 +106,7 @@ def measured(shape: Shape, threads: int, options: argparse.Namespace) -> dict:
     products = rates.pop(PRODUCT)
     compared = against(rates, PLAIN)
     for name, values in rates.items():
-        compared[name]["share"] = Quartiles.of_ratios([v * shape.flops for v in values], products).to_json()
+        compared[name]["share"] = Quartiles.of_ratios([v * shape.flops for v in values], products).to_dict()
     row |= {"engine": elman_model(shape).engine_name, "flops_per_token": shape.flops}
     row |= {"not measured": missing} if missing else {}
     return row | {PRODUCT: quartiles(products)} | compared
@@ -121,7 +121,7 @@ def said(row: dict) -> str:
             label = f"{name} ({row['engine']})" if name == "elman" else name
             lines.append(
                 f"{head}  {label:16} {found['per_second']['median']:9,.0f} tokens/s  "
-                f"{Quartiles.from_json(found['ratio']).written()} x plain PyTorch  "
+                f"{Quartiles.from_dict(found['ratio']).written()} x plain PyTorch  "
                 f"{100 * found['share']['median']:3.0f} %"
             )
     return "\n".join(lines)

@@ -175,11 +175,11 @@ def test_the_textbooks_loop_learns_what_plain_pytorch_learns(script, monkeypatch
     """The same weights after some steps, from the same weights."""
     training = script("training")
     shape = Shape("elman", hidden=3, vocab=5, batch=2, window=4)
-    net = bench.Plain(shape)
+    net = bench.PlainPyTorch(shape)
     net.rnn.bias_ih_l0.requires_grad_(False).zero_()  # the textbook has one bias where PyTorch has two
     theirs = (net.rnn.weight_ih_l0, net.rnn.weight_hh_l0, net.rnn.bias_hh_l0, net.linear.weight, net.linear.bias)
     ours = [p.detach().t().clone() for p in theirs]
-    monkeypatch.setattr(bench, "Plain", lambda _: net)
+    monkeypatch.setattr(bench, "PlainPyTorch", lambda _: net)
     cost = torch.nn.functional.cross_entropy
     monkeypatch.setattr(torch.nn.functional, "cross_entropy", lambda x, y: 100 * cost(x, y))  # so that it is clipped
     scratch, plain = training.scratch_step(shape, ours), bench.plain_step(shape)

@@ -18,7 +18,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Products of small matrices, and turns of one step."""
     product, benchmark_steps = bench.product, bench.benchmark_steps
     monkeypatch.setattr(bench, "product", lambda: product(8))
-    monkeypatch.setattr(bench, "benchmark_steps", lambda shape, **how: benchmark_steps(shape, **how, turn=0))
+    monkeypatch.setattr(bench, "benchmark_steps", lambda shape, **options: benchmark_steps(shape, **options, seconds=0))
 
 
 def test_a_benchmark_is_a_table_and_a_verdict_and_leaves_nothing(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_the_figures_of_the_table_by_hand(monkeypatch: pytest.MonkeyPatch) -> No
     """The fastest on top; 108 flops a token, of 1 and 2 million a second."""
     rates = {Variant(PLAIN, 1): [1000.0] * 5, Variant("loop", 1): [500.0] * 5, Variant("loop", 2): [4000.0] * 5}
     made = Benchmark(Shape("gru", 2, 3), "loop", 2, 5, rates, {1: [1e6] * 5, 2: [2e6] * 5})
-    monkeypatch.setattr(bench, "benchmark_steps", lambda shape, **how: iter([made]))
+    monkeypatch.setattr(bench, "benchmark_steps", lambda shape, **options: iter([made]))
     rows = [line.split() for line in good("bench").out.splitlines()[3:6]]
     assert rows == [
         ["loop", "2", "4,000", "4,000", "4,000", "22"],

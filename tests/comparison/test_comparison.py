@@ -269,7 +269,7 @@ def test_a_training_that_diverges_is_said_and_the_others_go_on(corpus):
     assert math.isinf(entry(found, "elman-relu").measured[0].nats)
     assert any("elman-relu, seed 0: training diverged at step" in note for note in found.notes)
     assert found.verdict[0].startswith("2-gram is the only model")
-    assert finite(found.document())["entries"][-1]["perplexity"]["median"] is None
+    assert finite(found.to_dict())["entries"][-1]["perplexity"]["median"] is None
     assert found.entries[-1].name == "elman-relu"
 
 
@@ -282,7 +282,7 @@ def cells(markdown):
 
 
 def test_markdown_says_what_json_says(compared):
-    document = json.loads(json.dumps(finite(compared.document())))
+    document = json.loads(json.dumps(finite(compared.to_dict())))
     head, rule, *rows = cells(compared.markdown())
     assert rule == ["---", *["---:"] * (len(head) - 1)]
     assert len(rows) == len(document["entries"])

@@ -8,7 +8,7 @@ import elman
 from elman.comparison import timing
 from elman.comparison import training_steps as bench
 from elman.comparison.benchmark import Benchmark, Shape
-from elman.comparison.timing import against, interleave, lasting, repeated, threaded, turns
+from elman.comparison.timing import against, interleave, lasting, measure_rounds, repeated, threaded
 from elman.comparison.training_steps import (
     PRODUCT,
     batches,
@@ -54,7 +54,7 @@ def lasts(clock, seconds, done=1.0, said=None, name=""):
 def test_ways_take_turns_forth_and_back_after_a_warm_up(clock):
     said = []
     variants = {name: lasts(clock, 1.0, said=said, name=name) for name in "abc"}
-    rounds = list(turns(variants, 3))
+    rounds = list(measure_rounds(variants, 3))
     assert "".join(said) == "abc" + "abc" + "cba" + "abc"
     assert [list(found) for found in rounds] == [list("abc")] * 3
 
@@ -89,9 +89,9 @@ def test_a_spread_is_median_and_quartiles_and_ratios_are_of_one_round():
 def test_work_is_repeated_to_last_a_turn(clock):
     said = []
     assert repeated(lambda: 2.5, 4)() == 10
-    turn = lasting(lasts(clock, 0.02, 7.0, said, "x"), 0.1)
+    seconds = lasting(lasts(clock, 0.02, 7.0, said, "x"), 0.1)
     assert len(said) == 2, "a warm-up, and one to find out"
-    assert (turn(), len(said)) == (35.0, 7)
+    assert (seconds(), len(said)) == (35.0, 7)
     assert lasting(lasts(clock, 9.0, 7.0), 0.1)() == 7.0, "one at the least"
 
 
@@ -137,7 +137,7 @@ def test_each_way_of_elman_runs_the_engine_of_its_name(monkeypatch):
 def test_plain_pytorch_is_elman_with_the_same_weights():
     """The yardstick computes what it is compared with."""
     shape = Shape("lstm", hidden=4, vocab=5, batch=2, window=3)
-    plain, model = bench.Plain(shape), bench.elman_model(shape)
+    plain, model = bench.PlainPyTorch(shape), bench.elman_model(shape)
     layer = model.stack[0]
     with torch.no_grad():
         for ours, theirs in zip(layer.weights(), plain.rnn.parameters(), strict=True):
@@ -197,7 +197,7 @@ def test_a_product_counts_a_multiply_add_as_two(monkeypatch):
 def test_a_race_yields_every_round_and_disturbs_nothing():
     torch.manual_seed(3)
     state, threads = torch.get_rng_state(), torch.get_num_threads()
-    races = list(benchmark_steps(TINY, threads=[3, 1], rounds=3, turn=0))
+    races = list(benchmark_steps(TINY, threads=[3, 1], rounds=3, seconds=0))
     assert [benchmark.done for benchmark in races] == [False, False, True]
     names = set(steps_of(TINY))
     assert set(races[-1].rates) == {Variant(name, count) for name in names for count in (1, 3)}
@@ -217,14 +217,14 @@ def test_the_ways_of_a_race_and_the_product_take_turns(monkeypatch):
 
     monkeypatch.setattr(bench, "steps_of", lambda _: {name: noted(name) for name in (PLAIN, "loop")})
     monkeypatch.setattr(bench, "product", lambda: noted(PRODUCT))
-    list(benchmark_steps(TINY, threads=[1, 2], rounds=2, turn=0))
+    list(benchmark_steps(TINY, threads=[1, 2], rounds=2, seconds=0))
     variants = [(name, count) for count in (1, 2) for name in (PRODUCT, PLAIN, "loop")]
     calibrated = [way for way in variants for _ in range(2)]
     assert said == [*calibrated, *variants, *variants, *reversed(variants)]
 
 
 def test_race_is_the_last_of_racing():
-    found = elman.benchmark("elman", hidden=3, vocab=4, batch=1, window=2, threads=[1], rounds=2, turn=0)
+    found = elman.benchmark("elman", hidden=3, vocab=4, batch=1, window=2, threads=[1], rounds=2, seconds=0)
     assert isinstance(found, elman.Benchmark)
     assert found.done
     assert found.shape == Shape("elman", 3, 4, 1, 2)
@@ -380,7 +380,7 @@ def test_nothing_is_said_of_what_was_not_tried():
 
 
 def test_a_document_holds_every_round():
-    found = fabricated({(PLAIN, 1): steady(100), ("native", 1): steady(150)}).document()
+    found = fabricated({(PLAIN, 1): steady(100), ("native", 1): steady(150)}).to_dict()
     assert (found["cell"], found["hidden"], found["vocab"], found["flops_per_token"]) == ("gru", 2, 3, 108)
     assert [row["name"] for row in found["variants"]] == [PLAIN, "native"]
     assert found["variants"][1]["rounds"] == steady(150)

@@ -167,6 +167,13 @@ def test_severities_of_the_bounds():
         assert (finding.rule, finding.severity, finding.figures["model"]) == ("bounds", severity, figure)
 
 
+@pytest.mark.parametrize(("figure", "severity"), [(5.9, None), (6.0, "warning"), (16.9, "warning"), (17.0, "problem")])
+def test_a_text_of_another_kind(figure, severity):
+    found = run.against_baselines(figure, {**BOUNDS, "7-gram": 6.0})
+    assert [f.severity for f in found] == ([severity] if severity else [])
+    assert run.against_baselines(29.0, BOUNDS)[0].sentence.startswith("Worse than uniform and unigram: do not use")
+
+
 # --- rules of a comparison
 
 
@@ -283,7 +290,7 @@ def test_clearly_faster_is_three_rounds_of_four_of_at_least_five(rates, found):
 
 def test_a_finding_is_json_with_its_rule_and_its_figures():
     found = Finding("diverged", "problem", "Diverged.", {"last": math.inf})
-    assert json.loads(json.dumps(finite(found.to_json()))) == {
+    assert json.loads(json.dumps(finite(found.to_dict()))) == {
         "rule": "diverged", "severity": "problem", "sentence": "Diverged.", "figures": {"last": None},
     }  # fmt: skip
     assert (listed(["a"]), listed(["a", "b"]), verb(["a"], "is", "are"), verb(["a", "b"], "is", "are")) == (

@@ -1,4 +1,4 @@
-"""What a comparison shows: progress on standard error, the table on standard output, three files in a folder."""
+"""Output of a comparison: progress on standard error, the table on standard output, three files in a folder."""
 
 import json as json_module
 import os
@@ -26,7 +26,11 @@ WIDEST = 200  # columns, where the output is no terminal
 
 
 class Table:
-    """A comparison on its way into a new folder; what is measured is on the disk at once.
+    """Writes a comparison into a new folder whenever something was measured, and prints its progress.
+
+    Args:
+        folder: to make.
+        quiet: no progress.
 
     Raises:
         ConfigError: the folder exists.
@@ -38,7 +42,7 @@ class Table:
                 raise ConfigError(f"{str(folder)!r} exists already: choose another --out")
         self.folder = folder
         self.last: Comparison | None = None
-        self.said = time.monotonic()
+        self.printed_at = time.monotonic()
         self.console = Stream(stderr=True, quiet=quiet, highlight=False)
         self.words: dict[tuple[str, int], Line] = {}
         columns = (BarColumn(bar_width=12), TextColumn("{task.description}", markup=False))
@@ -57,11 +61,11 @@ class Table:
             self.bar.start()
             words = f"{event.name}, seed {event.seed}: {line.words(event.progress)}"
             self.bar.update(self.task, completed=event.progress.fraction, description=words)
-        elif time.monotonic() - self.said > PLAIN_SECONDS:
-            self._say(f"{event.name}, seed {event.seed}: {line.words(event.progress)}")
+        elif time.monotonic() - self.printed_at > PLAIN_SECONDS:
+            self._print(f"{event.name}, seed {event.seed}: {line.words(event.progress)}")
 
     def measured(self, comparison: Comparison) -> None:
-        """Write what is measured so far, and say what is new."""
+        """Write the comparison so far, and print what is new in it."""
         if self.last is None:
             with translate_os_errors("make", self.folder):
                 self.folder.mkdir(parents=True)
@@ -71,7 +75,7 @@ class Table:
             if len(entry.measured) > before.get(entry.name, 0) and entry.is_model:
                 spread = entry.spread(comparison.figure)
                 figure = "" if spread is None else f"{METRICS[comparison.figure].words} {spread.written('.3f')}"
-                self._say(f"{entry.label}: {figure}")
+                self._print(f"{entry.label}: {figure}")
         self._write("comparison.json", to_json(finite(self._document(comparison))))
         self._write("comparison.md", comparison.markdown().encode())
 
@@ -94,10 +98,10 @@ class Table:
         files = "comparison.json, comparison.md" + (", comparison.png" if drawn else "")
         out.print(f"\n{self.folder} ({files})", markup=False, soft_wrap=True)
         if not drawn:
-            self._say('no picture: pip install "elman[plot]" draws it')
+            self._print('no picture: pip install "elman[plot]" draws it')
 
     def _document(self, comparison: Comparison) -> dict[str, object]:
-        return comparison.document() | {"folder": str(self.folder), "environment": environment()}
+        return comparison.to_dict() | {"folder": str(self.folder), "environment": environment()}
 
     def _write(self, name: str, data: bytes) -> None:
         replace_file(self.folder / name, data)
@@ -105,18 +109,23 @@ class Table:
     def _draw(self, comparison: Comparison) -> bool:
         """The picture, where matplotlib is there to draw it."""
         try:
-            self._write("comparison.png", comparison_picture(finite(comparison.document())))
+            self._write("comparison.png", comparison_picture(finite(comparison.to_dict())))
         except ConfigError:
             return False
         return True
 
-    def _say(self, text: str) -> None:
-        self.said = time.monotonic()
+    def _print(self, text: str) -> None:
+        self.printed_at = time.monotonic()
         self.console.print(text, markup=False, soft_wrap=True)
 
 
 def print_table(console: Console, comparison: Comparison) -> None:
-    """The table, the verdict and what must be known of it."""
+    """Print the table, the verdict and the notes.
+
+    Args:
+        console: where to print.
+        comparison: what was measured.
+    """
     head, *rows = comparison.table()
     grid = Grid(box=None, pad_edge=False)
     for name in head:

@@ -30,7 +30,14 @@ _BATCHES = 40
 
 @dataclass(frozen=True)
 class Shape:
-    """A training step: a cell of H units, V symbols, B rows of T tokens.
+    """The sizes of a training step.
+
+    Args:
+        cell: the name of a recurrent cell.
+        hidden: H, its units.
+        vocab: V, symbols, at least 2.
+        batch: B, rows of a batch.
+        window: T, tokens of a row.
 
     Raises:
         ConfigError: an unknown cell, or sizes that no step has.
@@ -57,17 +64,17 @@ class Shape:
 
     @property
     def gates(self) -> int:
-        """Of the cell."""
+        """G, gates of the cell."""
         return len(CELLS[self.cell].gates)
 
     @property
     def tokens(self) -> int:
-        """Of a step."""
+        """Tokens of a step, B T."""
         return self.batch * self.window
 
     @property
     def flops(self) -> int:
-        """A token's: of W_h and of the output, forward and for both factors' gradients."""
+        """Flops of a token: the products with W_h and W_q, forward and for the gradients of both factors."""
         return 6 * self.gates * self.hidden**2 + 6 * self.hidden * self.vocab
 
     def ids(self) -> Ids:
@@ -78,19 +85,23 @@ class Shape:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What the rounds so far measured of one shape."""
+    """What the rounds so far measured of one shape.
+
+    Args:
+        shape: what is trained.
+        auto: the engine that "auto" takes.
+        default: the threads that PyTorch takes where nobody chooses.
+        rounds: how many will be measured.
+        rates: tokens a second of every variant, round by round.
+        products: flops a second of matrix products by number of threads, round by round.
+    """
 
     shape: Shape
     auto: str
-    """The engine that "auto" takes."""
     default: int
-    """The threads that PyTorch takes where nobody chooses."""
     rounds: int
-    """How many were asked for."""
     rates: Mapping[Variant, Sequence[float]]
-    """Tokens a second, round by round."""
     products: Mapping[int, Sequence[float]]
-    """Flops a second of matrix products by threads, round by round."""
 
     @property
     def completed(self) -> int:
@@ -107,11 +118,16 @@ class Benchmark:
         return Quartiles.of(self.rates[variant])
 
     def ratio(self, variant: Variant, to: Variant) -> Quartiles:
-        """How many times as fast as another variant, round by round."""
+        """How many times as fast as another variant, round by round.
+
+        Args:
+            variant: the numerator.
+            to: the denominator.
+        """
         return Quartiles.of_ratios(self.rates[variant], self.rates[to])
 
     def share(self, variant: Variant) -> Quartiles:
-        """Model flops of what matrix products reach on as many threads: 1 is all of it."""
+        """Model flops over those of matrix products on as many threads; 1 is the same rate."""
         return Quartiles.of_ratios(
             [rate * self.shape.flops for rate in self.rates[variant]], self.products[variant.threads]
         )
@@ -135,7 +151,7 @@ class Benchmark:
         """The findings in words."""
         return sentences(self.findings)
 
-    def document(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return {
             **asdict(self.shape),
@@ -145,11 +161,11 @@ class Benchmark:
             "default_threads": self.default,
             "variants": [self._row(variant) for variant in self.rates],
             "matrix_products": [
-                {"threads": n, "size": SQUARE, "flops_per_second": Quartiles.of(rates).to_json()}
+                {"threads": n, "size": SQUARE, "flops_per_second": Quartiles.of(rates).to_dict()}
                 for n, rates in self.products.items()
             ],
             "verdict": self.verdict,
-            "findings": [finding.to_json() for finding in self.findings],
+            "findings": [finding.to_dict() for finding in self.findings],
         }
 
     def _row(self, variant: Variant) -> dict[str, Any]:
@@ -157,8 +173,8 @@ class Benchmark:
         return {
             "name": variant.name,
             "threads": variant.threads,
-            "tokens_per_second": Quartiles.of(self.rates[variant]).to_json(),
-            "times_plain": self.ratio(variant, plain).to_json() if plain in self.rates else None,
-            "share_of_matrix_product": self.share(variant).to_json(),
+            "tokens_per_second": Quartiles.of(self.rates[variant]).to_dict(),
+            "times_plain": self.ratio(variant, plain).to_dict() if plain in self.rates else None,
+            "share_of_matrix_product": self.share(variant).to_dict(),
             "rounds": list(self.rates[variant]),
         }

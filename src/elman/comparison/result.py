@@ -1,4 +1,4 @@
-"""Many models on the same held-out tokens: one table, who wins, and by how much.
+"""The result of a comparison: many models on the same held-out tokens, as a table, JSON and findings.
 
     figure of a model = median over its seeds (lowest..highest)
 
@@ -58,7 +58,7 @@ class Measured:
         """The metrics, and what is known of the training, by name."""
         return self.metrics | {name: getattr(self, name) for name in TRAINING}
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON values; infinite figures are still in it."""
         return self.metrics | {k: v for k, v in vars(self).items() if k != "totals"}
 
@@ -88,7 +88,7 @@ class ComparisonRow:
 
     @property
     def is_model(self) -> bool:
-        """Whether it can win: a bound is no rival, and a compressor is spoken of apart."""
+        """Whether it is ranked: bounds and compressors are stated apart."""
         return self.kind in {"network", "counts"}
 
     def spread(self, figure: str) -> SeedRange | None:
@@ -97,7 +97,7 @@ class ComparisonRow:
         measured = [value for value in found if value is not None]
         return SeedRange.of(measured) if measured and len(measured) == len(found) else None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON values; infinite figures are still in it."""
         spreads = {figure: self.spread(figure) for figure in (*METRICS, *TRAINING)}
         return {
@@ -106,14 +106,14 @@ class ComparisonRow:
             "kind": self.kind,
             "parameters": self.parameters,
             "operations": self.operations,
-            **{figure: None if spread is None else spread.to_json() for figure, spread in spreads.items()},
-            "seeds": [measured.to_json() for measured in self.measured],
+            **{figure: None if spread is None else spread.to_dict() for figure, spread in spreads.items()},
+            "seeds": [measured.to_dict() for measured in self.measured],
         }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Everything that was measured, the best first."""
+    """Everything that was measured, the row with the fewest nats first."""
 
     source: str
     level: str | None
@@ -133,7 +133,7 @@ class Comparison:
 
     @property
     def figure(self) -> Figure:
-        """What is compared."""
+        """The metric that is compared."""
         return "bits_per_character" if self.vocabulary is None else "perplexity"
 
     def with_entry(self, entry: ComparisonRow) -> "Comparison":
@@ -148,7 +148,7 @@ class Comparison:
 
     @property
     def models(self) -> list[ComparisonRow]:
-        """The entries that can win."""
+        """The rows that are ranked."""
         return [entry for entry in self.entries if entry.is_model]
 
     @property
@@ -175,7 +175,7 @@ class Comparison:
             *(_cells(entry, metrics, self.figure, trained=shared) for entry in self.entries),
         ]
 
-    def document(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All of it as JSON values; infinite figures are still in it."""
         return {
             "schema_version": SCHEMA,
@@ -186,9 +186,9 @@ class Comparison:
             "parts": self.parts,
             "figure": self.figure,
             "complete": self.complete,
-            "entries": [entry.to_json() for entry in self.entries],
+            "entries": [entry.to_dict() for entry in self.entries],
             "verdict": self.verdict,
-            "findings": [finding.to_json() for finding in self.findings],
+            "findings": [finding.to_dict() for finding in self.findings],
             "notes": list(self.notes),
             "settings": self.settings,
         }

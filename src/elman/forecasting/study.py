@@ -316,7 +316,7 @@ def described(study: ForecastResult) -> dict[str, Any]:
         ],
         "notes": study.notes,
         "verdict": verdict(study),
-        "findings": [finding.to_json() for finding in findings(study)],
+        "findings": [finding.to_dict() for finding in findings(study)],
     }
 
 

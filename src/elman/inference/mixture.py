@@ -1,4 +1,4 @@
-"""A mixture of models: each predicts, and their probabilities are averaged with weights learnt from text."""
+"""A mixture of models: their probabilities, averaged with weights that are fitted to a text."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -18,7 +18,7 @@ from elman.inference.evaluation import surprisals
 from elman.models.base import SequenceModel, Step
 from elman.models.task import TextTask
 
-ROUNDS = 500  # of expectation and maximisation, at most
+ROUNDS = 500  # of expectation maximisation, at most
 ENOUGH = 1e-9  # nats a token, under which a round has nothing more to gain
 
 
@@ -31,7 +31,7 @@ class Mixture:
 
     Args:
         models: at least one, all of the same vocabulary, cleaning and direction.
-        weights: one a model; None: all alike.
+        weights: one a model, 0 or more, adding up to 1; None: all equal.
 
     Raises:
         ConfigError: no model, models of different tasks, or weights that are none.
@@ -62,9 +62,13 @@ class Mixture:
 
     @classmethod
     def fit(cls, models: Sequence[SequenceModel], ids: Ids) -> "Mixture":
-        """With the weights that predict a text best, by expectation and maximisation; it should be new to all models.
+        """A mixture with the weights that predict a text best, by expectation maximisation.
 
             w_i <- mean over tokens of w_i P_i(token) / sum_j w_j P_j(token)
+
+        Args:
+            models: at least one, all of the same vocabulary, cleaning and direction.
+            ids: token ids of a text that no model was trained on, (N,).
 
         Raises:
             ConfigError: no model, or models of different tasks.
@@ -122,7 +126,7 @@ class Mixture:
         return one_step
 
     def sampler(self, draw: Sampling, streams: int) -> Sampler | None:  # noqa: ARG002 - the protocol's
-        """Nothing but the steps."""
+        """None: a mixture has no faster way than its steps."""
         return None
 
     def settings(self) -> dict[str, Any]:
@@ -131,24 +135,24 @@ class Mixture:
 
     @property
     def name(self) -> str:
-        """Those of all."""
+        """The names of all members."""
         return " + ".join(model.name for model in self.models)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Those of all, by the place of each model."""
+        """The tensors of all members, by the place of each."""
         return {f"{i}.{name}": t for i, model in enumerate(self.models) for name, t in model.tensors().items()}
 
     def parameter_count(self) -> int:
-        """What all have learnt."""
+        """The parameters of all members together."""
         return sum(model.parameter_count() for model in self.models)
 
     def operations(self) -> int:
-        """What all of them take."""
+        """The operations of all members together."""
         return sum(model.operations() for model in self.models)
 
 
 def best_weights(each: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The weights (M,) under which tokens that cost M models `each` (M, N) nats cost the mixture least."""
+    """The weights, (M,), that minimise the nats of a mixture; `each` is the nats of N tokens under M models, (M, N)."""
     p = np.exp(each.min(0) - each)  # relative to the best model of each token, which changes no share
     w = np.full(len(p), 1 / len(p))
     before = -np.inf

@@ -46,11 +46,11 @@ class Quartiles(NamedTuple):
         return cls.of([a / b for a, b in zip(these, those, strict=True)])
 
     @classmethod
-    def from_json(cls, found: Mapping[str, float]) -> "Quartiles":
-        """What `to_json` made."""
+    def from_dict(cls, found: Mapping[str, float]) -> "Quartiles":
+        """What `to_dict` made."""
         return cls(found["median"], found["low"], found["high"])
 
-    def to_json(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, float]:
         """As JSON values."""
         return {"median": self.median, "low": self.lower, "high": self.upper}
 
@@ -82,7 +82,7 @@ class SeedRange(NamedTuple):
         """
         return cls(statistics.median(values), min(values), max(values))
 
-    def to_json(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, float]:
         """As JSON values."""
         return {"median": self.median, "low": self.minimum, "high": self.maximum}
 

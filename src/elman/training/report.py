@@ -1,4 +1,4 @@
-"""The end of a run: its figures beside their bounds, what they mean, and the pictures."""
+"""The report of a finished run: its metrics beside their baselines, findings, and pictures."""
 
 import json
 import math
@@ -57,7 +57,7 @@ def conclude(job: Job) -> dict[str, Any]:
 
 
 def counted(job: Job) -> NGram | None:
-    """The n-gram of the run's training text, where it is asked for: counted and saved once, loadable by itself."""
+    """The n-gram of the run's training text, where the settings want one; counted once and saved in the run."""
     if not job.config.ngram:
         return None
     path = job.path / NGRAM
@@ -123,7 +123,7 @@ def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> d
         "xz": compressed,
         "scored_whole": {part.name: len(scored[part.name].ids) == len(part.ids) for part in corpus.parts},
         "verdict": sentences(findings),
-        "findings": [finding.to_json() for finding in findings],
+        "findings": [finding.to_dict() for finding in findings],
     }
 
 
@@ -146,7 +146,7 @@ def _of_the_curve(model: Network, corpus: Corpus) -> Ids:
 
 
 def _without_ngram(baselines: dict[str, float], ngram: NGram | None) -> dict[str, float]:
-    """The bounds of the training text, which an n-gram knows by heart."""
+    """The baselines of the training text without the n-gram, which was counted on it."""
     return {name: bound for name, bound in baselines.items() if ngram is None or name != ngram.name}
 
 
@@ -158,9 +158,13 @@ def _first(model: Network, part: Split) -> Split:
 
 
 def described(score: Score, counts: npt.NDArray[np.int64], ids: Ids, ngram: NGram | None = None) -> dict[str, Any]:
-    """A score with its baselines, as JSON values; all perplexities are over the same tokens.
+    """A score with every metric and its baselines, as JSON values; all perplexities are over the same tokens.
 
-    `counts` are those of the training text; all zero, where a model was saved without, there is no unigram.
+    Args:
+        score: of the text.
+        counts: of the training tokens, (V,); all zero where a model was saved without: then there is no unigram.
+        ids: token ids of the text, (N,).
+        ngram: the n-gram of the training text, if there is one.
     """
     return {
         "protocol": score.protocol,
@@ -177,7 +181,13 @@ def described(score: Score, counts: npt.NDArray[np.int64], ids: Ids, ngram: NGra
 
 
 def baselines(counts: npt.NDArray[np.int64], ids: Ids, ngram: NGram | None) -> dict[str, float]:
-    """The perplexities of tokens under a uniform guess, the unigram and the n-gram, where there are such."""
+    """The perplexities of a text under the uniform distribution, the unigram and the n-gram, where there are such.
+
+    Args:
+        counts: as for `described`.
+        ids: as for `described`.
+        ngram: as for `described`.
+    """
     nats = {"uniform": uniform_nats(len(ids), len(counts))}
     if counts.any():
         nats["unigram"] = unigram_nats(counts, ids)
@@ -187,7 +197,12 @@ def baselines(counts: npt.NDArray[np.int64], ids: Ids, ngram: NGram | None) -> d
 
 
 def floor(config: Config, ids: Ids) -> float | None:
-    """The least training perplexity that the protocol allows, or None where it is not cheap to compute."""
+    """The least training perplexity that the batching allows, or None of more than 2 million tokens.
+
+    Args:
+        config: the batching, its batch and its window.
+        ids: token ids of the training text, (N,).
+    """
     if len(ids) > FLOOR_LIMIT:
         return None
     if config.batching.endswith(("random", "reset")):

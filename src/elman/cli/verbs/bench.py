@@ -41,7 +41,7 @@ def command(
     benchmark = _measured(Shape(cell, hidden, vocab, batch, window), threads, rounds, quiet=quiet)
     if json:
         facts = {"schema_version": 2, "environment": environment()}
-        print(json_module.dumps(facts | benchmark.document(), allow_nan=False))
+        print(json_module.dumps(facts | benchmark.to_dict(), allow_nan=False))
     else:
         _print(benchmark)
     return 0

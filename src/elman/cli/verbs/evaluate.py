@@ -137,6 +137,7 @@ def _value(name: str, figures: dict[str, Any]) -> str:
 
 
 def _print(figures: dict[str, Any]) -> None:
+    from elman.inference.findings.run import against_baselines
     from elman.inference.metrics import METRICS
 
     fixed = {"carried": "state carried", "dynamic": "still learning from what was scored"}
@@ -149,8 +150,5 @@ def _print(figures: dict[str, Any]) -> None:
     ]
     for name, value in rows:
         sys.stdout.write(f"{name:<20}{value}\n")
-    worse = [name for name, value in figures["baselines"].items() if figures["perplexity"] >= value]
-    if {"uniform", "unigram"} & set(worse):
-        sys.stdout.write(f"Worse than {' and '.join(worse)}: this model does not know this kind of text.\n")
-    elif worse:
-        sys.stdout.write(f"The {worse[0]} of its training text does better.\n")
+    for finding in against_baselines(figures["perplexity"], figures["baselines"]):
+        sys.stdout.write(f"{finding.sentence}\n")

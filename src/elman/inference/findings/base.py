@@ -24,7 +24,7 @@ class Finding:
     sentence: str
     figures: Mapping[str, float] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON values; infinite figures are still in it."""
         return {**vars(self), "figures": dict(self.figures)}
 

@@ -157,6 +157,23 @@ def late_rise(curve: Sequence[float], rates: Sequence[float]) -> list[Finding]:
     return [Finding("training-rose", "warning", sentence, {"lowest": min(curve), "last": curve[-1]})]
 
 
+def against_baselines(perplexity: float, baselines: Mapping[str, float]) -> list[Finding]:
+    """Perplexity of a text at or over uniform or unigram, a problem; or else over the n-gram of the training text.
+
+    Args:
+        perplexity: of the model on a text that may be of another kind than its training text.
+        baselines: the perplexities of the same text by name.
+    """
+    worse = [name for name, value in baselines.items() if perplexity >= value]
+    figures = {"model": perplexity, **baselines}
+    if {"uniform", "unigram"} & set(worse):
+        sentence = f"Worse than {' and '.join(worse)}: do not use this model for this kind of text."
+        return [Finding("baselines", "problem", sentence, figures)]
+    if worse:
+        return [Finding("baselines", "warning", f"The {worse[0]} of its training text does better.", figures)]
+    return []
+
+
 def no_held_out(held_out: float | None) -> list[Finding]:
     """Nothing was held out."""
     if held_out is not None:
