@@ -166,13 +166,16 @@ class AdaptiveWeights:
             Nats under the mixture, (T,), and the weights that predicted each token, (T, M).
         """
         lowest = costs.min(1)
-        p = np.exp(lowest[:, None] - costs)
+        p = np.exp(np.where(np.isfinite(lowest), lowest, 0)[:, None] - costs)
         nats, weights = np.empty(len(costs)), np.empty(costs.shape)
         for t, row in enumerate(p):
             weights[t] = self.total / (TRUST + self.tokens)
             shares = self.total * row
             mass = shares.sum()
-            nats[t] = lowest[t] - np.log(mass / (TRUST + self.tokens))
-            self.total = self.total + shares / mass
-            self.tokens += 1
+            if mass > 0:
+                nats[t] = lowest[t] - np.log(mass / (TRUST + self.tokens))
+                self.total = self.total + shares / mass
+                self.tokens += 1
+            else:  # no model can predict this token, which therefore says nothing about their weights
+                nats[t] = np.inf
         return nats, weights

@@ -153,8 +153,11 @@ class Mixture:
 
 def best_weights(each: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The weights, (M,), that minimise the nats of a mixture; `each` is the nats of N tokens under M models, (M, N)."""
+    each = each[:, np.isfinite(each.min(0))]  # a token that no model can predict has no best weights
     p = np.exp(each.min(0) - each)  # relative to the best model of each token, which changes no share
     w = np.full(len(p), 1 / len(p))
+    if not p.size:
+        return w
     before = -np.inf
     for _ in range(ROUNDS):
         total = w @ p
