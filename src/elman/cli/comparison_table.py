@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
-from rich.table import Table as Grid
+from rich.table import Table
 from rich.text import Text
 
 from elman.cli.console import Stream
@@ -25,7 +25,7 @@ from elman.storage.atomic import replace_file, translate_os_errors
 WIDEST = 200  # columns, where the output is no terminal
 
 
-class Table:
+class ComparisonDisplay:
     """Writes a comparison into a new folder whenever something was measured, and prints its progress.
 
     Args:
@@ -127,7 +127,7 @@ def print_table(console: Console, comparison: Comparison) -> None:
         comparison: what was measured.
     """
     head, *rows = comparison.table()
-    grid = Grid(box=None, pad_edge=False)
+    grid = Table(box=None, pad_edge=False)
     for name in head:
         grid.add_column(name, justify="left" if name == "model" else "right", overflow="fold")
     for cells in rows:

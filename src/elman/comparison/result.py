@@ -18,8 +18,8 @@ from elman.inference.spreads import SeedRange, number
 from elman.inference.tables import escaped, markdown_table
 
 SCHEMA = 1
-Kind = Literal["network", "counts", "bound", "compressor"]
-Figure = Literal["perplexity", "bits_per_character"]
+RowKind = Literal["network", "counts", "bound", "compressor"]
+ComparedMetric = Literal["perplexity", "bits_per_character"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class ComparisonRow:
     """A row of the table: a model with all of its seeds, a bound, or a compressor."""
 
     name: str
-    kind: Kind
+    kind: RowKind
     measured: tuple[Measured, ...]
     model: str = ""
     """What it is, where the name does not say: 7-gram."""
@@ -132,7 +132,7 @@ class Comparison:
     """What the networks were trained with."""
 
     @property
-    def figure(self) -> Figure:
+    def figure(self) -> ComparedMetric:
         """The metric that is compared."""
         return "bits_per_character" if self.vocabulary is None else "perplexity"
 

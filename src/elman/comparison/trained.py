@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Any
 
 from elman.cells import CELLS
-from elman.comparison.result import Comparison, ComparisonRow, Kind, Measured
+from elman.comparison.result import Comparison, ComparisonRow, Measured, RowKind
 from elman.config import Config, ModelSettings, TrainSettings
 from elman.data.batches import check_length, token_counts
 from elman.data.corpus import Corpus, Split
@@ -407,7 +407,7 @@ def entry(name: str, model: SequenceModel, measured: tuple[Measured, ...]) -> Co
         model: one of its trainings.
         measured: the scores of all of its seeds.
     """
-    kind: Kind = "network" if model.is_trained else "counts"
+    kind: RowKind = "network" if model.is_trained else "counts"
     return ComparisonRow(
         name=name,
         kind=kind,

@@ -29,7 +29,11 @@ SECONDS = 0.1
 
 
 class PlainPyTorch(nn.Module):
-    """A network of PyTorch's own layers on one-hot vectors, as in Zhang et al. 2021, section 8.6."""
+    """A network of PyTorch's own layers on one-hot vectors, as in Zhang et al. 2021, section 8.6.
+
+    Args:
+        shape: its sizes.
+    """
 
     LAYERS: ClassVar[Mapping[str, Callable[[int, int], nn.Module]]] = {
         "elman": nn.RNN,
@@ -194,7 +198,15 @@ def _measure(shape: Shape, counts: Sequence[int], rounds: int, seconds: float) -
 def benchmark(
     cell: str = "gru", *, hidden: int = 256, vocab: int = 28, batch: int = 32, window: int = 35, **options: Any
 ) -> Benchmark:
-    """Every engine against plain PyTorch on this machine, one shape; `options` is as for `benchmark_steps`.
+    """Benchmark every engine and plain PyTorch on this machine, training one shape.
+
+    Args:
+        cell: as for `Shape`.
+        hidden: as for `Shape`.
+        vocab: as for `Shape`.
+        batch: as for `Shape`.
+        window: as for `Shape`.
+        **options: `threads`, `rounds` and `seconds` of `benchmark_steps`.
 
     Raises:
         ConfigError: an unknown cell, or sizes, rounds or threads that cannot be.

@@ -149,10 +149,10 @@ def _of_runs(
 def _compare(
     events: "Callable[[Stop], Iterator[TrainingStep | Comparison]]", out: Path, *, json: bool, quiet: bool
 ) -> int:
-    from elman.cli.comparison_table import Table
+    from elman.cli.comparison_table import ComparisonDisplay
     from elman.comparison.result import Comparison
 
-    table = Table(out, quiet=quiet)
+    table = ComparisonDisplay(out, quiet=quiet)
     with Stop() as stop:
         try:
             for event in events(stop):

@@ -53,7 +53,12 @@ class Timings(Protocol):
         """Tokens a second."""
 
     def ratio(self, variant: Variant, to: Variant) -> Quartiles:
-        """How many times as fast as another variant, round by round."""
+        """How many times as fast as another variant, round by round.
+
+        Args:
+            variant: the numerator.
+            to: the denominator.
+        """
 
     def share(self, variant: Variant) -> Quartiles:
         """Model flops over those of matrix products on as many threads."""
