@@ -10,13 +10,14 @@ recurrence, 2 G H^2 a token forward and twice that backward, which includes the 
 import argparse
 
 import torch
-from side_by_side import interleave, spread, write
+from side_by_side import interleave, quartiles, write
 
 from elman.cells import CELLS
 from elman.comparison.benchmark import Shape
-from elman.comparison.timing import Spread, Work, lasting, repeated
+from elman.comparison.timing import Work, lasting, repeated
 from elman.comparison.training_steps import batches, elman_model, product
 from elman.engines.native import INSTRUCTIONS, Native
+from elman.inference.spreads import Quartiles
 
 GOAL = {"H": 512, "share": 0.8}
 TURN = 0.1
@@ -60,13 +61,13 @@ def main() -> None:
             ways = {"forward": lasting(forward, TURN), "backward": lasting(backward, TURN)}
             rates = interleave(ways | {"matrix product": repeated(product(), 3)}, options.rounds)
             products = rates.pop("matrix product")
-            row = {"cell": cell, "H": hidden, "matrix product": spread(products)}
+            row = {"cell": cell, "H": hidden, "matrix product": quartiles(products)}
             for name, values in rates.items():
-                row[name] = {"per_second": spread(values), "share": Spread.ratio(values, products)._asdict()}
+                row[name] = {"per_second": quartiles(values), "share": Quartiles.of_ratios(values, products).to_dict()}
             table.append(row)
             figures = ", ".join(
                 f"{name} {row[name]['per_second']['median'] / 1e9:.1f} GF/s, "
-                f"{Spread(*(100 * s for s in row[name]['share'].values())).written('.0f')} %"
+                f"{Quartiles(*(100 * s for s in row[name]['share'].values())).written('.0f')} %"
                 for name in ways
             )
             print(f"{cell:5} {hidden:4}  {figures}", flush=True)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from side_by_side import write
 
-from elman.config import Config
 from elman.data.sources import python_docs
 from elman.training import run
+from elman.training.config import Config
 from elman.training.report import conclude
 
 

@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from side_by_side import RESULTS, against, interleave, merged, read, write
 
-from elman.comparison.benchmark import PLAIN, Shape
-from elman.comparison.timing import Spread, lasting
+from elman.comparison.benchmark import Shape
+from elman.comparison.timing import lasting
 from elman.comparison.training_steps import elman_step, plain_step
+from elman.inference.findings.benchmark import PLAIN
+from elman.inference.spreads import Quartiles
 from elman.plotting import new_figure, nice_ticks
 
 BASE = {"H": 256, "B": 32, "T": 35, "threads": 1}
@@ -99,7 +101,7 @@ def main() -> None:
                 table.append(row)
                 print(
                     f"{cell:5} {variable} {value:4}  {row['elman']['per_second']['median']:9,.0f} tokens/s  "
-                    f"{Spread(**row['elman']['ratio']).written()} x plain PyTorch",
+                    f"{Quartiles.from_dict(row['elman']['ratio']).written()} x plain PyTorch",
                     flush=True,
                 )
     if not options.draw:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from elman.comparison.timing import against, interleave, spread
+from elman.comparison.timing import against, interleave
 from elman.environment import environment, version
+from elman.inference.spreads import Quartiles
 
-__all__ = ["against", "interleave", "merged", "read", "spread", "write"]
+__all__ = ["against", "interleave", "merged", "quartiles", "read", "write"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -22,6 +23,11 @@ def read(name: str) -> dict[str, Any]:
 def here() -> dict[str, Any]:
     """The versions and the machine of this run."""
     return environment() | {"jax": version("jax")}
+
+
+def quartiles(values: Sequence[float]) -> dict[str, float]:
+    """Median and quartiles as JSON has them."""
+    return Quartiles.of(values).to_dict()
 
 
 def write(name: str, result: Any, *, before: dict[str, Any] | None = None) -> None:

@@ -21,22 +21,23 @@ import torch
 from side_by_side import merged, read, write
 
 import elman
-from elman.config import Config, ModelSettings, TrainSettings
+from elman.config import TrainSettings
 from elman.data.batches import Ids
 from elman.inference.compressors import compressed_sizes
 from elman.inference.dynamic import dynamic
 from elman.models.base import Network
-from elman.models.build import network
+from elman.models.build import build
+from elman.training.config import Config
 
 WARM = 512  # tokens of the end of the training text that are read before the first that is scored
 _alone = Config.resolve(("benchmark", {"recipe": "alone"}))
-ALONE = (_alone.part(ModelSettings), _alone.part(TrainSettings))
+ALONE = (_alone, _alone.part(TrainSettings))
 HYBRID = (
-    ModelSettings(hidden=256, embedding=64, dropout=0.5, input_dropout=0.1, recurrent_dropout=0.2, experts=8),
+    Config(hidden=256, embedding=64, dropout=0.5, input_dropout=0.1, recurrent_dropout=0.2, ngram_experts=8),
     TrainSettings(window=64, lr=6e-3, weight_decay=0.05, epochs=16),
 )
 WEIGHTS = (0.75, 0.25)  # of the network with the n-gram, and of the network alone
-LEVERS: dict[str, Callable[[ModelSettings, TrainSettings], tuple[ModelSettings, TrainSettings]]] = {
+LEVERS: dict[str, Callable[[Config, TrainSettings], tuple[Config, TrainSettings]]] = {
     "all": lambda m, t: (m, t),
     "no embedding (one-hot), no input dropout": lambda m, t: (replace(m, embedding=0, input_dropout=0.0), t),
     "no input dropout": lambda m, t: (replace(m, input_dropout=0.0), t),
@@ -51,7 +52,7 @@ LEVERS: dict[str, Callable[[ModelSettings, TrainSettings], tuple[ModelSettings, 
 }
 ONE_KIND = {
     "alone": {
-        "no teacher": lambda m, t: (m, replace(t, teacher=0.0)),
+        "no teacher": lambda m, t: (m, replace(t, distill_weight=0.0)),
         "and layer normalisation": lambda m, t: (replace(m, layer_norm=True), t),
         "and two layers, residual, layer normalisation": lambda m, t: (
             replace(m, layers=2, residual=True, layer_norm=True),
@@ -59,14 +60,12 @@ ONE_KIND = {
         ),
         "and a Mogrifier of 2 rounds": lambda m, t: (replace(m, mogrifier=2), t),
         "and a tied output, embedding as wide": lambda m, t: (replace(m, embedding=m.hidden, tied=True), t),
-        "and token noise 0.02": lambda m, t: (replace(m, token_noise=0.02), t),
-        "and averaged weights (0.999)": lambda m, t: (m, replace(t, average=0.999)),
-        "and windows from 16 to 64": lambda m, t: (m, replace(t, first_window=16)),
-        "and a copy head of 64": lambda m, t: (replace(m, copy=64), t),
+        "and windows from 16 to 64": lambda m, t: (m, replace(t, initial_window=16)),
+        "and a copy head of 64": lambda m, t: (replace(m, copy_window=64), t),
     },
     "hybrid": {
-        "experts of 5": lambda m, t: (replace(m, experts=5), t),
-        "no experts": lambda m, t: (replace(m, experts=0), t),
+        "experts of 5": lambda m, t: (replace(m, ngram_experts=5), t),
+        "no experts": lambda m, t: (replace(m, ngram_experts=0), t),
     },
 }
 
@@ -143,11 +142,11 @@ def bounds(task: elman.TextTask, train: Ids, test: Ids) -> list[dict[str, Any]]:
 
 
 def trained(
-    task: elman.TextTask, train: Ids, settings: tuple[ModelSettings, TrainSettings], *, seed: int
+    task: elman.TextTask, train: Ids, settings: tuple[Config, TrainSettings], *, seed: int
 ) -> tuple[Network, float]:
     """A network at the end of its training, and the CPU seconds that took."""
     started = time.process_time()
-    model = network(task, settings[0], seed=seed)
+    model = build(task, settings[0].network, seed=seed)
     elman.fit(model, train, None, replace(settings[1], seed=seed, keep="last", reports=1))
     return model, time.process_time() - started
 
@@ -158,7 +157,7 @@ def scored(model: elman.models.base.SequenceModel, train: Ids, test: Ids) -> np.
 
 
 def one(
-    task: elman.TextTask, train: Ids, test: Ids, settings: tuple[ModelSettings, TrainSettings], *, seed: int
+    task: elman.TextTask, train: Ids, test: Ids, settings: tuple[Config, TrainSettings], *, seed: int
 ) -> tuple[dict[str, Any], Network]:
     """One network, at rest and going on learning."""
     started = time.process_time()

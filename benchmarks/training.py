@@ -22,12 +22,14 @@ from contextlib import ExitStack
 import torch
 import torch.nn.functional as F
 from jax_step import installed, jax_step
-from side_by_side import against, interleave, merged, read, spread, write
+from side_by_side import against, interleave, merged, quartiles, read, write
 from torch import Tensor
 
-from elman.comparison.benchmark import PLAIN, Shape
-from elman.comparison.timing import Spread, Work, repeated
+from elman.comparison.benchmark import Shape
+from elman.comparison.timing import Work, repeated
 from elman.comparison.training_steps import batches, elman_model, elman_step, plain_step, product
+from elman.inference.findings.benchmark import PLAIN
+from elman.inference.spreads import Quartiles
 
 LOOP, JAX, AUTOCAST, PRODUCT = "textbook's loop", "JAX", "autocast", "matrix product"
 KEY = ("threads", "V", "cell", "H")
@@ -104,10 +106,10 @@ def measured(shape: Shape, threads: int, options: argparse.Namespace) -> dict:
     products = rates.pop(PRODUCT)
     compared = against(rates, PLAIN)
     for name, values in rates.items():
-        compared[name]["share"] = Spread.ratio([v * shape.flops for v in values], products)._asdict()
+        compared[name]["share"] = Quartiles.of_ratios([v * shape.flops for v in values], products).to_dict()
     row |= {"engine": elman_model(shape).engine_name, "flops_per_token": shape.flops}
     row |= {"not measured": missing} if missing else {}
-    return row | {PRODUCT: spread(products)} | compared
+    return row | {PRODUCT: quartiles(products)} | compared
 
 
 def said(row: dict) -> str:
@@ -119,7 +121,8 @@ def said(row: dict) -> str:
             label = f"{name} ({row['engine']})" if name == "elman" else name
             lines.append(
                 f"{head}  {label:16} {found['per_second']['median']:9,.0f} tokens/s  "
-                f"{Spread(**found['ratio']).written()} x plain PyTorch  {100 * found['share']['median']:3.0f} %"
+                f"{Quartiles.from_dict(found['ratio']).written()} x plain PyTorch  "
+                f"{100 * found['share']['median']:3.0f} %"
             )
     return "\n".join(lines)
 

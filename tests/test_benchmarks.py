@@ -14,11 +14,13 @@ from known_figures import KEPT, WRONG
 
 import elman
 from elman.comparison import training_steps as bench
-from elman.comparison.benchmark import PLAIN, Shape
-from elman.config import ModelSettings, TrainSettings
+from elman.comparison.benchmark import Shape
+from elman.config import TrainSettings
 from elman.engines.native import INSTRUCTIONS
+from elman.inference.findings.benchmark import PLAIN
 from elman.reproduce import experiments
 from elman.training.auto import _batches, _network
+from elman.training.config import Config
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
@@ -147,11 +149,11 @@ def test_the_textbooks_loop_learns_what_plain_pytorch_learns(script, monkeypatch
     """The same weights after some steps, from the same weights."""
     training = script("training")
     shape = Shape("elman", hidden=3, vocab=5, batch=2, window=4)
-    net = bench.Plain(shape)
+    net = bench.PlainPyTorch(shape)
     net.rnn.bias_ih_l0.requires_grad_(False).zero_()  # the textbook has one bias where PyTorch has two
     theirs = (net.rnn.weight_ih_l0, net.rnn.weight_hh_l0, net.rnn.bias_hh_l0, net.linear.weight, net.linear.bias)
     ours = [p.detach().t().clone() for p in theirs]
-    monkeypatch.setattr(bench, "Plain", lambda _: net)
+    monkeypatch.setattr(bench, "PlainPyTorch", lambda _: net)
     cost = torch.nn.functional.cross_entropy
     monkeypatch.setattr(torch.nn.functional, "cross_entropy", lambda x, y: 100 * cost(x, y))  # so that it is clipped
     scratch, plain = training.scratch_step(shape, ours), bench.plain_step(shape)
@@ -291,7 +293,7 @@ def tiny_parts(clean, *, end_of_training):
 
 def test_small_texts_are_measured_in_rows_and_without_each_lever(script, tmp_path, monkeypatch):
     small = script("small_text", "--texts", "none", "--seeds", "2")
-    network = ModelSettings(hidden=6, embedding=4, dropout=0.3, input_dropout=0.1, recurrent_dropout=0.1)
+    network = Config(hidden=6, embedding=4, dropout=0.3, input_dropout=0.1, recurrent_dropout=0.1)
     training = TrainSettings(window=16, batch=4, epochs=2, weight_decay=0.1)
     monkeypatch.setattr(small, "parts", tiny_parts)
     monkeypatch.setattr(small, "ALONE", (network, replace(training, distill_weight=0.5)))
@@ -310,7 +312,7 @@ def test_a_small_text_is_measured_without_each_lever(script, tmp_path, monkeypat
     small = script("small_text", "--texts", "none", "--ablate", kind, "--end-of-training")
     network, training = small.ALONE if kind == "alone" else small.HYBRID
     monkeypatch.setattr(small, "parts", tiny_parts)
-    small_one = replace(network, hidden=6, embedding=4, ngram_experts=min(network.experts, 3))
+    small_one = replace(network, hidden=6, embedding=4, ngram_experts=min(network.ngram_experts, 3))
     monkeypatch.setattr(small, kind.upper(), (small_one, replace(training, window=20, batch=4, epochs=2)))
     small.main()
     rows = written(tmp_path, f"small_text_{kind}")["result"][3:]
@@ -323,8 +325,8 @@ def test_a_small_text_is_measured_without_each_lever(script, tmp_path, monkeypat
 def test_what_is_measured_of_a_book_is_what_elman_train_chooses(script):
     small = script("small_text")
     chosen = _network(150_000, 71, "char")[0] | _batches(150_000)
-    ours = asdict(small.HYBRID[0]) | asdict(small.HYBRID[1])
-    default = asdict(ModelSettings()) | asdict(TrainSettings())
+    ours = small.HYBRID[0].network | asdict(small.HYBRID[1])
+    default = Config().network | asdict(TrainSettings())
     assert {name: value for name, value in ours.items() if name in chosen or value != default[name]} == chosen
 
 

@@ -233,7 +233,7 @@ plt.show()
 
 # %%
 ngram = elman.NGram.fit(task, corpus.train.ids)
-hybrid = elman.Hybrid(task, experts=5, hidden=H, dropout=0.3)
+hybrid = elman.Hybrid(elman.Recurrent(task, hidden=H, dropout=0.3), ngram_experts=5)
 elman.fit(hybrid, corpus.train, corpus.held_out, epochs=EPOCHS, batch=B, window=T)
 for name, model in (("GRU", gru), (ngram.name, ngram), ("GRU + counts", hybrid)):
     table[name] = elman.evaluate(model, corpus.held_out).perplexity

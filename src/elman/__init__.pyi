@@ -24,12 +24,13 @@ from .inference.compression import Compressed as Compressed
 from .inference.compression import compress as compress
 from .inference.compression import compressed as compressed
 from .inference.compression import decompress as decompress
-from .inference.dynamic import evaluate_dynamic as evaluate_dynamic
 from .inference.evaluation import Score as Score
 from .inference.evaluation import evaluate as evaluate
+from .inference.evaluation import evaluate_dynamic as evaluate_dynamic
 from .inference.evaluation import surprisals as surprisals
 from .inference.generation import generate as generate
 from .inference.generation import generate_samples as generate_samples
+from .inference.metrics import Metric as Metric
 from .inference.mixture import Mixture as Mixture
 from .models.base import FeatureNetwork as FeatureNetwork
 from .models.base import ModelSettings as ModelSettings

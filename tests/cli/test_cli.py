@@ -81,7 +81,7 @@ def test_a_windowed_network_is_trained_resumed_scored_and_continued(home: Path, 
     assert len(good("generate", "cut", "She", "--length", "20", folder=tmp_path).out) == 24
     refused = elman("train", home / "text.txt", *TINY, "--cell", "mlp", "--layers", "2", folder=tmp_path)
     assert refused.code == 2
-    assert "(mlp) has no layers" in refused.err
+    assert "'mlp' has no setting 'layers'" in refused.err
 
 
 # --- evaluate

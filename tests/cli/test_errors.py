@@ -71,8 +71,8 @@ BAD_SETTINGS: dict[str, tuple[int, tuple[str, ...]]] = {
 }
 BAD_FILES: dict[str, tuple[str, tuple[str, ...]]] = {
     "not TOML": ("seed = 1\nhidden =\n", ("c.toml", "line 2")),
-    "misspelt": ("hiden = 8", ("c.toml", "'hiden'", "'hidden'")),
-    "a table": ("[model]\nhidden = 8", ("'model'",)),
+    "misspelt": ("hiden = 8", ("c.toml", "'hiden'", "did you mean hidden?")),
+    "a table": ("[network]\nhidden = 8", ("'network'",)),
     "wrong type": ('hidden = "many"', ("c.toml", "hidden", "'many'")),
     "no sources": ("sources = []", ("c.toml", "sources")),
     "sources, a string": ('sources = "text.txt"', ("sources",)),
@@ -469,7 +469,7 @@ def test_memory_that_is_not_there_is_one_line(home: Path, monkeypatch: pytest.Mo
             "[enforce fail at alloc_cpu.cpp:119] . DefaultCPUAllocator: can't allocate memory: 8 GB\nmore"
         )
 
-    monkeypatch.setattr("elman.inference.evaluation.costs", full)
+    monkeypatch.setattr("elman.inference.evaluation.score_batches", full)
     refused(elman("evaluate", "r", folder=home), 1, "out of memory", "--hidden", "--batch")
 
 
@@ -477,7 +477,7 @@ def test_a_fault_of_ours_is_one_line_and_whole_with_debug(home: Path, monkeypatc
     def fault(*_: object) -> None:
         raise KeyError("a\nb")
 
-    monkeypatch.setattr("elman.inference.evaluation.costs", fault)
+    monkeypatch.setattr("elman.inference.evaluation.score_batches", fault)
     done = elman("evaluate", "r", folder=home)
     assert (done.code, done.err.count("\n")) == (1, 1)
     assert done.err.startswith("elman: unexpected KeyError")

@@ -14,10 +14,11 @@ import pytest
 from command import ENGLISH, SCRIPTS
 
 import elman
-from elman.comparison.result import Comparison, ComparisonRow, Measured, Spread
+from elman.comparison.result import Comparison, ComparisonRow, Measured
 from elman.comparison.trained import EXAMPLES, NetworkSpec, NGramSpec, TrainingStep, compare_steps, model_spec
 from elman.errors import ConfigError, DataError
 from elman.inference.compressors import EMPTY_SIZES, compressed_sizes, split_bytes
+from elman.inference.spreads import SeedRange
 from elman.models.build import build
 from elman.models.saving import finite
 from elman.training.config import Config
@@ -80,8 +81,7 @@ def test_a_network_scores_what_it_scores_when_trained_by_itself(name, compared, 
         elman.fit(model, corpus.train, batch=4, window=16, steps=12, lr=0.02, seed=seed)
         score = elman.evaluate(model, corpus.held_out)
         assert (measured.seed, measured.nats, measured.tokens) == (seed, score.nats, score.tokens)
-        assert measured.perplexity == score.perplexity
-        assert measured.bits_per_character == score.bits_per_character
+        assert measured.metrics == score.metrics
         assert measured.train == elman.evaluate(model, corpus.train).perplexity
         assert (found.parameters, found.operations) == (model.parameter_count(), model.operations())
     assert len({m.nats for m in found.measured}) == 2
@@ -102,7 +102,7 @@ def test_a_counting_model_is_counted_once(name, order, smoothing, compared, corp
 def test_accuracy_of_the_bigram_by_hand(tmp_path):
     """Without ties, what follows a character most often is what its bigram predicts, smoothed or not."""
     corpus = corpus_of(tmp_path, clean="letters", unknown=False)
-    found = entry(elman.compare(corpus, ["laplace-2"]), "laplace-2").measured[0].accuracy
+    found = entry(elman.compare(corpus, ["laplace-2"]), "laplace-2").measured[0].metrics["accuracy"]
     train, held_out = (corpus.vocab.decode(part.ids) for part in (corpus.train, corpus.held_out))
     follows = {a: Counter(y for x, y in pairwise(train) if x == a) for a in set(train)}
     right = sum(y == follows[x].most_common(1)[0][0] for x, y in pairwise(held_out))
@@ -114,11 +114,11 @@ def test_the_bounds_by_hand(compared, corpus):
     size, counts = len(corpus.vocab), Counter(train)
     nats = -sum(math.log((counts[c] + 1) / (len(train) + size)) for c in held_out)
     assert entry(compared, "unigram").measured[0].nats == pytest.approx(nats)
-    assert entry(compared, "unigram").measured[0].accuracy == held_out.count(counts.most_common(1)[0][0]) / len(
-        held_out
-    )
-    assert entry(compared, "uniform").measured[0].perplexity == pytest.approx(size)
-    assert entry(compared, "uniform").measured[0].accuracy == 1 / size
+    assert entry(compared, "unigram").measured[0].metrics["accuracy"] == held_out.count(
+        counts.most_common(1)[0][0]
+    ) / len(held_out)
+    assert entry(compared, "uniform").measured[0].metrics["perplexity"] == pytest.approx(size)
+    assert entry(compared, "uniform").measured[0].metrics["accuracy"] == 1 / size
 
 
 def test_held_out_text_changes_nothing_that_is_learnt(tmp_path, compared):
@@ -149,15 +149,15 @@ def test_compressors_by_the_standard_library_on_the_text_that_was_typed(clean, t
         "bz2 after training": len(bz2.compress(text.encode())) - len(bz2.compress(train.encode())),
     }.items():
         (measured,) = entry(compared, name).measured
-        assert measured.bits_per_character == pytest.approx(8 * size / len(held_out))
-        assert measured.perplexity == pytest.approx(2 ** (8 * size / len(held_out)))
+        assert measured.metrics["bits_per_character"] == pytest.approx(8 * size / len(held_out))
+        assert measured.metrics["perplexity"] == pytest.approx(2 ** (8 * size / len(held_out)))
     assert {name: len(module.compress(b"")) for name, module in (("xz", lzma), ("bz2", bz2))} == EMPTY_SIZES
 
 
 def test_characters_of_other_scripts_are_characters_and_words_have_no_perplexity_of_a_compressor(tmp_path):
     chinese = elman.compare(corpus_of(tmp_path, SCRIPTS["chinese"]), ["2-gram"])
     size = len(lzma.compress(SCRIPTS["chinese"][-chinese.parts["held-out"]["tokens"] :].encode(), preset=9 | 1 << 31))
-    assert entry(chinese, "xz").measured[0].bits_per_character == pytest.approx(
+    assert entry(chinese, "xz").measured[0].metrics["bits_per_character"] == pytest.approx(
         8 * size / chinese.parts["held-out"]["characters"]
     )
     words = elman.compare(corpus_of(tmp_path, level="word"), ["2-gram"])
@@ -222,12 +222,12 @@ def test_a_name_twice_is_one_entry(corpus):
 
 
 def test_the_best_is_first_and_the_figure_is_the_median(compared):
-    medians = [statistics.median(m.bits_per_character for m in e.measured) for e in compared.entries]
+    medians = [statistics.median(m.metrics["bits_per_character"] for m in e.measured) for e in compared.entries]
     assert medians == sorted(medians)
     assert {e.name for e in compared.models} == set(MODELS)
     for e in compared.entries:
-        values = [m.perplexity for m in e.measured]
-        assert e.spread("perplexity") == Spread(statistics.median(values), min(values), max(values))
+        values = [m.metrics["perplexity"] for m in e.measured]
+        assert e.spread("perplexity") == SeedRange(statistics.median(values), min(values), max(values))
         assert len(values) == (2 if e.kind == "network" else 1)
 
 
@@ -269,7 +269,7 @@ def test_a_training_that_diverges_is_said_and_the_others_go_on(corpus):
     assert math.isinf(entry(found, "elman-relu").measured[0].nats)
     assert any("elman-relu, seed 0: training diverged at step" in note for note in found.notes)
     assert found.verdict[0].startswith("2-gram is the only model")
-    assert finite(found.document())["entries"][-1]["perplexity"]["median"] is None
+    assert finite(found.to_dict())["entries"][-1]["perplexity"]["median"] is None
     assert found.entries[-1].name == "elman-relu"
 
 
@@ -282,7 +282,7 @@ def cells(markdown):
 
 
 def test_markdown_says_what_json_says(compared):
-    document = json.loads(json.dumps(finite(compared.document())))
+    document = json.loads(json.dumps(finite(compared.to_dict())))
     head, rule, *rows = cells(compared.markdown())
     assert rule == ["---", *["---:"] * (len(head) - 1)]
     assert len(rows) == len(document["entries"])

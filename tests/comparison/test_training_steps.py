@@ -7,8 +7,8 @@ from helpers import supported
 import elman
 from elman.comparison import timing
 from elman.comparison import training_steps as bench
-from elman.comparison.benchmark import ENOUGH, PLAIN, Benchmark, Shape, Variant, verdict
-from elman.comparison.timing import Spread, against, interleave, lasting, repeated, threaded, turns
+from elman.comparison.benchmark import Benchmark, Shape
+from elman.comparison.timing import against, interleave, lasting, measure_rounds, repeated, threaded
 from elman.comparison.training_steps import (
     PRODUCT,
     batches,
@@ -22,6 +22,8 @@ from elman.comparison.training_steps import (
 from elman.engines.native import BFLOAT16, INSTRUCTIONS
 from elman.environment import same_threads
 from elman.errors import ConfigError
+from elman.inference.findings.benchmark import ENOUGH, PLAIN, Variant
+from elman.inference.spreads import Quartiles
 
 TINY = Shape("gru", hidden=4, vocab=5, batch=2, window=3)
 
@@ -52,7 +54,7 @@ def lasts(clock, seconds, done=1.0, said=None, name=""):
 def test_ways_take_turns_forth_and_back_after_a_warm_up(clock):
     said = []
     variants = {name: lasts(clock, 1.0, said=said, name=name) for name in "abc"}
-    rounds = list(turns(variants, 3))
+    rounds = list(measure_rounds(variants, 3))
     assert "".join(said) == "abc" + "abc" + "cba" + "abc"
     assert [list(found) for found in rounds] == [list("abc")] * 3
 
@@ -71,13 +73,13 @@ def test_rates_are_work_a_second_of_each_round(clock):
 
 
 def test_a_spread_is_median_and_quartiles_and_ratios_are_of_one_round():
-    assert Spread.of([7, 1, 5, 3, 2, 6, 4]) == (4, 2, 6)
-    assert Spread.of([3.0]) == (3, 3, 3)
+    assert Quartiles.of([7, 1, 5, 3, 2, 6, 4]) == (4, 2, 6)
+    assert Quartiles.of([3.0]) == (3, 3, 3)
     these, those = [10.0, 20.0, 40.0], [5.0, 10.0, 80.0]
-    assert Spread.ratio(these, those) == Spread.of([2.0, 2.0, 0.5])
-    assert Spread(1.3149, 1.2651, 1.3849).written() == "1.31 (1.27 to 1.38)"
+    assert Quartiles.of_ratios(these, those) == Quartiles.of([2.0, 2.0, 0.5])
+    assert Quartiles(1.3149, 1.2651, 1.3849).written() == "1.31 (1.27 to 1.38)"
     with pytest.raises(ValueError, match="argument 2"):
-        Spread.ratio([1.0], [1.0, 2.0])
+        Quartiles.of_ratios([1.0], [1.0, 2.0])
     assert against({"a": [2.0] * 3, "b": [1.0] * 3}, "b")["a"] == {
         "per_second": {"median": 2, "low": 2, "high": 2},
         "ratio": {"median": 2, "low": 2, "high": 2},
@@ -87,9 +89,9 @@ def test_a_spread_is_median_and_quartiles_and_ratios_are_of_one_round():
 def test_work_is_repeated_to_last_a_turn(clock):
     said = []
     assert repeated(lambda: 2.5, 4)() == 10
-    turn = lasting(lasts(clock, 0.02, 7.0, said, "x"), 0.1)
+    seconds = lasting(lasts(clock, 0.02, 7.0, said, "x"), 0.1)
     assert len(said) == 2, "a warm-up, and one to find out"
-    assert (turn(), len(said)) == (35.0, 7)
+    assert (seconds(), len(said)) == (35.0, 7)
     assert lasting(lasts(clock, 9.0, 7.0), 0.1)() == 7.0, "one at the least"
 
 
@@ -135,7 +137,7 @@ def test_each_way_of_elman_runs_the_engine_of_its_name(monkeypatch):
 def test_plain_pytorch_is_elman_with_the_same_weights():
     """The yardstick computes what it is compared with."""
     shape = Shape("lstm", hidden=4, vocab=5, batch=2, window=3)
-    plain, model = bench.Plain(shape), bench.elman_model(shape)
+    plain, model = bench.PlainPyTorch(shape), bench.elman_model(shape)
     layer = model.stack[0]
     with torch.no_grad():
         for ours, theirs in zip(layer.weights(), plain.rnn.parameters(), strict=True):
@@ -195,7 +197,7 @@ def test_a_product_counts_a_multiply_add_as_two(monkeypatch):
 def test_a_race_yields_every_round_and_disturbs_nothing():
     torch.manual_seed(3)
     state, threads = torch.get_rng_state(), torch.get_num_threads()
-    races = list(benchmark_steps(TINY, threads=[3, 1], rounds=3, turn=0))
+    races = list(benchmark_steps(TINY, threads=[3, 1], rounds=3, seconds=0))
     assert [benchmark.done for benchmark in races] == [False, False, True]
     names = set(steps_of(TINY))
     assert set(races[-1].rates) == {Variant(name, count) for name in names for count in (1, 3)}
@@ -215,14 +217,14 @@ def test_the_ways_of_a_race_and_the_product_take_turns(monkeypatch):
 
     monkeypatch.setattr(bench, "steps_of", lambda _: {name: noted(name) for name in (PLAIN, "loop")})
     monkeypatch.setattr(bench, "product", lambda: noted(PRODUCT))
-    list(benchmark_steps(TINY, threads=[1, 2], rounds=2, turn=0))
+    list(benchmark_steps(TINY, threads=[1, 2], rounds=2, seconds=0))
     variants = [(name, count) for count in (1, 2) for name in (PRODUCT, PLAIN, "loop")]
     calibrated = [way for way in variants for _ in range(2)]
     assert said == [*calibrated, *variants, *variants, *reversed(variants)]
 
 
 def test_race_is_the_last_of_racing():
-    found = elman.benchmark("elman", hidden=3, vocab=4, batch=1, window=2, threads=[1], rounds=2, turn=0)
+    found = elman.benchmark("elman", hidden=3, vocab=4, batch=1, window=2, threads=[1], rounds=2, seconds=0)
     assert isinstance(found, elman.Benchmark)
     assert found.done
     assert found.shape == Shape("elman", 3, 4, 1, 2)
@@ -283,7 +285,7 @@ def test_the_share_is_of_the_product_on_as_many_threads_by_hand():
 
 
 def test_a_clear_winner_that_auto_takes():
-    said = verdict(fabricated({(PLAIN, 1): steady(100), ("bptt", 1): steady(120), ("native", 1): steady(180)}))
+    said = fabricated({(PLAIN, 1): steady(100), ("bptt", 1): steady(120), ("native", 1): steady(180)}).verdict
     assert said == [
         "The fastest engine is native on 1 thread: 1.50 (1.50 to 1.50) times bptt on 1 thread, the next; "
         "2 % of the rate of a large matrix product.",
@@ -296,9 +298,7 @@ def test_a_clear_winner_that_auto_takes():
 def test_spreads_that_overlap_have_no_clear_winner():
     """Ahead in half of the rounds and behind in the others, whatever the medians are."""
     one, other = [100, 130, 100, 130, 100, 130, 100, 140], [130, 100, 130, 100, 130, 100, 130, 100]
-    said = verdict(
-        fabricated({(PLAIN, 1): steady(50), ("native", 1): one, ("bptt", 1): other, ("loop", 1): steady(60)})
-    )
+    said = fabricated({(PLAIN, 1): steady(50), ("native", 1): one, ("bptt", 1): other, ("loop", 1): steady(60)}).verdict
     assert said[0].startswith("No clear winner: ")
     assert "native" in said[0]
     assert "bptt" in said[0]
@@ -309,7 +309,7 @@ def test_spreads_that_overlap_have_no_clear_winner():
 
 def test_auto_may_be_behind_the_first_within_the_spread():
     one, other = [100, 130, 100, 130, 100, 130, 100, 140], [131, 101, 131, 101, 131, 101, 131, 101]
-    said = verdict(fabricated({("native", 1): one, ("bptt", 1): other, ("loop", 1): steady(60)}))
+    said = fabricated({("native", 1): one, ("bptt", 1): other, ("loop", 1): steady(60)}).verdict
     assert said[0].startswith("No clear winner: bptt on 1 thread")
     assert "auto takes native, which no engine clearly beats." in said
     assert said[-1] == "There is nothing to set."
@@ -317,34 +317,34 @@ def test_auto_may_be_behind_the_first_within_the_spread():
 
 def test_neighbours_in_time_decide_and_not_how_the_machine_drifts():
     drift = [100, 50, 25, 200, 80, 60, 120, 90]
-    said = verdict(fabricated({("native", 1): [1.1 * d for d in drift], ("bptt", 1): drift}))
+    said = fabricated({("native", 1): [1.1 * d for d in drift], ("bptt", 1): drift}).verdict
     assert said[0].startswith("The fastest engine is native on 1 thread: 1.10 (1.10 to 1.10) times bptt")
 
 
 def test_an_engine_that_beats_auto_is_what_to_set():
-    said = verdict(
-        fabricated({(PLAIN, 1): steady(100), ("aten", 1): steady(200), ("bptt", 1): steady(100)}, auto="bptt")
-    )
+    said = fabricated(
+        {(PLAIN, 1): steady(100), ("aten", 1): steady(200), ("bptt", 1): steady(100)}, auto="bptt"
+    ).verdict
     assert said[0].startswith("The fastest engine is aten")
     assert "auto takes bptt, but aten on 1 thread is 2.00 (2.00 to 2.00) times bptt on 1 thread." in said
     assert said[-1] == "Set --engine aten."
 
 
 def test_a_winner_that_rounds_more_is_said_to():
-    said = verdict(fabricated({("native", 1): steady(100), ("native-bfloat16", 1): steady(170)}))
+    said = fabricated({("native", 1): steady(100), ("native-bfloat16", 1): steady(170)}).verdict
     assert (
         "native-bfloat16 rounds what enters a product to bfloat16, as autocast does; all others keep float32." in said
     )
     assert said[-1] == "Set --engine native-bfloat16."
-    said = verdict(fabricated({("native", 1): steady(180), ("native-bfloat16", 1): steady(170)}))
+    said = fabricated({("native", 1): steady(180), ("native-bfloat16", 1): steady(170)}).verdict
     assert "rounds" not in " ".join(said)
 
 
 def test_plain_pytorch_may_win_and_is_said_to():
     found = {(PLAIN, 1): steady(300), ("native", 1): steady(200), ("loop", 1): steady(50)}
-    assert "But plain PyTorch on 1 thread is faster: 1.50 (1.50 to 1.50) times." in verdict(fabricated(found))
+    assert "But plain PyTorch on 1 thread is faster: 1.50 (1.50 to 1.50) times." in fabricated(found).verdict
     found[PLAIN, 1] = [300, 100] * 4
-    said = [line for line in verdict(fabricated(found)) if "plain" in line]
+    said = [line for line in fabricated(found).verdict if "plain" in line]
     assert said[0].startswith("Against plain PyTorch on 1 thread there is no clear winner")
 
 
@@ -357,35 +357,35 @@ def test_plain_pytorch_may_win_and_is_said_to():
     ],
 )
 def test_the_number_of_threads_that_is_faster(one, two, default, sentence, last):
-    said = verdict(fabricated({("native", 1): steady(one), ("native", 2): steady(two)}, default=default))
+    said = fabricated({("native", 1): steady(one), ("native", 2): steady(two)}, default=default).verdict
     assert sentence in said
     assert said[-1] == last
 
 
 def test_engine_and_threads_are_set_together_and_overlapping_threads_are_not():
     rates = {("bptt", 1): steady(100), ("bptt", 2): steady(90), ("aten", 1): steady(300), ("aten", 2): steady(200)}
-    assert verdict(fabricated(rates, auto="bptt", default=2))[-1] == "Set OMP_NUM_THREADS=1 and --engine aten."
-    said = verdict(fabricated({("native", 1): [100, 120] * 4, ("native", 2): [121, 101] * 4}, default=2))
+    assert fabricated(rates, auto="bptt", default=2).verdict[-1] == "Set OMP_NUM_THREADS=1 and --engine aten."
+    said = fabricated({("native", 1): [100, 120] * 4, ("native", 2): [121, 101] * 4}, default=2).verdict
     assert "Between native on 2 threads and 1 there is no clear winner." in said
     assert said[-1] == "There is nothing to set."
 
 
 def test_nothing_is_said_of_what_was_not_tried():
-    said = verdict(fabricated({("native", 1): steady(100), ("loop", 1): steady(50)}, default=2))
+    said = fabricated({("native", 1): steady(100), ("loop", 1): steady(50)}, default=2).verdict
     assert not any("thread is" in line or "OMP" in line or "nothing to set" in line for line in said)
-    alone = verdict(fabricated({("loop", 1): steady(100)}, auto="loop"))
+    alone = fabricated({("loop", 1): steady(100)}, auto="loop").verdict
     assert alone[0].startswith("loop on 1 thread is the only engine of this cell: 100 tokens/s")
     few = fabricated({("native", 1): steady(200, ENOUGH - 1), ("loop", 1): steady(50, ENOUGH - 1)})
-    assert verdict(few) == ["Fewer than 5 rounds say nothing of who is faster."]
+    assert few.verdict == ["Fewer than 5 rounds say nothing of who is faster."]
 
 
 def test_a_document_holds_every_round():
-    found = fabricated({(PLAIN, 1): steady(100), ("native", 1): steady(150)}).document()
+    found = fabricated({(PLAIN, 1): steady(100), ("native", 1): steady(150)}).to_dict()
     assert (found["cell"], found["hidden"], found["vocab"], found["flops_per_token"]) == ("gru", 2, 3, 108)
-    assert [row["way"] for row in found["ways"]] == [PLAIN, "native"]
-    assert found["ways"][1]["rounds"] == steady(150)
-    assert found["ways"][1]["times_plain"]["median"] == pytest.approx(1.5)
-    assert found["ways"][1]["tokens_per_second"]["median"] == pytest.approx(150)
-    assert found["ways"][1]["share_of_matrix_product"]["median"] == pytest.approx(150 * 108 / 1e6)
+    assert [row["name"] for row in found["variants"]] == [PLAIN, "native"]
+    assert found["variants"][1]["rounds"] == steady(150)
+    assert found["variants"][1]["times_plain"]["median"] == pytest.approx(1.5)
+    assert found["variants"][1]["tokens_per_second"]["median"] == pytest.approx(150)
+    assert found["variants"][1]["share_of_matrix_product"]["median"] == pytest.approx(150 * 108 / 1e6)
     assert found["matrix_products"][0]["flops_per_second"]["median"] == 1e6
-    assert found["verdict"] == verdict(fabricated({(PLAIN, 1): steady(100), ("native", 1): steady(150)}))
+    assert found["verdict"] == fabricated({(PLAIN, 1): steady(100), ("native", 1): steady(150)}).verdict

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import elman
 from elman.errors import ConfigError, DataError
-from elman.inference.dynamic import CHUNK, DECAY, EPS, LIMIT, RECOUNT, TRUST, dynamic, evaluate_dynamic, mixed
+from elman.inference.dynamic import CHUNK, DECAY, EPS, LIMIT, TRUST, AdaptiveWeights, dynamic, dynamic_chunks
+from elman.models.hybrid import RECOUNT
 
 TEXT = tokens(3 * CHUNK + 5)
 
@@ -100,12 +101,12 @@ def test_the_weights_of_a_mixture_follow_what_came_before(models, length, seed):
         p = [total[i] / (TRUST + t) * math.exp(-costs[i, t]) for i in range(models)]
         expected.append(-math.log(sum(p)))
         total = [total[i] + p[i] / sum(p) for i in range(models)]
-    np.testing.assert_allclose(mixed(list(costs), weights), expected, rtol=1e-10)
+    np.testing.assert_allclose(AdaptiveWeights(weights).mix(costs.T)[0], expected, rtol=1e-10)
 
 
 def test_the_score_adds_up_and_says_its_protocol():
     model, each = tiny(), np.zeros(len(TEXT))
-    score = evaluate_dynamic(model, TEXT, per_token=each)
+    score = elman.evaluate(model, TEXT, protocol="dynamic", per_token=each)
     assert (score.protocol, score.tokens, score.streams, score.window) == ("dynamic", len(TEXT), 1, None)
     assert score.nats == pytest.approx(each.sum())
     assert score.bits_per_character == pytest.approx(each.mean() / math.log(2))
@@ -118,3 +119,25 @@ def test_refusals():
         dynamic(tiny(), TEXT, lr=-1)
     with pytest.raises(ConfigError, match="3-gram was counted once"):
         dynamic(elman.NGram.fit(task(), TEXT, order=3), TEXT)
+
+
+def test_a_mixture_predicts_what_it_costs_and_the_old_name_still_works():
+    """The logits of a mixture are those that its nats follow from."""
+    model = elman.Mixture([tiny().double(), tiny_hybrid()], [0.3, 0.7])
+    at = 0
+    for logits, nats in dynamic_chunks(model, TEXT):
+        targets = torch.from_numpy(TEXT[at : at + CHUNK].astype(np.int64))
+        log_p = torch.log_softmax(logits[0], -1)[torch.arange(len(targets)), targets]
+        np.testing.assert_allclose(nats[0], -log_p, rtol=1e-6)
+        at += len(targets)
+    assert at == len(TEXT)
+    score = elman.evaluate(model, TEXT, protocol="dynamic", before=tokens(9, seed=8))
+    with pytest.warns(DeprecationWarning, match='protocol="dynamic"'):
+        assert elman.evaluate_dynamic(model, TEXT, before=tokens(9, seed=8)) == score
+
+
+def test_the_dynamic_protocol_is_refused_for_counts_and_its_context_for_other_protocols():
+    with pytest.raises(ConfigError, match="was counted once"):
+        elman.evaluate(elman.NGram.fit(task(), TEXT, order=2), TEXT, protocol="dynamic")
+    with pytest.raises(ConfigError, match="before is for the protocol 'dynamic'"):
+        elman.evaluate(tiny(), TEXT, before=TEXT)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import elman
 from elman.data.corpus import Split
 from elman.errors import ConfigError, DataError
-from elman.inference.evaluation import PROTOCOLS, WARM, costs, perplexity, surprisals
+from elman.inference.evaluation import AT_REST, WARM, score_batches, surprisals
+from elman.inference.metrics import perplexity
 
 MODELS = {
     "gru": lambda: tiny().double(),
@@ -68,10 +69,10 @@ def test_reset_equals_windows_scored_apart(model, n, window):
     assert each == pytest.approx(by_hand(model, ids, window), rel=1e-10)
 
 
-@given(st.integers(1, 400), st.integers(1, 30), st.sampled_from(PROTOCOLS), st.integers(1, 40))
+@given(st.integers(1, 400), st.integers(1, 30), st.sampled_from(AT_REST), st.integers(1, 40))
 def test_every_token_is_counted_once(n, streams, protocol, window):
     ids, seen = tokens(n), np.zeros(n, int)
-    for rows, cost in costs(COUNTED, ids, protocol, window, min(streams, n)):
+    for rows, _, _, cost in score_batches(COUNTED, ids, protocol, window, min(streams, n)):
         for start, stop, row in zip(rows.starts, rows.stops, cost, strict=True):
             seen[start:stop] += 1
             assert (row[: stop - start] > 0).all()
@@ -121,13 +122,13 @@ def test_a_long_text_is_cut_into_streams_unless_told_otherwise(monkeypatch):
 def test_the_cost_does_not_depend_on_how_much_is_computed_at_a_time(model, monkeypatch):
     ids = tokens(300)
     whole = surprisals(model, ids)
-    monkeypatch.setattr("elman.inference.evaluation.CELLS_AT_ONCE", 7 * V)
+    monkeypatch.setattr("elman.inference.evaluation.LOGITS_AT_ONCE", 7 * V)
     assert surprisals(model, ids) == pytest.approx(whole, rel=1e-12)
 
 
 def test_a_model_that_knows_nothing_guesses_among_all_symbols():
     model = elman.Recurrent(task(), seed=None)
-    for protocol in PROTOCOLS:
+    for protocol in AT_REST:
         assert elman.evaluate(model, tokens(100), protocol=protocol).perplexity == pytest.approx(V, rel=1e-6)
 
 
@@ -205,7 +206,7 @@ def test_what_cannot_be_scored_is_refused():
     for nothing in ("", np.array([], np.uint8)):
         with pytest.raises(DataError, match="no tokens"):
             elman.evaluate(model, nothing)
-    with pytest.raises(ConfigError, match="no protocol 'warm': choose carried or reset"):
+    with pytest.raises(ConfigError, match="no protocol 'warm': choose carried, reset or dynamic"):
         elman.evaluate(model, "abc", protocol="warm")
     with pytest.raises(ConfigError, match="a window of 0 steps"):
         elman.evaluate(model, "abc", protocol="reset", window=0)

@@ -7,6 +7,7 @@ from helpers import V, task, tiny
 
 import elman
 from elman.errors import ConfigError
+from elman.inference.dynamic import AdaptiveWeights
 from elman.inference.mixture import best_weights
 from elman.models.saving import save
 
@@ -90,3 +91,15 @@ def test_a_mixture_is_saved_by_its_models(tmp_path):
     with pytest.raises(ConfigError, match="a mixture is not saved as one: save each of its models"):
         save(elman.Mixture(two()), tmp_path / "m")
     assert not (tmp_path / "m").exists()
+
+
+def test_a_token_that_no_model_can_predict_changes_no_weight():
+    costs = np.array([[1.0, np.inf, 2.0], [2.0, np.inf, 1.5]])
+    found = best_weights(costs)
+    np.testing.assert_array_equal(found, best_weights(costs[:, [0, 2]]))
+    np.testing.assert_array_equal(best_weights(costs[:, [1]]), [0.5, 0.5])
+    weights = AdaptiveWeights(np.array([0.25, 0.75]))
+    nats, each = weights.mix(costs.T)
+    other = AdaptiveWeights(np.array([0.25, 0.75])).mix(costs[:, [0, 2]].T)
+    np.testing.assert_allclose(nats, [other[0][0], np.inf, other[0][1]])
+    np.testing.assert_allclose(each[[0, 2]], other[1])

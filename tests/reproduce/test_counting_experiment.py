@@ -73,4 +73,4 @@ def test_the_stages_are_the_networks_of_their_sources():
     for (name, count), (hidden, layers) in zip(parameters.items(), ((64, 2), (56, 1)), strict=True):
         gru = sum(p.numel() for p in nn.GRU(hidden, hidden, layers).parameters())
         assert count == gru + V * hidden + hidden * V + V + 2 * hidden, name
-    assert STAGES[COPYING]["model"]["copy"] == 16
+    assert STAGES[COPYING]["model"]["copy_window"] == 16

@@ -15,7 +15,7 @@ import importlib.util
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.machinery import SourceFileLoader
+from pathlib import Path
 
 from cyclopts import App
 
@@ -54,8 +54,8 @@ def _verbs() -> Iterator[Verb]:
     for module in pkgutil.iter_modules(verbs.__path__):
         spec = importlib.util.find_spec(f"{verbs.__name__}.{module.name}")
         assert spec is not None  # noqa: S101 - it was just found
-        assert isinstance(spec.loader, SourceFileLoader)  # noqa: S101 - elman is installed as source files
-        yield _described(module.name, ast.parse(spec.loader.get_data(spec.loader.path)))
+        assert spec.origin is not None  # noqa: S101 - elman is installed as source files
+        yield _described(module.name, ast.parse(Path(spec.origin).read_bytes()))
 
 
 def _described(name: str, tree: ast.Module) -> Verb:

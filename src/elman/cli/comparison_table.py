@@ -15,6 +15,7 @@ from elman.comparison.result import Comparison
 from elman.comparison.trained import TrainingStep
 from elman.environment import environment
 from elman.errors import ConfigError, quoted
+from elman.inference.metrics import METRICS
 from elman.models.saving import finite, to_json
 from elman.storage.atomic import replace_file, translate_os_errors
 
@@ -62,7 +63,7 @@ class ComparisonDisplay:
         for entry in comparison.entries:
             if len(entry.measured) > before.get(entry.name, 0) and entry.is_model:
                 spread = entry.spread(comparison.figure)
-                figure = "" if spread is None else f"{comparison.figure.replace('_', ' ')} {spread.written('.3f')}"
+                figure = "" if spread is None else f"{METRICS[comparison.figure].words} {spread.written('.3f')}"
                 self.progress.print(f"{entry.label}: {figure}")
         self._write("comparison.json", to_json(finite(self._document(comparison))))
         self._write("comparison.md", comparison.markdown().encode())
@@ -86,7 +87,7 @@ class ComparisonDisplay:
             self.progress.print('no picture: pip install "elman[plot]" draws it')
 
     def _document(self, comparison: Comparison) -> dict[str, object]:
-        return comparison.document() | {"folder": str(self.folder), "environment": environment()}
+        return comparison.to_dict() | {"folder": str(self.folder), "environment": environment()}
 
     def _write(self, name: str, data: bytes) -> None:
         replace_file(self.folder / name, data)
@@ -94,7 +95,7 @@ class ComparisonDisplay:
     def _draw(self, comparison: Comparison) -> bool:
         """The picture, where matplotlib is there to draw it."""
         try:
-            self._write("comparison.png", comparison_picture(finite(comparison.document())))
+            self._write("comparison.png", comparison_picture(finite(comparison.to_dict())))
         except ConfigError:
             return False
         return True

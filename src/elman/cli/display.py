@@ -12,6 +12,7 @@ from elman.cli.console import Console
 from elman.cli.progress import ProgressDisplay
 from elman.errors import ConfigError
 from elman.inference.generation import generate
+from elman.inference.metrics import METRICS
 from elman.models.saving import finite, load
 from elman.training.loop import Progress
 from elman.training.report import pictures
@@ -214,8 +215,11 @@ def print_report(console: Console, report: dict[str, Any]) -> None:
     for i, score in enumerate(columns[0]):
         label = f"{report['cell']}, state carried" if score["protocol"] == "carried" else _reset(report, score)
         table.add_row(label, *(f"{scores[i]['perplexity']:.2f}" for scores in columns))
-    bits = (f"{scores[0]['bits_per_character']:.3f}" for scores in columns)
-    table.add_row("bits per character, carried", *bits)
+    for name, metric in METRICS.items():
+        if metric.in_tables and name != "perplexity":
+            figures = (scores[0].get(name) for scores in columns)
+            cells = ("" if figure is None else format(figure, metric.form) for figure in figures)
+            table.add_row(f"{metric.words}, carried", *cells)
     console.print(table)
     for line in _remarks(report):
         console.print(line, markup=False, soft_wrap=True)

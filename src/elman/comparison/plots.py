@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elman.inference.metrics import METRICS
 from elman.plotting import BOUND, HELD_OUT, TRAIN, drawable, new_figure, nice_ticks, save_figure
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ COLOURS = {"network": TRAIN, "counts": HELD_OUT, "bound": BOUND, "compressor": "
 
 
 def comparison_picture(document: Mapping[str, Any]) -> bytes:
-    """A comparison (`Comparison.document`) as PNG: a row an entry, the best on top, a dot a seed.
+    """A comparison (`Comparison.to_dict`, with null for infinite figures) as PNG: the best row on top, a dot a seed.
 
     Raises:
         ConfigError: matplotlib is not installed.
@@ -30,9 +31,14 @@ def comparison_picture(document: Mapping[str, Any]) -> bytes:
 
 
 def comparison_dots(axes: "Axes", entries: Sequence[Mapping[str, Any]], figure: str) -> None:
-    """A figure of each entry, on a log axis where they lie far apart: its seeds, their range, and the median.
+    """Draw a metric of each entry: its seeds, their range and median, on a log axis where they lie far apart.
 
-    Bounds also stand as lines across, so that every dot is seen beside them.
+    Bounds are also drawn as lines across.
+
+    Args:
+        axes: where to draw.
+        entries: those of `Comparison.to_dict`, the best first.
+        figure: the name of the metric.
     """
     values = [_seeds(entry, figure) for entry in entries]
     everything = [value for seeds in values for value in seeds]
@@ -44,7 +50,7 @@ def comparison_dots(axes: "Axes", entries: Sequence[Mapping[str, Any]], figure: 
             axes.axvline(median, color=BOUND, linestyle=":", linewidth=1, zorder=0)
         axes.plot([min(seeds), max(seeds)], [y, y], color=colour, linewidth=2, alpha=0.4)
         axes.plot(seeds, [y] * len(seeds), "o", color=colour, markersize=6, alpha=0.8)
-        form = ".2f" if figure == "perplexity" else ".3f"
+        form = METRICS[figure].form
         text = "a seed diverged" if median is None else format(median, form)
         axes.annotate(
             text, (max(seeds), y), (7, 0), textcoords="offset points", color=colour, va="center", fontsize=9,

@@ -1,4 +1,4 @@
-"""Many models on the same held-out tokens: one table, who wins, and by how much.
+"""The result of a comparison: many models on the same held-out tokens, as a table, JSON and findings.
 
     figure of a model = median over its seeds (lowest..highest)
 
@@ -6,40 +6,25 @@ Perplexities are compared where all models have one vocabulary, else bits per ch
 """
 
 import math
-import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from elman.errors import printable
-from elman.inference.evaluation import perplexity
+from elman.inference.findings.base import Finding, sentences
+from elman.inference.findings.comparison import Competitor, of_comparison
+from elman.inference.metrics import METRICS, Metric, values
+from elman.inference.spreads import SeedRange, number
+from elman.inference.tables import escaped, markdown_table
 
 SCHEMA = 1
-Kind = Literal["network", "counts", "bound", "compressor"]
-Figure = Literal["perplexity", "bits_per_character"]
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A figure over seeds."""
-
-    median: float
-    low: float
-    high: float
-
-    def written(self, form: str) -> str:
-        """The median, and what lies around it where it is not alone; `form` is that of each number."""
-        low, middle, high = (_number(value, form) for value in (self.low, self.median, self.high))
-        return middle if low == high else f"{middle} ({low}..{high})"
-
-
-def _number(value: float, form: str) -> str:
-    return format(value, ",.0f" if form == ".2f" and 1000 <= value < math.inf else form)
+RowKind = Literal["network", "counts", "bound", "compressor"]
+ComparedMetric = Literal["perplexity", "bits_per_character"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One training of a model, or its only counting."""
+    """What one training of a model, or its only counting, scored on the held-out text."""
 
     nats: float
     """Of all held-out tokens; infinite where training diverged."""
@@ -47,10 +32,12 @@ class Measured:
     """Held-out tokens; None for a compressor of a text whose tokens are not characters."""
     characters: int
     """Held-out characters."""
+    bytes: int | None = None
+    """Held-out bytes in UTF-8."""
     unknown: int = 0
     """Held-out tokens that were scored as `<unk>`."""
-    accuracy: float | None = None
-    """The share of the held-out tokens that the most probable one is right about."""
+    totals: Mapping[str, float] = field(default_factory=dict)
+    """Sums over the held-out tokens of the metrics that do not follow from the nats, by name (`Score.totals`)."""
     train: float | None = None
     """Perplexity of the training text, state carried."""
     seconds: float | None = None
@@ -62,17 +49,22 @@ class Measured:
     """The folder, where it was trained before."""
 
     @property
-    def perplexity(self) -> float | None:
-        """exp(nats / tokens), where there are tokens."""
-        return None if self.tokens is None else perplexity(self.nats, self.tokens)
+    def metrics(self) -> dict[str, float | None]:
+        """Every registered metric of the held-out text by name; None where it was not measured."""
+        return values(self.nats, self.totals, self)
 
     @property
-    def bits_per_character(self) -> float:
-        """Nats / log(2) / characters."""
-        return self.nats / math.log(2) / self.characters
+    def figures(self) -> dict[str, float | None]:
+        """The metrics, and what is known of the training, by name."""
+        return self.metrics | {name: getattr(self, name) for name in TRAINING}
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; infinite figures are still in it."""
+        return self.metrics | {k: v for k, v in vars(self).items() if k != "totals"}
 
 
-SPREADS = ("perplexity", "bits_per_character", "accuracy", "train", "seconds", "tokens_per_second")
+TRAINING = ("train", "seconds", "tokens_per_second")
+"""Figures of the training, which stand beside the metrics."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +72,7 @@ class ComparisonRow:
     """A row of the table: a model with all of its seeds, a bound, or a compressor."""
 
     name: str
-    kind: Kind
+    kind: RowKind
     measured: tuple[Measured, ...]
     model: str = ""
     """What it is, where the name does not say: 7-gram."""
@@ -96,20 +88,32 @@ class ComparisonRow:
 
     @property
     def is_model(self) -> bool:
-        """Whether it can win: a bound is no rival, and a compressor is spoken of apart."""
+        """Whether it is ranked: bounds and compressors are stated apart."""
         return self.kind in {"network", "counts"}
 
-    def spread(self, what: str) -> Spread | None:
-        """One of `SPREADS` over the seeds, or None where it was not measured."""
-        values = [getattr(m, what) for m in self.measured]
-        if not values or None in values:
-            return None
-        return Spread(statistics.median(values), min(values), max(values))
+    def spread(self, figure: str) -> SeedRange | None:
+        """A metric, or one of `TRAINING`, over the seeds; None where it was not measured."""
+        found = [m.figures[figure] for m in self.measured]
+        measured = [value for value in found if value is not None]
+        return SeedRange.of(measured) if measured and len(measured) == len(found) else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; infinite figures are still in it."""
+        spreads = {figure: self.spread(figure) for figure in (*METRICS, *TRAINING)}
+        return {
+            "name": self.name,
+            "model": self.model or self.name,
+            "kind": self.kind,
+            "parameters": self.parameters,
+            "operations": self.operations,
+            **{figure: None if spread is None else spread.to_dict() for figure, spread in spreads.items()},
+            "seeds": [measured.to_dict() for measured in self.measured],
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Everything that was measured, the best first."""
+    """Everything that was measured, the row with the fewest nats first."""
 
     source: str
     level: str | None
@@ -128,8 +132,8 @@ class Comparison:
     """What the networks were trained with."""
 
     @property
-    def figure(self) -> Figure:
-        """What is compared."""
+    def figure(self) -> ComparedMetric:
+        """The metric that is compared."""
         return "bits_per_character" if self.vocabulary is None else "perplexity"
 
     def with_entry(self, entry: ComparisonRow) -> "Comparison":
@@ -144,24 +148,34 @@ class Comparison:
 
     @property
     def models(self) -> list[ComparisonRow]:
-        """The entries that can win."""
+        """The rows that are ranked."""
         return [entry for entry in self.entries if entry.is_model]
 
     @property
     def verdict(self) -> list[str]:
-        """Who wins, by how much, and what else the table says."""
-        return _verdict(self)
+        """The findings in words."""
+        return sentences(self.findings)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Which model has the lowest figure, by how much, and what else the table shows."""
+        models = [_competitor(e, self.figure) for e in self.models if math.isfinite(_bits(e))]
+        bounds = [_competitor(e, self.figure) for e in self.entries if e.kind == "bound"]
+        compressors = [(e.label, _bits(e)) for e in self.entries if e.kind == "compressor"]
+        return of_comparison(models, bounds, compressors, self.figure)
 
     def table(self) -> list[list[str]]:
-        """The table as text: the headings, then a row an entry."""
-        columns = ["model", "perplexity", "bits/char", "accuracy", "train", "parameters", "operations", "seconds"]
-        head = [*columns, "tokens/s"]
-        rows = [_row(entry, self.figure) for entry in self.entries]
-        if self.figure != "perplexity":  # perplexities of different vocabularies would invite to compare them
-            head, *rows = ([c for i, c in enumerate(cells) if i not in {1, 4}] for cells in (head, *rows))
-        return [head, *rows]
+        """The table as text: the headings, then the cells of each entry."""
+        shared = self.vocabulary is not None
+        # Perplexities of different vocabularies cannot be compared.
+        metrics = [m for m in METRICS.values() if m.in_tables and (shared or not m.one_vocabulary)]
+        head = ["model", *(metric.heading for metric in metrics), *(["train"] if shared else [])]
+        return [
+            [*head, "parameters", "operations", "seconds", "tokens/s"],
+            *(_cells(entry, metrics, self.figure, trained=shared) for entry in self.entries),
+        ]
 
-    def document(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All of it as JSON values; infinite figures are still in it."""
         return {
             "schema_version": SCHEMA,
@@ -172,20 +186,18 @@ class Comparison:
             "parts": self.parts,
             "figure": self.figure,
             "complete": self.complete,
-            "entries": [_described(entry) for entry in self.entries],
+            "entries": [entry.to_dict() for entry in self.entries],
             "verdict": self.verdict,
+            "findings": [finding.to_dict() for finding in self.findings],
             "notes": list(self.notes),
             "settings": self.settings,
         }
 
     def markdown(self) -> str:
         """The table, the verdict and the notes for a page."""
-        head, *rows = ([_escaped(cell) for cell in cells] for cells in self.table())
-        rule = ["---", *["---:"] * (len(head) - 1)]
-        table = "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *rows))
-        verdict = "".join(f"- {_escaped(line)}\n" for line in self.verdict)
-        notes = "\n".join(_escaped(line) for line in self.notes)
-        return f"# {_escaped(self.title)}\n\n{table}\n{verdict}\n{notes}\n"
+        verdict = "".join(f"- {escaped(line)}\n" for line in self.verdict)
+        notes = "\n".join(escaped(line) for line in self.notes)
+        return f"# {escaped(self.title)}\n\n{markdown_table(self.table())}\n{verdict}\n{notes}\n"
 
     @property
     def title(self) -> str:
@@ -201,20 +213,19 @@ def _bits(entry: ComparisonRow) -> float:
     return math.inf if bits is None else bits.median
 
 
-def _row(entry: ComparisonRow, figure: Figure) -> list[str]:
-    def cell(what: str, form: str, *, alone: bool = True) -> str:
-        spread = entry.spread(what)
+def _cells(entry: ComparisonRow, metrics: Sequence[Metric], figure: str, *, trained: bool) -> list[str]:
+    """A row of the table; the range over seeds stands beside the figure that is compared alone."""
+
+    def cell(name: str, form: str) -> str:
+        spread = entry.spread(name)
         if spread is None:
             return ""
-        return _number(spread.median, form) if alone else spread.written(form)
+        return spread.written(form) if name == figure else number(spread.median, form)
 
-    accuracy = entry.spread("accuracy")
     return [
         entry.label,
-        cell("perplexity", ".2f", alone=False),
-        cell("bits_per_character", ".3f", alone=figure == "perplexity"),
-        "" if accuracy is None else f"{accuracy.median:.1%}",
-        cell("train", ".2f"),
+        *(cell(metric.name, metric.form) for metric in metrics),
+        *([cell("train", ".2f")] if trained else []),
         "" if entry.parameters is None else f"{entry.parameters:,}",
         "" if entry.operations is None else f"{entry.operations:,}",
         cell("seconds", ".2f"),
@@ -222,138 +233,8 @@ def _row(entry: ComparisonRow, figure: Figure) -> list[str]:
     ]
 
 
-def _described(entry: ComparisonRow) -> dict[str, Any]:
-    spreads = {what: entry.spread(what) for what in SPREADS}
-    return {
-        "name": entry.name,
-        "model": entry.model or entry.name,
-        "kind": entry.kind,
-        "parameters": entry.parameters,
-        "operations": entry.operations,
-        **{what: None if s is None else vars(s) for what, s in spreads.items()},
-        "seeds": [
-            {"perplexity": m.perplexity, "bits_per_character": m.bits_per_character} | vars(m) for m in entry.measured
-        ],
-    }
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|")
-
-
-def _verdict(comparison: Comparison) -> list[str]:
-    figure = comparison.figure
-    models = [e for e in comparison.models if math.isfinite(_bits(e))]
-    if not models:
-        return ["No model was measured."]
-    return [
-        *_winner(models, figure),
-        *_of_unknown(models),
-        *_of_networks(models, figure),
-        *_of_bounds(models, comparison.entries, figure),
-        *_of_compressors(models, comparison.entries),
-    ]
-
-
-def _value(entry: ComparisonRow, figure: Figure) -> float:
-    spread = entry.spread(figure)
-    assert spread is not None  # noqa: S101 - every model has either figure
-    return spread.median
-
-
-def _shown(entry: ComparisonRow, figure: Figure) -> str:
-    return _number(_value(entry, figure), ".2f" if figure == "perplexity" else ".3f")
-
-
-def _named(figure: Figure) -> str:
-    return figure.replace("_", " ")
-
-
-def _winner(models: list[ComparisonRow], figure: Figure) -> list[str]:
-    best, *others = models
-    if not others:
-        return [f"{best.label} is the only model: {_named(figure)} {_shown(best, figure)}."]
-    second = others[0]
-    level = [e for e in models if math.isclose(_value(e, figure), _value(best, figure), rel_tol=1e-12)]
-    if len(level) > 1:
-        return [f"{_listed(e.label for e in level)} share the first place: {_named(figure)} {_shown(best, figure)}."]
-    less = 1 - _value(best, figure) / _value(second, figure)
-    won = (
-        f"{best.label} wins: {_named(figure)} {_shown(best, figure)} against {_shown(second, figure)} of "
-        f"{second.label}, {less:.1%} less."
-    )
-    return [won, *_chance(best, second, figure)]
-
-
-def _of_unknown(models: list[ComparisonRow]) -> list[str]:
-    """A token that is scored as `<unk>` is not spelt out: that is no fairer than it is equal for all."""
-    shares = {e.label: max(m.unknown / m.tokens for m in e.measured if m.tokens) for e in models}
-    if min(shares.values()) == max(shares.values()):
-        return []
-    worst = max(shares, key=lambda label: shares[label])
-    return [
-        f"Not fair to all: {worst} scored {shares[worst]:.1%} of its tokens as <unk>, "
-        "which costs less than to spell them; a model at level byte or char knows all or most."
-    ]
-
-
-def _chance(best: ComparisonRow, second: ComparisonRow, figure: Figure) -> list[str]:
-    """Whether the difference of two entries could be one of seeds."""
-    alone = [e.label for e in (best, second) if e.kind == "network" and len(e.measured) == 1]
-    if alone:
-        return [f"One seed of {_listed(alone)}: more seeds would tell how much of the difference is chance."]
-    if best.kind == second.kind == "counts":
-        return []
-    a, b = best.spread(figure), second.spread(figure)
-    assert a is not None  # noqa: S101 - every model has either figure
-    assert b is not None  # noqa: S101 - as above
-    if b.low <= a.high:
-        return [f"That is within the spread over seeds: {best.label} and {second.label} may be equally good."]
-    return ["That is more than the spread over seeds."]
-
-
-def _of_networks(models: list[ComparisonRow], figure: Figure) -> list[str]:
-    """Networks against the best n-gram, where it is not already said by who wins."""
-    networks = [e for e in models if e.kind == "network"]
-    ngram = next((e for e in models if e.kind == "counts"), None)
-    if ngram is None or not networks:
-        return []
-    losers = [e.label for e in networks if _value(e, figure) >= _value(ngram, figure)]
-    if not losers:
-        return [f"Every network beats the best n-gram, {ngram.label}." if len(networks) > 1 else
-                f"The network beats the best n-gram, {ngram.label}."]  # fmt: skip
-    if len(losers) == len(networks) > 1:
-        return [f"No network beats the best n-gram, {ngram.label}."]
-    return [f"{_listed(losers)} {_verb(losers, 'loses', 'lose')} to the best n-gram, {ngram.label}."]
-
-
-def _of_bounds(models: list[ComparisonRow], entries: Iterable[ComparisonRow], figure: Figure) -> list[str]:
-    bounds = [e for e in entries if e.kind == "bound"]
-    found = []
-    for bound in bounds:
-        worse = [e.label for e in models if _value(e, figure) >= _value(bound, figure)]
-        if worse:
-            found.append(f"{_listed(worse)} {_verb(worse, 'is', 'are')} no better than {bound.label}: do not use that.")
-    return found[:1]
-
-
-def _of_compressors(models: list[ComparisonRow], entries: Iterable[ComparisonRow]) -> list[str]:
-    best = next((e for e in entries if e.kind == "compressor"), None)
-    if best is None:
-        return []
-    figure = f"{best.label} with {_bits(best):.3f} bits per character"
-    losers = [e.label for e in models if _bits(e) >= _bits(best)]
-    if len(losers) == len(models):
-        return [f"No model beats the best compressor, {figure}; the best model has {_bits(models[0]):.3f}."]
-    if losers:
-        return [f"{_listed(losers)} {_verb(losers, 'does', 'do')} not beat the best compressor, {figure}."]
-    return [f"The best compressor, {figure}, is beaten by every model; the best has {_bits(models[0]):.3f}."]
-
-
-def _listed(names: Iterable[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def _verb(names: list[str], one: str, several: str) -> str:
-    return one if len(names) == 1 else several
+def _competitor(entry: ComparisonRow, figure: str) -> Competitor:
+    seeds, unknown = entry.spread(figure), [m.unknown / m.tokens for m in entry.measured if m.tokens]
+    assert seeds is not None  # noqa: S101 - models and bounds have either figure
+    is_network = entry.kind == "network"
+    return Competitor(entry.label, is_network, seeds, len(entry.measured), _bits(entry), max(unknown, default=0.0))

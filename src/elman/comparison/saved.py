@@ -1,4 +1,4 @@
-"""Runs and saved models as rivals: scored again, side by side, on the same tokens or at least on the same text."""
+"""Runs and saved models, scored again on the same tokens, or at least on the same text."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from elman.comparison.result import Comparison, ComparisonRow, Measured
-from elman.comparison.trained import SharedSplit, compressed, entry, score_on
+from elman.comparison.trained import SharedSplit, entry, measured_on, with_compressors
 from elman.config import DataSettings
 from elman.data.cleaning import cleaning
 from elman.data.corpus import Split
@@ -34,8 +34,14 @@ ALIKE = {f.name for f in dataclasses.fields(DataSettings)} | {
 
 
 @dataclass(frozen=True)
-class SavedRival:
-    """A model out of a folder."""
+class SavedModel:
+    """A model that was read from a folder.
+
+    Args:
+        path: of the folder.
+        model: what it holds.
+        facts: how it was trained; None for a model that was saved without a run.
+    """
 
     path: Path
     model: SequenceModel
@@ -43,8 +49,12 @@ class SavedRival:
     """How it came to be; None for a model that was saved without a run."""
 
     @classmethod
-    def read(cls, path: Path, device: str) -> "SavedRival":
+    def read(cls, path: Path, device: str) -> "SavedModel":
         """The model that a folder holds.
+
+        Args:
+            path: of a run, a checkpoint or a saved model.
+            device: where to compute.
 
         Raises:
             ModelError: it holds none, or a damaged one.
@@ -55,15 +65,15 @@ class SavedRival:
 
     @property
     def group(self) -> object:
-        """What runs of one model with several seeds agree in."""
+        """What is equal in runs that differ in the seed alone."""
         if self.facts is None:
             return self.path
         settings = {k: repr(v) for k, v in dataclasses.asdict(self.facts.config).items() if k not in ALIKE}
         return self.facts.corpus, tuple(sorted(settings.items()))
 
     def measured(self, part: Split) -> Measured:
-        """The model on a part, and how long it took to learn what it knows."""
-        found = replace(score_on(self.model, part), run=str(self.path))
+        """Score the model on a part; with the seconds that its training took, where they are known."""
+        found = replace(measured_on(self.model, part), run=str(self.path))
         if self.facts is None:
             return found
         counters = self.facts.counters
@@ -84,52 +94,52 @@ def compare_runs(
         paths: folders of runs or saved models; runs that differ in the seed alone become one entry.
         sources: score on that text instead, each model by its own vocabulary.
         device: where to compute.
-        stop: asked after every measurement; once true the last comparison says that it is not complete.
+        stop: called after every measurement; once true the last comparison says that it is not complete.
 
     Raises:
         ConfigError: runs that have no held-out text in common, and no text is named.
         DataError: a text that cannot be used, or that has changed.
         ModelError: a folder without a model.
     """
-    rivals = [SavedRival.read(path, device) for path in dict.fromkeys(paths)]
-    for comparison in _on_a_text(rivals, sources) if sources else _on_their_own(rivals):
+    models = [SavedModel.read(path, device) for path in dict.fromkeys(paths)]
+    for comparison in _on_text(models, sources) if sources else _on_shared_split(models):
         yield comparison
         if stop():
             yield replace(comparison.with_note("Interrupted: not every model was measured."), complete=False)
             return
 
 
-def _on_their_own(rivals: Sequence[SavedRival]) -> Iterator[Comparison]:
-    _agree(rivals)
-    facts = rivals[0].facts
+def _on_shared_split(models: Sequence[SavedModel]) -> Iterator[Comparison]:
+    _agree(models)
+    facts = models[0].facts
     assert facts is not None  # noqa: S101 - runs without them were refused
-    trial = SharedSplit(corpus_of(rivals[0].path, facts))
-    comparison = trial.comparison().with_note(KEPT, *_of_groups(rivals))
+    split = SharedSplit(corpus_of(models[0].path, facts))
+    comparison = split.comparison().with_note(KEPT, *_group_note(models))
     yield comparison
-    comparison = trial.compressed(comparison)
+    comparison = split.with_compressors(comparison)
     yield comparison
-    for each in _grouped(rivals):
-        done = tuple(replace(one.measured(trial.held_out), train=trial.train_perplexity(one.model)) for one in each)
+    for each in _grouped(models):
+        done = tuple(replace(one.measured(split.held_out), train=split.train_perplexity(one.model)) for one in each)
         comparison = comparison.with_entry(_entry(each, done))
         yield comparison
-    ngram = next((model for rival in rivals if (model := saved_ngram(rival.path)) is not None), None)
+    ngram = next((model for saved in models if (model := saved_ngram(saved.path)) is not None), None)
     if ngram is not None:
-        yield comparison.with_entry(entry("ngram", ngram, (trial.measured(ngram),)))
+        yield comparison.with_entry(entry("ngram", ngram, (split.measured(ngram),)))
 
 
-def _agree(rivals: Sequence[SavedRival]) -> None:
+def _agree(models: Sequence[SavedModel]) -> None:
     """Refuse runs that do not share a text, its vocabulary and its split."""
-    first = rivals[0].facts
-    for rival in rivals:
-        if rival.facts is None:
-            raise ConfigError(f"{str(rival.path)!r} is a model without a run and has no text of its own: {REMEDY}")
+    first = models[0].facts
+    for saved in models:
+        if saved.facts is None:
+            raise ConfigError(f"{str(saved.path)!r} is a model without a run and has no text of its own: {REMEDY}")
         assert first is not None  # noqa: S101 - it was the first to be looked at
-        if rival.facts.corpus != first.corpus:
-            a, b = first.config.values(), rival.facts.config.values()
+        if saved.facts.corpus != first.corpus:
+            a, b = first.config.values(), saved.facts.config.values()
             names = ["sources", *(f.name for f in dataclasses.fields(DataSettings))]
             odd = [f"{name} {_set(b, name)}, not {_set(a, name)}" for name in names if a.get(name) != b.get(name)]
             raise ConfigError(
-                f"{str(rival.path)!r} learnt from another text than {str(rivals[0].path)!r} "
+                f"{str(saved.path)!r} learnt from another text than {str(models[0].path)!r} "
                 f"({'; '.join(odd) or 'its contents differ'}): {REMEDY}"
             )
 
@@ -138,18 +148,18 @@ def _set(settings: dict[str, Any], name: str) -> str:
     return str(settings.get(name, "as the source has it"))
 
 
-def _on_a_text(rivals: Sequence[SavedRival], sources: Sequence[str]) -> Iterator[Comparison]:
-    task = rivals[0].model.task
-    for rival in rivals:
-        if rival.model.task.clean != task.clean:
+def _on_text(models: Sequence[SavedModel], sources: Sequence[str]) -> Iterator[Comparison]:
+    task = models[0].model.task
+    for saved in models:
+        if saved.model.task.clean != task.clean:
             raise ConfigError(
-                f"{str(rival.path)!r} cleans its text by {rival.model.task.clean!r}, {str(rivals[0].path)!r} by "
+                f"{str(saved.path)!r} cleans its text by {saved.model.task.clean!r}, {str(models[0].path)!r} by "
                 f"{task.clean!r}: what is left is not the same text, so compare runs of one cleaning"
             )
     source = resolve(sources)
     text = "".join(source.text())  # once: standard input cannot be read again
-    parts = {rival.path: _part(rival, text) for rival in rivals}
-    part, shared = parts[rivals[0].path], all(rival.model.task.vocab == task.vocab for rival in rivals)
+    parts = {saved.path: _part(saved, text) for saved in models}
+    part, shared = parts[models[0].path], all(saved.model.task.vocab == task.vocab for saved in models)
     lengths = {"characters": part.characters, "bytes": part.bytes}
     comparison = Comparison(
         source=source.name,
@@ -159,31 +169,31 @@ def _on_a_text(rivals: Sequence[SavedRival], sources: Sequence[str]) -> Iterator
         parts={"held-out": {"tokens": len(part.ids)} | lengths if shared else lengths},
         notes=(
             "The same text for every model, state carried.",
-            *_of_groups(rivals),
+            *_group_note(models),
             *_notes(parts, shared=shared),
         ),
     )
     yield comparison
     made = compressed_sizes(cleaning(task.clean)(text).encode())
-    comparison = compressed(comparison, made, part, per_token=shared and task.vocab.level == "char")
-    for each in _grouped(rivals):
+    comparison = with_compressors(comparison, made, part, per_token=shared and task.vocab.level == "char")
+    for each in _grouped(models):
         comparison = comparison.with_entry(_entry(each, tuple(one.measured(parts[one.path]) for one in each)))
         yield comparison
     seen = set()
-    for rival in rivals:
-        ngram = saved_ngram(rival.path)
-        if ngram is not None and rival.facts is not None and rival.facts.corpus not in seen:
-            seen.add(rival.facts.corpus)
-            measured = score_on(ngram, parts[rival.path])
-            comparison = comparison.with_entry(replace(entry("ngram", ngram, (measured,)), name=f"{rival.path}/ngram"))
+    for saved in models:
+        ngram = saved_ngram(saved.path)
+        if ngram is not None and saved.facts is not None and saved.facts.corpus not in seen:
+            seen.add(saved.facts.corpus)
+            measured = measured_on(ngram, parts[saved.path])
+            comparison = comparison.with_entry(replace(entry("ngram", ngram, (measured,)), name=f"{saved.path}/ngram"))
             yield comparison
 
 
-def _part(rival: SavedRival, text: str) -> Split:
+def _part(saved: SavedModel, text: str) -> Split:
     try:
-        return part_of(rival.model, text)
+        return part_of(saved.model, text)
     except DataError as error:
-        raise DataError(f"{error} (the vocabulary is that of {str(rival.path)!r})") from error
+        raise DataError(f"{error} (the vocabulary is that of {str(saved.path)!r})") from error
 
 
 def _notes(parts: dict[Path, Split], *, shared: bool) -> list[str]:
@@ -196,20 +206,20 @@ def _notes(parts: dict[Path, Split], *, shared: bool) -> list[str]:
     return notes
 
 
-def _grouped(rivals: Sequence[SavedRival]) -> list[list[SavedRival]]:
+def _grouped(models: Sequence[SavedModel]) -> list[list[SavedModel]]:
     """Runs that differ in the seed alone, together."""
-    groups: dict[object, list[SavedRival]] = {}
-    for rival in rivals:
-        groups.setdefault(rival.group, []).append(rival)
+    groups: dict[object, list[SavedModel]] = {}
+    for saved in models:
+        groups.setdefault(saved.group, []).append(saved)
     return list(groups.values())
 
 
-def _of_groups(rivals: Sequence[SavedRival]) -> list[str]:
-    return [GROUPED] if len(_grouped(rivals)) < len(rivals) else []
+def _group_note(models: Sequence[SavedModel]) -> list[str]:
+    return [GROUPED] if len(_grouped(models)) < len(models) else []
 
 
-def _entry(each: Sequence[SavedRival], measured: tuple[Measured, ...]) -> ComparisonRow:
-    first, *more = (printable(rival.path) for rival in each)
+def _entry(each: Sequence[SavedModel], measured: tuple[Measured, ...]) -> ComparisonRow:
+    first, *more = (printable(saved.path) for saved in each)
     name = f"{first} and {len(more)} more" if more else first
     made = entry(name, each[0].model, measured)
     return replace(made, model=f"{each[0].model.name}{_widths(each[0].model.settings())}")

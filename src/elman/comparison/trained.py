@@ -3,7 +3,7 @@
     N-gram, ngram, laplace-N, witten-bell-N     counted; ngram chooses its order on the training part
     mlp, bag                                    networks that see a window of tokens
     elman, elman-relu, gru, lstm                recurrent networks
-    NAME-reversed                               any of them, reading the same text from its end (S19)
+    NAME-reversed                               any of them, reading the same text from its end
 
 The held-out part is looked at once, when a model is done: nothing is chosen by it, the last weights are scored.
 """
@@ -16,10 +16,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from elman.cells import CELLS
-from elman.comparison.result import Comparison, ComparisonRow, Kind, Measured
+from elman.comparison.result import Comparison, ComparisonRow, Measured, RowKind
 from elman.config import TrainSettings, names_of
 from elman.data.batches import check_length, token_counts
 from elman.data.corpus import Corpus, Split
@@ -28,6 +26,7 @@ from elman.errors import ConfigError, DivergedError, no_such
 from elman.inference import baselines
 from elman.inference.compressors import EMPTY_SIZES, MAX_TRAINING_BYTES, compressed_sizes, split_bytes
 from elman.inference.evaluation import beginning, evaluate
+from elman.inference.metrics import Accuracy
 from elman.models.base import Network, SequenceModel, networks
 from elman.models.build import build
 from elman.models.ngram.counts import check_order
@@ -48,7 +47,13 @@ EXAMPLES = ("ngram", "3-gram", "laplace-3", "witten-bell-3", *WINDOWED, *sorted(
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """A step of a training, and whose it is."""
+    """A step of the training of one network.
+
+    Args:
+        name: the network, as the user named it.
+        seed: of this training.
+        progress: the step.
+    """
 
     name: str
     seed: int
@@ -57,7 +62,14 @@ class TrainingStep:
 
 @dataclass(frozen=True)
 class NGramSpec:
-    """A model that is counted: the same for every seed."""
+    """An n-gram model of a comparison, counted once.
+
+    Args:
+        name: as the user named it.
+        order: the length of its n-grams in tokens, from 1 on; None: chosen on the training part.
+        smoothing: as for `elman.NGram`.
+        reverse: whether it reads the text from its end.
+    """
 
     name: str
     order: int | None = None
@@ -65,7 +77,7 @@ class NGramSpec:
     reverse: bool = False
 
     def check(self, corpus: Corpus) -> None:
-        """Refuse what cannot be counted, before anything is."""
+        """Raise ConfigError where this order cannot be counted."""
         if self.order is not None:
             check_order(len(corpus.train.ids), len(corpus.vocab), self.order)
 
@@ -78,7 +90,14 @@ class NGramSpec:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A network that is trained once a seed."""
+    """A network of a comparison, trained once a seed.
+
+    Args:
+        name: as the user named it.
+        model: its architecture.
+        config: how it is trained, and on which device.
+        reverse: whether it reads the text from its end.
+    """
 
     name: str
     network: Mapping[str, Any]
@@ -87,31 +106,46 @@ class NetworkSpec:
     reverse: bool = False
 
     def check(self, corpus: Corpus) -> None:
-        """Refuse what cannot be trained, before anything is."""
+        """Raise ConfigError or DataError where this network cannot be trained."""
         self.begin(corpus, self.config.seed)
         check_length(self.config.batching, len(corpus.train.ids), self.config.batch, self.config.window)
 
     def begin(self, corpus: Corpus, seed: int) -> Network:
-        """The network at its initial weights."""
+        """The network at its initial weights.
+
+        Args:
+            corpus: its vocabulary.
+            seed: of the initial weights.
+        """
         model = build(TextTask.of(corpus), self.network, engine=self.config.engine, seed=seed)
         model.to(device_for(self.config.device))
         model.engine_name  # noqa: B018 - an engine that cannot run this is refused now
         return model
 
     def train(self, model: Network, corpus: Corpus, seed: int) -> Iterator[Progress]:
-        """The one training, which here knows no held-out text."""
+        """Train, without any held-out text.
+
+        Args:
+            model: changed in place.
+            corpus: its training part.
+            seed: of the order of batches and of dropout.
+        """
         return train(model, corpus.train, settings=replace(self.config.part(TrainSettings), seed=seed))
 
 
 def model_spec(name: str, config: Config) -> NGramSpec | NetworkSpec:
-    """The model of a name, with the other settings of `config`.
+    """The model of a name.
+
+    Args:
+        name: as above; `EXAMPLES` has one of each kind.
+        config: all settings but those that the name decides.
 
     Raises:
         ConfigError: there is none of this name.
 
     Example:
-        >>> rival("witten-bell-3", Config())
-        Counted(name='witten-bell-3', order=3, smoothing='witten-bell', reverse=False)
+        >>> model_spec("witten-bell-3", Config())
+        NGramSpec(name='witten-bell-3', order=3, smoothing='witten-bell', reverse=False)
     """
     if name.endswith(REVERSED):
         return replace(model_spec(name.removesuffix(REVERSED), config), name=name, reverse=True)
@@ -158,39 +192,49 @@ def compare(
 def compare_steps(
     corpus: Corpus, models: Sequence[str], *, seeds: int, config: Config, stop: Callable[[], bool] = lambda: False
 ) -> Iterator[TrainingStep | Comparison]:
-    """The same, step by step: every step of a training, and the comparison so far whenever something is measured.
+    """`compare` step by step: every step of a training, and the comparison so far whenever something was measured.
 
-    It ends after the step at which `stop()`; what was not measured by then is named in the last comparison.
-    The first comparison, of the bounds alone, comes when nothing can be refused any more.
+    The first comparison, of the bounds alone, comes after all settings were checked.
+
+    Args:
+        corpus: as for `compare`.
+        models: as for `compare`.
+        seeds: as for `compare`.
+        config: as for `compare`.
+        stop: called after every step; once true, the last comparison names what was not measured.
+
+    Raises:
+        ConfigError: as `compare`.
+        DataError: as `compare`.
     """
-    rivals = [model_spec(name, config) for name in dict.fromkeys(models)]
+    specs = [model_spec(name, config) for name in dict.fromkeys(models)]
     if seeds < 1:
         raise ConfigError(f"seeds is {seeds}: a network is trained at least once")
-    trial = SharedSplit(corpus)
-    for each in rivals:
-        each.check(corpus)
-    comparison = trial.comparison(config).with_note(LAST, *([SEEDS.format(seeds)] if seeds > 1 else []))
+    split = SharedSplit(corpus)
+    for spec in specs:
+        spec.check(corpus)
+    comparison = split.comparison(config).with_note(LAST, *([SEEDS.format(seeds)] if seeds > 1 else []))
     yield comparison
-    comparison = trial.compressed(comparison)
+    comparison = split.with_compressors(comparison)
     yield comparison
-    for each in rivals:
+    for spec in specs:
         if stop():
             break
-        facing = trial.turned if each.reverse else trial
-        for event in facing.counted(each) if isinstance(each, NGramSpec) else facing.trained(each, seeds, stop):
+        shared = split.reversed if spec.reverse else split
+        for event in shared.counted(spec) if isinstance(spec, NGramSpec) else shared.trained(spec, seeds, stop):
             if isinstance(event, TrainingStep):
                 yield event
                 continue
             comparison = comparison.with_entry(event[0]).with_note(*event[1:])
             yield comparison
     if stop():
-        yield _stopped(comparison, rivals, seeds)
+        yield _stopped(comparison, specs, seeds)
 
 
-def _stopped(comparison: Comparison, rivals: Sequence[NGramSpec | NetworkSpec], seeds: int) -> Comparison:
+def _stopped(comparison: Comparison, specs: Sequence[NGramSpec | NetworkSpec], seeds: int) -> Comparison:
     """The comparison with a note of what was not measured, if anything."""
     done = {entry.name: len(entry.measured) for entry in comparison.entries}
-    left = [r.name for r in rivals if done.get(r.name, 0) < (seeds if isinstance(r, NetworkSpec) else 1)]
+    left = [r.name for r in specs if done.get(r.name, 0) < (seeds if isinstance(r, NetworkSpec) else 1)]
     if not left:
         return comparison
     return replace(comparison.with_note(f"Interrupted before all was measured of {', '.join(left)}."), complete=False)
@@ -198,7 +242,10 @@ def _stopped(comparison: Comparison, rivals: Sequence[NGramSpec | NetworkSpec], 
 
 @dataclass(frozen=True, eq=False)
 class SharedSplit:
-    """What every model of a comparison is measured on.
+    """The held-out and training tokens that every model of a comparison is scored on.
+
+    Args:
+        corpus: its training part is learnt from; its held-out part is scored.
 
     Raises:
         ConfigError: nothing is held out.
@@ -212,12 +259,12 @@ class SharedSplit:
 
     @property
     def task(self) -> TextTask:
-        """What every model is asked to do."""
+        """The vocabulary and the cleaning that all models share."""
         return TextTask.of(self.corpus)
 
     @cached_property
-    def turned(self) -> "SharedSplit":
-        """The same tokens, read from the other end."""
+    def reversed(self) -> "SharedSplit":
+        """The same tokens in reverse order, for models that read from the end."""
         return SharedSplit(replace(self.corpus, held_out=self.held_out).reversed())
 
     @cached_property
@@ -233,7 +280,7 @@ class SharedSplit:
         return beginning(self, self.corpus.train, SCORED_TRAINING_TOKENS)
 
     def comparison(self, config: Config | None = None) -> Comparison:
-        """A comparison of nothing but the bounds."""
+        """A comparison that holds the bounds alone; `config` is noted in it as the settings of the networks."""
         corpus, scored = self.corpus, self.held_out
         whole = corpus.held_out is not None and len(scored.ids) == len(corpus.held_out.ids)
         notes = [
@@ -243,7 +290,7 @@ class SharedSplit:
         if scored.unknown:
             fate = "scored as <unk>" if corpus.vocab.unknown else "left out: there is no <unk>"
             notes.append(f"{scored.unknown:,} held-out tokens are unknown, and {fate}.")
-        made = Comparison(
+        found = Comparison(
             source=corpus.source,
             level=corpus.vocab.level,
             clean=corpus.clean,
@@ -255,12 +302,12 @@ class SharedSplit:
             notes=tuple(notes),
             settings=config.values() if config else {},
         )
-        return made.with_entry(self._uniform()).with_entry(self._unigram())
+        return found.with_entry(self._uniform()).with_entry(self._unigram())
 
     def _uniform(self) -> ComparisonRow:
         size = len(self.corpus.vocab)
         nats = baselines.uniform_nats(len(self.held_out.ids), size)
-        measured = self._costing(nats, accuracy=1 / size, train=float(size))
+        measured = self._costing(nats, hits=len(self.held_out.ids) / size, train=float(size))
         return ComparisonRow(name="uniform", kind="bound", measured=(measured,))
 
     def _unigram(self) -> ComparisonRow:
@@ -268,85 +315,105 @@ class SharedSplit:
         ids, train_perplexity = self.held_out.ids, self.train.ids
         measured = self._costing(
             baselines.unigram_nats(counts, ids),
-            accuracy=float((ids == counts.argmax()).mean()),
+            hits=float((ids == counts.argmax()).sum()),
             train=math.exp(baselines.unigram_nats(counts, train_perplexity) / len(train_perplexity)),
         )
         return ComparisonRow(name="unigram", kind="bound", measured=(measured,), parameters=int((counts > 0).sum()))
 
-    def _costing(self, nats: float, **more: Any) -> Measured:
-        part = self.held_out
-        return Measured(nats=nats, tokens=len(part.ids), characters=part.characters, unknown=part.unknown, **more)
+    def _costing(self, nats: float, hits: float | None = None, **more: Any) -> Measured:
+        """What is known of a predictor without logits: its nats and its hits on the held-out part."""
+        totals = {} if hits is None else {Accuracy.name: hits}
+        return replace(_of_split(self.held_out, nats), totals=totals, **more)
 
-    def compressed(self, comparison: Comparison) -> Comparison:
+    def with_compressors(self, comparison: Comparison) -> Comparison:
         """The comparison with the compressors, alone and after the training text."""
         vocab = self.corpus.vocab
-        turned = self.task.turned  # a compressor reads forward
-        read = (replace(part, ids=turned(part.ids)) for part in (self.corpus.train, self.held_out))
+        order = self.task.turned  # a compressor reads forward
+        read = (replace(part, ids=order(part.ids)) for part in (self.corpus.train, self.held_out))
         training, held_out = (split_bytes(vocab, part) for part in read)
-        comparison = compressed(
+        comparison = with_compressors(
             comparison, compressed_sizes(held_out, training), self.held_out, per_token=vocab.level == "char"
         )
         if len(training) < self.corpus.train.bytes and self.corpus.train.bytes > MAX_TRAINING_BYTES:
             comparison = comparison.with_note(f"Compressors saw the last {len(training):,} bytes of the training text.")
         return comparison
 
-    def counted(self, each: NGramSpec) -> Iterator[tuple[ComparisonRow]]:
-        """The one measurement of a counting model."""
+    def counted(self, spec: NGramSpec) -> Iterator[tuple[ComparisonRow]]:
+        """Count an n-gram and score it: one row."""
         started = time.perf_counter()
-        model = each.count(self.corpus)
+        model = spec.count(self.corpus)
         seconds = time.perf_counter() - started
         rate = min(len(self.corpus.train.ids), NGRAM_TOKENS) / max(seconds, 1e-9)
         measured = self.measured(model, seconds=seconds, tokens_per_second=rate)
-        yield (entry(each.name, model, (measured,)),)
+        yield (entry(spec.name, model, (measured,)),)
 
     def trained(
-        self, each: NetworkSpec, seeds: int, stop: Callable[[], bool]
+        self, spec: NetworkSpec, seeds: int, stop: Callable[[], bool]
     ) -> Iterator[TrainingStep | tuple[ComparisonRow] | tuple[ComparisonRow, str]]:
-        """Every step of the trainings of a network, and the entry after each of them, with a note where it failed."""
+        """Every step of the trainings of a network, and its row after each of them, with a note where it diverged.
+
+        Args:
+            spec: the network.
+            seeds: how many trainings.
+            stop: called after every step; once true, nothing more is trained.
+        """
         done: tuple[Measured, ...] = ()
-        for seed in range(each.config.seed, each.config.seed + seeds):
-            model, note = each.begin(self.corpus, seed), ""
+        for seed in range(spec.config.seed, spec.config.seed + seeds):
+            model, note = spec.begin(self.corpus, seed), ""
             try:
-                for progress in each.train(model, self.corpus, seed):
-                    yield TrainingStep(each.name, seed, progress)
+                for progress in spec.train(model, self.corpus, seed):
+                    yield TrainingStep(spec.name, seed, progress)
                     if stop() and not progress.done:
                         return
                 took = {"seconds": progress.seconds, "tokens_per_second": progress.rate}
                 measured = self.measured(model, seed=seed, **took)
             except DivergedError as error:
                 measured = self._costing(math.inf, seed=seed)
-                note = f"{each.name}, seed {seed}: {error}."
+                note = f"{spec.name}, seed {seed}: {error}."
             done = (*done, measured)
-            made = entry(each.name, model, done)
-            yield (made, note) if note else (made,)
+            found = entry(spec.name, model, done)
+            yield (found, note) if note else (found,)
             if stop():
                 return
 
     def measured(self, model: SequenceModel, **more: Any) -> Measured:
-        """A model on the held-out part, and on the training part."""
-        return replace(score_on(model, self.held_out), train=self.train_perplexity(model), **more)
+        """Score a model on the held-out part and on the training part.
+
+        Args:
+            model: what is scored.
+            **more: fields of `Measured` that are known already.
+        """
+        return replace(measured_on(model, self.held_out), train=self.train_perplexity(model), **more)
 
     def train_perplexity(self, model: SequenceModel) -> float:
         """The perplexity of the training part under a model."""
         return evaluate(model, self.train).perplexity
 
 
-def score_on(model: SequenceModel, part: Split) -> Measured:
-    """A model on one part, by the one evaluator."""
-    hits = np.zeros(len(part.ids), np.bool_)
-    score = evaluate(model, part, hits=hits)
-    return Measured(
-        nats=score.nats,
-        tokens=score.tokens,
-        characters=score.characters,
-        unknown=score.unknown,
-        accuracy=float(hits.mean()),
-    )
+def measured_on(model: SequenceModel, part: Split) -> Measured:
+    """Score a model on one part of a corpus, state carried.
+
+    Args:
+        model: what is scored.
+        part: in the order in which the model reads.
+    """
+    score = evaluate(model, part)
+    return replace(_of_split(part, score.nats), totals=score.totals)
+
+
+def _of_split(part: Split, nats: float) -> Measured:
+    return Measured(nats=nats, tokens=len(part.ids), characters=part.characters, bytes=part.bytes, unknown=part.unknown)
 
 
 def entry(name: str, model: SequenceModel, measured: tuple[Measured, ...]) -> ComparisonRow:
-    """The row of a model."""
-    kind: Kind = "network" if isinstance(model, Network) else "counts"
+    """The row of a model.
+
+    Args:
+        name: what the table calls it.
+        model: one of its trainings.
+        measured: the scores of all of its seeds.
+    """
+    kind: RowKind = "network" if model.is_trained else "counts"
     return ComparisonRow(
         name=name,
         kind=kind,
@@ -357,15 +424,22 @@ def entry(name: str, model: SequenceModel, measured: tuple[Measured, ...]) -> Co
     )
 
 
-def compressed(comparison: Comparison, made: dict[str, int], part: Split, *, per_token: bool) -> Comparison:
-    """The comparison with what compressors made of a part, in bytes; a perplexity where tokens are characters."""
-    for name, size in made.items():
+def with_compressors(comparison: Comparison, found: dict[str, int], part: Split, *, per_token: bool) -> Comparison:
+    """The comparison with a row for each compressor.
+
+    Args:
+        comparison: without them.
+        found: bytes of the compressed part, by the name of the compressor.
+        part: what was compressed.
+        per_token: whether tokens are characters, so that a perplexity can be compared.
+    """
+    for name, size in found.items():
         nats = 8 * size * math.log(2)
-        measured = Measured(nats=nats, tokens=len(part.ids) if per_token else None, characters=part.characters)
+        measured = replace(_of_split(part, nats), tokens=len(part.ids) if per_token else None, unknown=0)
         comparison = comparison.with_entry(ComparisonRow(name=name, kind="compressor", measured=(measured,)))
     note = (
         f"Compressors: xz -9e and bz2 -9 of the same text in UTF-8; {EMPTY_SIZES['xz']} and {EMPTY_SIZES['bz2']} bytes "
         "are for the container of a text alone"
     )
-    after = "; after training is what the held-out text adds to the training text" if len(made) > 2 else ""
+    after = "; after training is what the held-out text adds to the training text" if len(found) > 2 else ""
     return comparison.with_note(f"{note}{after}.")

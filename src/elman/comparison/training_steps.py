@@ -1,4 +1,4 @@
-"""How fast whole training steps are on this machine: every engine and plain PyTorch, in turns in one run."""
+"""Benchmark of whole training steps on this machine: every engine and plain PyTorch, interleaved in one run."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,22 +10,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from elman.cells import CELLS
-from elman.comparison.benchmark import PLAIN, SQUARE, Benchmark, Shape, Variant
-from elman.comparison.timing import Work, lasting, threaded, turns
+from elman.comparison.benchmark import SQUARE, Benchmark, Shape
+from elman.comparison.timing import Work, lasting, measure_rounds, threaded
 from elman.config import TrainSettings
 from elman.data.batches import Batching, Rows, even_windows, gather
 from elman.data.vocab import Vocab
 from elman.engines import ENGINES
 from elman.environment import same_threads
 from elman.errors import ConfigError
+from elman.inference.findings.benchmark import PLAIN, Variant
 from elman.models.recurrent import Recurrent
 from elman.models.task import TextTask
 from elman.training.loop import TrainState, train
 
 PRODUCT = "matrix product"
 MOST_THREADS = 1024
-TURN = 0.1
-"""Seconds that a way works before it is the next one's turn."""
+SECONDS = 0.1
+"""Seconds that a variant works in each round."""
 
 
 class EvenWindows(Batching):
@@ -39,8 +40,12 @@ class EvenWindows(Batching):
         return even_windows(n, batch, window)
 
 
-class Plain(nn.Module):
-    """The concise network of the textbook: one-hot vectors, PyTorch's own layer, a linear map."""
+class PlainPyTorch(nn.Module):
+    """A network of PyTorch's own layers on one-hot vectors, as in Zhang et al. 2021, section 8.6.
+
+    Args:
+        shape: its sizes.
+    """
 
     LAYERS: ClassVar[Mapping[str, Callable[[int, int], nn.Module]]] = {
         "elman": nn.RNN,
@@ -56,14 +61,22 @@ class Plain(nn.Module):
         self.linear = nn.Linear(shape.hidden, shape.vocab)
 
     def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Logits (T*B, V) of inputs (B, T), and the new state as PyTorch has it."""
+        """Logits and the new state.
+
+        Args:
+            inputs: (B, T) token ids.
+            state: as PyTorch's layer returns it; None: zeros.
+
+        Returns:
+            Logits (T*B, V), and the state after the last input.
+        """
         x = F.one_hot(inputs.T, self.size).to(torch.float32)
         y, state = self.rnn(x, state)
         return self.linear(y.reshape(-1, y.shape[-1])), state
 
 
 def batches(shape: Shape) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs and targets, (B, T) int64 each, for ever; gathered beforehand, which plain PyTorch is not charged for."""
+    """Inputs and targets, (B, T) int64 each, without end; gathered beforehand, so that this is not timed."""
     ids = shape.ids()
     rows = even_windows(len(ids), shape.batch, shape.window)
     found = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in (gather(ids, row) for row in rows)]
@@ -72,10 +85,15 @@ def batches(shape: Shape) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def plain_step(shape: Shape, *, bfloat16: bool = False) -> Work:
-    """A step of plain PyTorch, or of the same under `torch.autocast`: forward, backward, clip, SGD."""
+    """A step of plain PyTorch: forward, backward, clip, SGD.
+
+    Args:
+        shape: what is trained.
+        bfloat16: whether it runs under `torch.autocast` to bfloat16.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = Plain(shape)
+        net = PlainPyTorch(shape)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     text = batches(shape)
     state: Any = None
@@ -98,13 +116,23 @@ def plain_step(shape: Shape, *, bfloat16: bool = False) -> Work:
 
 
 def elman_model(shape: Shape, engine: str = "auto") -> Recurrent:
-    """A model of elman of that shape."""
+    """A network of elman.
+
+    Args:
+        shape: its sizes.
+        engine: what runs it.
+    """
     vocab = Vocab([f"w{i}" for i in range(shape.vocab - 1)], level="word")
     return Recurrent(TextTask(vocab), cell=shape.cell, hidden=shape.hidden, engine=engine)
 
 
 def elman_step(shape: Shape, engine: str = "auto") -> Work:
-    """A step of elman's own training loop, all that it does beside included."""
+    """A step of elman's own training loop, with everything else that the loop does in one.
+
+    Args:
+        shape: what is trained.
+        engine: what runs it.
+    """
     model = elman_model(shape, engine)
     settings = TrainSettings(
         batching="even-windows", batch=shape.batch, window=shape.window, optimizer="sgd", lr=0.1,
@@ -127,10 +155,10 @@ def product(size: int = SQUARE) -> Work:
 
 
 def steps_of(shape: Shape) -> dict[str, Work]:
-    """Every way to train that shape here, by name: plain PyTorch, and each engine that supports the cell."""
+    """A training step by name: of plain PyTorch, and of each engine that supports the cell here."""
     cell, cpu = CELLS[shape.cell], torch.device("cpu")
     engines = [name for name, e in sorted(ENGINES.items()) if e.supports(cell, cpu, torch.float32)]
-    plain = {PLAIN: plain_step(shape)} if shape.cell in Plain.LAYERS else {}
+    plain = {PLAIN: plain_step(shape)} if shape.cell in PlainPyTorch.LAYERS else {}
     return plain | {name: elman_step(shape, name) for name in engines}
 
 
@@ -142,15 +170,15 @@ def threads_here() -> list[int]:
 
 
 def benchmark_steps(
-    shape: Shape, *, threads: Sequence[int] | None = None, rounds: int = 11, turn: float = TURN
+    shape: Shape, *, threads: Sequence[int] | None = None, rounds: int = 11, seconds: float = SECONDS
 ) -> Iterator[Benchmark]:
-    """Measure every way to train that shape here, yielding what is known after every round.
+    """Measure every engine and plain PyTorch, yielding the benchmark so far after every round.
 
     Args:
         shape: what is trained.
-        threads: the numbers of threads to try; not given: one, and all.
-        rounds: how often every way has its turn.
-        turn: seconds of a turn, of at least one step.
+        threads: the numbers of threads to try; None: one, and all.
+        rounds: how often every variant is measured.
+        seconds: how long each measurement lasts, of at least one step.
 
     Raises:
         ConfigError: no rounds, or a number of threads that no machine has.
@@ -160,36 +188,46 @@ def benchmark_steps(
         raise ConfigError(f"rounds {rounds}: it must be at least 1")
     if not counts or counts[0] < 1 or counts[-1] > MOST_THREADS:
         raise ConfigError(f"threads {counts}: each must be 1 to {MOST_THREADS}")
-    return _racing(shape, counts, rounds, turn)
+    return _measure(shape, counts, rounds, seconds)
 
 
-def _racing(shape: Shape, counts: Sequence[int], rounds: int, turn: float) -> Iterator[Benchmark]:
+def _measure(shape: Shape, counts: Sequence[int], rounds: int, seconds: float) -> Iterator[Benchmark]:
     default = torch.get_num_threads()
     auto = elman_model(shape).engine_name
     with same_threads():
         works = {PRODUCT: product()} | steps_of(shape)
-        variants = {Variant(n, t): threaded(lasting(threaded(w, t), turn), t) for t in counts for n, w in works.items()}
+        variants = {
+            Variant(n, t): threaded(lasting(threaded(w, t), seconds), t) for t in counts for n, w in works.items()
+        }
         rates: dict[Variant, tuple[float, ...]] = dict.fromkeys(variants, ())
-        for found in turns(variants, rounds):
-            rates = {way: (*rates[way], rate) for way, rate in found.items()}
-            products = {way.threads: r for way, r in rates.items() if way.name == PRODUCT}
-            trained = {way: r for way, r in rates.items() if way.name != PRODUCT}
+        for found in measure_rounds(variants, rounds):
+            rates = {variant: (*rates[variant], rate) for variant, rate in found.items()}
+            products = {v.threads: r for v, r in rates.items() if v.name == PRODUCT}
+            trained = {v: r for v, r in rates.items() if v.name != PRODUCT}
             yield Benchmark(shape, auto, default, rounds, trained, products)
 
 
 def benchmark(
-    cell: str = "gru", *, hidden: int = 256, vocab: int = 28, batch: int = 32, window: int = 35, **how: Any
+    cell: str = "gru", *, hidden: int = 256, vocab: int = 28, batch: int = 32, window: int = 35, **options: Any
 ) -> Benchmark:
-    """Every engine against plain PyTorch on this machine, one shape; `how` is as for `benchmark_steps`.
+    """Benchmark every engine and plain PyTorch on this machine, training one shape.
+
+    Args:
+        cell: as for `Shape`.
+        hidden: as for `Shape`.
+        vocab: as for `Shape`.
+        batch: as for `Shape`.
+        window: as for `Shape`.
+        **options: `threads`, `rounds` and `seconds` of `benchmark_steps`.
 
     Raises:
         ConfigError: an unknown cell, or sizes, rounds or threads that cannot be.
 
     Example:
         >>> import elman
-        >>> found = elman.benchmark("gru", hidden=4, batch=2, window=3, threads=[1], rounds=1, turn=0)
+        >>> found = elman.benchmark("gru", hidden=4, batch=2, window=3, threads=[1], rounds=1, seconds=0)
         >>> sorted({"aten", "bptt", "loop", "plain PyTorch"} - set(found.best))
         []
     """
-    *_, last = benchmark_steps(Shape(cell, hidden, vocab, batch, window), **how)
+    *_, last = benchmark_steps(Shape(cell, hidden, vocab, batch, window), **options)
     return last

@@ -25,6 +25,8 @@ from elman.forecasting.backtest import Backtest, backtest, divergence_step, mase
 from elman.forecasting.fit import MAX_WINDOW, FittedForecaster, fit_forecaster, name_with_window, parse_name
 from elman.forecasting.renamed import renamed
 from elman.forecasting.series import Series, Values
+from elman.inference.findings.base import Finding, sentences
+from elman.inference.findings.forecast import ForecasterErrors, of_forecast
 
 AUTO: Final = "auto"
 CANDIDATES: Final = ("mean-16", "ar-4", "ar-16", "ridge-16", "ridge-64", "ridge-128", "mlp-16", "gru-64")
@@ -318,51 +320,33 @@ def display_horizons(horizon: int) -> list[int]:
     return sorted({k for k in (4**n for n in range(12)) if k <= horizon} | {horizon})
 
 
-def verdict(study: ForecastResult) -> list[str]:
-    """What the figures mean, in words."""
-    chosen, best, last = study.model(study.chosen), study.best, study.model("last")
-    how = "chosen by its error on the end of the training part" if study.automatic else "asked for"
+def findings(study: ForecastResult) -> list[Finding]:
+    """Which model makes the forecast, and what the figures of all mean."""
+    chosen = study.model(study.chosen)
+    reason = "chosen by its error on the end of the training part" if study.automatic else "asked for"
     if study.automatic and math.isinf(chosen.calibration_mse):
-        how = "the naive forecast, since there are too few training values to choose on"
-    lines = [f"{chosen.name}, {how}, makes the forecast."]
-    if _overall(best.mse) < _overall(chosen.mse):
-        lines.append(
-            f"On the held-out values {best.name} is better: mean squared error {_overall(best.mse):.4g} over all "
-            f"horizons, against {_overall(chosen.mse):.4g}."
-        )
-    naive = min((e for e in study.models if e.name.startswith(NAIVE)), key=lambda e: _overall(e.mse))
-    if chosen.name.startswith(NAIVE):
-        pass
-    elif _overall(chosen.mse) >= _overall(naive.mse):
-        lines.append(
-            f"The naive forecast {naive.name} does no worse ({_overall(naive.mse):.4g}): do not use {chosen.name}."
-        )
-    else:
-        less = 1 - _overall(chosen.mse) / _overall(naive.mse)
-        lines.append(f"Its squared error is {less:.0%} less than that of the best naive forecast, {naive.name}.")
-    better = np.flatnonzero(chosen.mse < last.mse)
-    if len(better) and better[-1] + 1 < study.horizon:
-        lines.append(f"More than {better[-1] + 1} steps ahead it is no better than the last value.")
-    for entry in study.models:
-        runs = [t.diverged_at for t in entry.by_seed if t.diverged_at is not None]
-        if runs:
-            lines.append(
-                f"{entry.name} diverges when it runs free: after {min(runs)} steps it is outside the range of the data "
-                f"by more than that range ({len(runs)} of {len(entry.by_seed)} seeds)."
-            )
-    return [*lines, *_coverage_told(chosen)]
+        reason = "the naive forecast, since there are too few training values to choose on"
+    tested = [
+        ForecasterErrors(e.name, e.mse, e.name.startswith(NAIVE), [t.diverged_at for t in e.by_seed])
+        for e in study.models
+    ]
+    return of_forecast(tested, study.chosen, reason=reason, coverage=_coverage(chosen))
 
 
-def _coverage_told(entry: ModelResult) -> list[str]:
-    told = []
+def verdict(study: ForecastResult) -> list[str]:
+    """The findings in words."""
+    return sentences(findings(study))
+
+
+def _coverage(entry: ModelResult) -> dict[float, float]:
+    """The share of held-out values within the intervals of each level, where there are intervals."""
+    found = {}
     for level in LEVELS:
         measured = entry.median_by_horizon(lambda trial, level=level: trial.coverage(level))  # type: ignore[misc]  # bound now
         there = measured[~np.isnan(measured)]
         if len(there):
-            told.append(f"{level:.0%} intervals hold {there.mean():.0%} of the held-out values")
-    if not told:
-        return ["No intervals: the training part is too short to calibrate them."]
-    return [", ".join(told) + " (calibrated on the end of the training part)."]
+            found[level] = float(there.mean())
+    return found
 
 
 def to_dict(study: ForecastResult) -> dict[str, Any]:
@@ -395,6 +379,7 @@ def to_dict(study: ForecastResult) -> dict[str, Any]:
         ],
         "notes": study.notes,
         "verdict": verdict(study),
+        "findings": [finding.to_dict() for finding in findings(study)],
     }
 
 

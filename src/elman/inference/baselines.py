@@ -1,4 +1,4 @@
-"""What every figure stands beside: a uniform guess, the unigram, and the floor that a protocol sets."""
+"""Baselines of a perplexity: the uniform distribution, the unigram, and the lower bound of a training protocol."""
 
 import math
 
@@ -7,33 +7,49 @@ import numpy.typing as npt
 
 from elman.data.batches import Ids, token_counts
 
-FLOOR_LIMIT = 2_000_000  # tokens up to which the floor takes a second or so
+FLOOR_LIMIT = 2_000_000  # tokens up to which the lower bound takes about a second
 
 
 def uniform_nats(tokens: int, size: int) -> float:
-    """Nats of guessing all symbols alike: tokens * log(V) (S92)."""
+    """Nats of a text under the uniform distribution: tokens * log(V).
+
+    Args:
+        tokens: of the text.
+        size: V, the number of symbols.
+    """
     return tokens * math.log(size)
 
 
 def unigram_nats(train: npt.NDArray[np.int64], ids: Ids) -> float:
-    """Nats of `ids` when each token has its training frequency, one added to every count.
+    """Nats of a text under the unigram, with one added to every count.
 
-    P(x) = (n(x) + 1) / (n + V)
+        P(x) = (n(x) + 1) / (n + V)
+
+    Args:
+        train: n(x), the count of each symbol in the training text, (V,).
+        ids: token ids of the text, (N,).
     """
     p = (train + 1) / (train.sum() + len(train))
     return float(-(token_counts(ids, len(train)) * np.log(p)).sum())
 
 
 def perplexity_lower_bound(ids: Ids, length: int, places: npt.NDArray[np.int64] | None = None) -> float:
-    """The perplexity of a predictor that knows the text by heart but not where a stream of `length` begins.
+    """The least training perplexity where every window starts from a zero state.
 
-    It reads x_0, then predicts x_1 .. x_L; all that it lacks is the place, so with c(w) the number of windows
-    of L + 1 tokens that begin with w, averaged over all windows:
+    It is that of a predictor that has stored the text, but is not given the place of a window in it. It reads x_0, then
+    predicts x_1 .. x_L; with c(w) the number of windows of L + 1 tokens that begin with w, averaged over all windows:
 
         nats per token = mean(log c(x_0) - log c(x_0 .. x_L)) / L
 
-    Windows may begin anywhere, as random ones do, or only at the given `places` (of x_0), as the streams of
-    sequential batches do. No training from a zero state prints less. Windows are counted by a 64-bit hash.
+    Windows are counted by a 64-bit hash.
+
+    Args:
+        ids: token ids of the training text, (N,).
+        length: L, the tokens that a window predicts.
+        places: where windows begin (the index of x_0), as for the streams of sequential batches; None: anywhere.
+
+    Returns:
+        A perplexity of 1 or more.
     """
     length = min(length, len(ids) - 1)
     if length < 1:

@@ -1,51 +1,44 @@
-"""Dynamic evaluation: a model that keeps learning from the text that it has just been scored on.
+"""Dynamic evaluation: a model that goes on learning from the text that it was scored on.
 
-Every token is scored before anything is learnt from it, so the figures are honest; but they are another protocol than
-those of a model at rest, and stand beside compressors, which learn in the same way (Mikolov et al. 2010; Krause et
-al. 2018).
+Every token is scored before anything is learnt from it. The figures follow another protocol than those of a model at
+rest, and are comparable with compressors, which learn in the same way (Mikolov et al. 2010; Krause et al. 2018).
 
     of 32 tokens at a time     theta <- theta - lr g / (sqrt(v) + eps)     v a running mean of g^2 (RMSprop)
-    of 128 or 0.05 % more     the experts of a `Hybrid` count them too; its weights stay (docs/log.md)
+    of 128 or 0.05 % more     a network with counts adds them to its counts; its weights stay (docs/log.md)
     of every token             the weights of a `Mixture` are the mean share of each model in what came before
 """
 
 import copy
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from elman.data.batches import START, Ids
-from elman.data.corpus import Split
 from elman.errors import ConfigError, DataError
-from elman.inference.evaluation import Score, part_of
-from elman.inference.mixture import Mixture
 from elman.models.base import Network, SequenceModel
-from elman.models.hybrid import Hybrid
 
-LR: Final = 3e-4
 CHUNK: Final = 32
-RECOUNT, GROWN = 128, 2000  # tokens, and one part in so many of what was counted before
 DECAY, EPS = 0.99, 1e-4
 LIMIT: Final = 1.0
 """Largest norm of a chunk's gradient."""
 TRUST: Final = 1000
 """Tokens that the weights of a mixture are worth before the first."""
 
-LEARNING: Final = "dynamic"
-"""The protocol's name in a `Score`."""
 Nats = npt.NDArray[np.float64]
 
 
 def dynamic(model: SequenceModel, ids: Ids, *, before: Ids | None = None, lr: float | None = None) -> Nats:
-    """What each token of a text costs a model that learns from it as it reads, (N,) nats; the model itself stays.
+    """Nats of each token of a text, (N,), under a copy of a model that learns from it as it reads.
 
     Args:
-        model: a network, a `Hybrid`, or a `Mixture` of them.
-        ids: the text.
-        before: what is read first, without being scored or learnt from: the end of the training text.
-        lr: the size of the steps; None: 3e-4, and none for a `Hybrid`, whose experts count instead.
+        model: a network, or a `Mixture` of networks; it is not changed.
+        ids: token ids of the text, (N,).
+        before: tokens that are read first, neither scored nor learnt from: the end of the training text.
+        lr: the learning rate, 0 or more; None: `Network.dynamic_lr` of each network.
 
     Raises:
         ConfigError: a model that is counted once and not trained, or a negative lr.
@@ -59,37 +52,37 @@ def dynamic(model: SequenceModel, ids: Ids, *, before: Ids | None = None, lr: fl
         >>> bool(dynamic(model, ids, lr=0.01).sum() < elman.surprisals(model, ids).sum())
         True
     """
+    return np.concatenate([nats[0].numpy(force=True) for _, nats in dynamic_chunks(model, ids, before=before, lr=lr)])
+
+
+def dynamic_chunks(
+    model: SequenceModel, ids: Ids, *, before: Ids | None = None, lr: float | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same chunk by chunk of up to 32 tokens: logits (1, T, V), and the nats of each token, (1, T) float64.
+
+    Args:
+        model: as for `dynamic`.
+        ids: as for `dynamic`.
+        before: as for `dynamic`.
+        lr: as for `dynamic`.
+
+    Raises:
+        ConfigError: as `dynamic`.
+        DataError: as `dynamic`.
+    """
     if len(ids) == 0:
         raise DataError("there is nothing to score: the text has no tokens")
     if lr is not None and lr < 0:
         raise ConfigError(f"lr {lr}: give 0 or more")
-    if isinstance(model, Mixture):
-        return mixed([dynamic(one, ids, before=before, lr=lr) for one in model.models], model.weights)
+    if model.members:
+        members = [dynamic_chunks(member, ids, before=before, lr=lr) for member, _ in model.members]
+        return _of_mixture(model, members)
     if not isinstance(model, Network):
         raise ConfigError(f"{model.name} was counted once and does not go on learning: evaluate it at rest")
-    if lr is None:
-        lr = 0.0 if isinstance(model, Hybrid) else LR
-    return _of_network(copy.deepcopy(model), ids, before, lr)
+    return _of_network(copy.deepcopy(model), ids, before, model.dynamic_lr if lr is None else lr)
 
 
-def evaluate_dynamic(
-    model: SequenceModel, text: str | Ids | Split, *, before: Ids | None = None, per_token: Nats | None = None
-) -> Score:
-    """The same added up, as `elman.evaluate` does; `per_token` (N,) is filled with the nats of each.
-
-    Raises:
-        ConfigError: a model that is counted once and not trained.
-        DataError: there is no token.
-    """
-    part = part_of(model, text)
-    costs = dynamic(model, part.ids, before=before)
-    if per_token is not None:
-        per_token[:] = costs
-    counted = (len(costs), float(costs.sum()), part.characters, part.bytes, part.unknown)
-    return Score(LEARNING, *counted, streams=1, window=None)
-
-
-def _of_network(model: Network, ids: Ids, before: Ids | None, lr: float) -> Nats:
+def _of_network(model: Network, ids: Ids, before: Ids | None, lr: float) -> Iterator[tuple[Tensor, Tensor]]:
     start = np.zeros(0, ids.dtype) if before is None else before
     inputs = np.concatenate(([START], start, ids))[:-1].astype(np.int64)
     read, inputs = inputs[: len(start)], inputs[len(start) :]
@@ -99,23 +92,23 @@ def _of_network(model: Network, ids: Ids, before: Ids | None, lr: float) -> Nats
     if len(read):
         with torch.no_grad():
             _, state = model(_row(read).to(model.device), state)
-    costs, counted, steps = np.empty(len(ids)), 0, 0
+    counted, steps = 0, 0
     for at in range(0, len(ids), CHUNK):
         chunk = slice(at, at + CHUNK)
         with torch.set_grad_enabled(lr > 0):
             logits, ended = model(_row(inputs[chunk]).to(model.device), state)
             each = model.task.surprisals(logits, _row(ids[chunk].astype(np.int64)).to(model.device))
-        costs[chunk] = each.detach()[0].cpu().numpy()
+        yield logits.detach(), each.detach()
         state, steps = tuple(s.detach() for s in ended), steps + 1
         if lr:
             _learn(trained, running, torch.autograd.grad(each.mean(), trained, allow_unused=True), lr, steps)
-        if isinstance(model, Hybrid) and at - counted >= max(RECOUNT, len(model.text) // GROWN):
+        interval = model.recount_interval
+        if interval is not None and at - counted >= interval:
             model.update_counts(ids[counted : at + CHUNK])
             counted = at + CHUNK
-    return costs
 
 
-def _row(tokens: npt.NDArray[np.int64]) -> torch.Tensor:
+def _row(tokens: npt.NDArray[np.int64]) -> Tensor:
     return torch.from_numpy(tokens)[None]
 
 
@@ -136,18 +129,53 @@ def _learn(
         p.addcdiv_(g, (v / (1 - DECAY**steps)).sqrt_().add_(EPS), value=-lr * scale)
 
 
-def mixed(each: list[Nats], weights: npt.NDArray[np.float64]) -> Nats:
-    """Costs of a mixture of models that cost `each` (N,), whose weights follow what came before; (N,) nats.
+def _of_mixture(
+    model: SequenceModel, members: list[Iterator[tuple[Tensor, Tensor]]]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    weights = AdaptiveWeights(np.array([weight for _, weight in model.members]))
+    for chunks in zip(*members, strict=True):
+        nats, shares = weights.mix(np.stack([each[0].numpy(force=True) for _, each in chunks], 1))
+        with np.errstate(divide="ignore"):  # a weight of 0 adds nothing
+            logs = torch.from_numpy(np.log(shares))[None]
+        parts = [
+            model.task.log_probabilities(logits.double().cpu()) + logs[..., [i]] for i, (logits, _) in enumerate(chunks)
+        ]
+        yield torch.logsumexp(torch.stack(parts), 0), torch.from_numpy(nats)[None]
 
-    w_t,i = (trust w_i + sum_s<t share_s,i) / (trust + t)      share_s,i = w_s,i P_i / sum_j w_s,j P_j
+
+class AdaptiveWeights:
+    """Weights of a mixture that follow how well each model predicted what came before.
+
+        w_t,i = (trust w_i + sum_s<t share_s,i) / (trust + t)      share_s,i = w_s,i P_i / sum_j w_s,j P_j
+
+    Args:
+        weights: (M,), one a model, before the first token.
     """
-    costs = np.stack(each, 1)
-    lowest = costs.min(1)
-    p = np.exp(lowest[:, None] - costs)
-    total, found = TRUST * weights, np.empty(len(costs))
-    for t, row in enumerate(p):
-        shares = total * row
-        mass = shares.sum()
-        found[t] = lowest[t] - np.log(mass / (TRUST + t))
-        total = total + shares / mass
-    return found
+
+    def __init__(self, weights: npt.NDArray[np.float64]) -> None:
+        self.total = TRUST * weights
+        self.tokens = 0
+
+    def mix(self, costs: Nats) -> tuple[Nats, npt.NDArray[np.float64]]:
+        """The nats of the mixture for the next tokens of the text.
+
+        Args:
+            costs: (T, M) nats of each token under each model.
+
+        Returns:
+            Nats under the mixture, (T,), and the weights that predicted each token, (T, M).
+        """
+        lowest = costs.min(1)
+        p = np.exp(np.where(np.isfinite(lowest), lowest, 0)[:, None] - costs)
+        nats, weights = np.empty(len(costs)), np.empty(costs.shape)
+        for t, row in enumerate(p):
+            weights[t] = self.total / (TRUST + self.tokens)
+            shares = self.total * row
+            mass = shares.sum()
+            if mass > 0:
+                nats[t] = lowest[t] - np.log(mass / (TRUST + self.tokens))
+                self.total = self.total + shares / mass
+                self.tokens += 1
+            else:  # no model can predict this token, which therefore says nothing about their weights
+                nats[t] = np.inf
+        return nats, weights

@@ -1,16 +1,17 @@
-"""What a model's predictions cost: nats, perplexity, bits, by two named protocols, beside bounds.
+"""Scoring of a text by a model: nats and every metric, by three named protocols.
 
-    perplexity         = exp(nats / tokens)             over all tokens, `<unk>` included
-    bits per character = nats / log(2) / characters     of the text as it was read
+    carried     one state through the whole text
+    reset       the state starts anew every `window` tokens
+    dynamic     one state, and the model goes on learning from what was scored (`elman.inference.dynamic`)
 
-Sums are kept in float64 and divided once.
+Sums are kept in float64 and divided once (`elman.inference.metrics`).
 """
 
-import math
 import typing
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,28 +19,32 @@ import torch
 from torch import Tensor
 
 from elman.cells import State
-from elman.data.batches import Ids, Rows, gather
+from elman.data.batches import IGNORE, Ids, Rows, gather
 from elman.data.cleaning import cleaning
 from elman.data.corpus import Split
 from elman.data.tokens import TokenSequence
 from elman.errors import ConfigError, DataError
+from elman.inference.dynamic import dynamic_chunks
+from elman.inference.metrics import METRICS, ScoredTargets, argmax, sums, values
 from elman.models.base import SequenceModel
 from elman.models.task import TextTask
 
-Measure = TypeVar("Measure", np.float64, np.bool_)
-Protocol = Literal["carried", "reset"]
-PROTOCOLS: tuple[Protocol, ...] = ("carried", "reset")
+Number = TypeVar("Number", np.float64, np.bool_)
+Protocol = Literal["carried", "reset", "dynamic"]
+AT_REST: tuple[Protocol, ...] = ("carried", "reset")
+"""Protocols under which the model stays as it is."""
+PROTOCOLS: tuple[Protocol, ...] = (*AT_REST, "dynamic")
 WARM = 128  # tokens that a stream reads before the first that it is scored on
 LONGEST = 20_000  # tokens of a stream, when the number of streams is left open
 AFFORDABLE = 2**28  # logits that a figure which need not be over a whole text may cost
-CELLS_AT_ONCE = 2**22  # logits computed at a time: 16 MB
+LOGITS_AT_ONCE = 2**22  # 16 MB
 
 
 @dataclass(frozen=True)
 class Score:
-    """The cost of a text under a model."""
+    """The cost of a text under a model, and every metric that follows."""
 
-    protocol: Literal["carried", "reset", "dynamic"]
+    protocol: Protocol
     tokens: int
     nats: float
     characters: int
@@ -47,33 +52,41 @@ class Score:
     unknown: int
     """Tokens that the vocabulary does not hold; they are scored as `<unk>`."""
     streams: int
-    """Carried: streams the text was cut into, each warmed on the 128 tokens before it. Reset: windows."""
+    """Carried: streams the text was cut into, each warmed on the 128 tokens before it. Reset: windows. Dynamic: 1."""
     window: int | None
     """Reset: steps after which the state starts anew."""
+    totals: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Sums over all tokens of the metrics that do not follow from the nats, by name."""
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """Every registered metric by name; None where it was not measured."""
+        return values(self.nats, self.totals, self)
 
     @property
     def perplexity(self) -> float:
         """exp(nats / tokens): 1 is certainty, V is a uniform guess."""
-        return perplexity(self.nats, self.tokens)
+        return self._metric("perplexity")
 
     @property
     def bits_per_character(self) -> float:
         """Bits a character of the original text."""
-        return self._bits(self.characters)
+        return self._metric("bits_per_character")
 
     @property
     def bits_per_byte(self) -> float:
         """Bits a byte of the original text in UTF-8."""
-        return self._bits(self.bytes)
+        return self._metric("bits_per_byte")
 
-    def _bits(self, units: int) -> float:
-        return self.nats / math.log(2) / units if units else math.nan
+    @property
+    def accuracy(self) -> float:
+        """The share of tokens that have the largest logit."""
+        return self._metric("accuracy")
 
-
-def perplexity(nats: float, tokens: int) -> float:
-    """exp(nats / tokens), infinite where a float cannot hold it."""
-    mean = nats / tokens
-    return math.exp(mean) if mean < 700 else math.inf
+    def _metric(self, name: str) -> float:
+        found = self.metrics[name]
+        assert found is not None  # noqa: S101 - every score has tokens, characters and the built-in sums
+        return found
 
 
 class Reader(typing.Protocol):
@@ -85,7 +98,12 @@ class Reader(typing.Protocol):
 
 
 def part_of(model: Reader, text: str | Ids | Split) -> Split:
-    """Any form of a text as a `Split`: ids, and the length of what they stand for in characters and bytes."""
+    """Any form of a text as a `Split`: ids, and the length of what they stand for in characters and bytes.
+
+    Args:
+        model: whose vocabulary and cleaning are used.
+        text: a string; or token ids or a part of a corpus, in the order in which the model reads.
+    """
     if isinstance(text, Split):
         return text
     vocab = model.task.vocab
@@ -100,10 +118,39 @@ def part_of(model: Reader, text: str | Ids | Split) -> Split:
 
 
 def beginning(model: Reader, text: Split | Ids, tokens: int, logits: int = AFFORDABLE) -> Split:
-    """The first `tokens` tokens of a text, fewer where they would cost more than `logits`, or all there are."""
+    """The first `tokens` tokens of a text, or all there are.
+
+    Args:
+        model: whose vocabulary the ids are of.
+        text: token ids, or a part of a corpus.
+        tokens: the largest number of tokens.
+        logits: the largest number of logits, which are tokens times V.
+    """
     most = max(1, min(tokens, logits // model.task.size))
     ids = text.ids if isinstance(text, Split) else text
     return part_of(model, text if len(ids) <= most else ids[:most])
+
+
+class ScoredBatch(NamedTuple):
+    """A batch of targets and what a model predicted for them; padding has target `IGNORE` and 0 nats."""
+
+    rows: Rows
+    """Where in the text the targets stand."""
+    logits: Tensor
+    """(B, T, V)"""
+    targets: Tensor
+    """(B, T)"""
+    nats: Tensor
+    """(B, T) float64"""
+
+    def real(self) -> ScoredTargets:
+        """All targets but padding, in any order."""
+        # Engines lay their outputs out time-major: flattened so, the logits are not copied.
+        logits, targets, nats = (t.transpose(0, 1).flatten(0, 1) for t in self[1:])
+        real = targets != IGNORE
+        if not real.all():
+            logits, targets, nats = logits[real], targets[real], nats[real]
+        return ScoredTargets(logits, targets, nats)
 
 
 def evaluate(
@@ -113,73 +160,149 @@ def evaluate(
     protocol: Protocol = "carried",
     window: int = 32,
     streams: int | None = None,
+    before: Ids | None = None,
     per_token: npt.NDArray[np.float64] | None = None,
     hits: npt.NDArray[np.bool_] | None = None,
 ) -> Score:
-    """The cost of every token of `text`, the first included.
+    """The cost of every token of `text`, the first included, and every metric.
 
     Args:
         model: whose predictions are scored; it is not changed.
         text: a string; or token ids or a part of a corpus, in the order in which the model reads.
-        protocol: "carried" keeps one state through the whole text; "reset" starts anew every `window` tokens.
-        window: steps between resets; unused when the state is carried.
+        protocol: "carried" keeps one state through the whole text; "reset" starts anew every `window` tokens;
+            "dynamic" keeps one state, and a copy of the model learns from each token after it was scored.
+        window: steps between resets; unused by the other protocols.
         streams: carried: cut the text into that many streams, scored side by side, each warmed on the 128
             tokens before it. Left open: one stream a 20,000 tokens, so that short texts are scored exactly.
+        before: dynamic: tokens that are read first, neither scored nor learnt from: the end of the training text.
         per_token: filled with the nats of each token, (N,), -log P(token | what the protocol lets it see).
         hits: filled with whether each token, (N,), is the most probable one.
 
+    Returns:
+        Sums over the text; `Score.metrics` divides them.
+
     Raises:
-        ConfigError: an unknown protocol or a window under 1.
+        ConfigError: an unknown protocol, a window under 1, arguments of another protocol, or "dynamic" for a model
+            that was counted once.
         DataError: an empty text.
     """
     part = part_of(model, text)
-    runs = streams or max(1, min(256, len(part.ids) // LONGEST))
-    nats = 0.0
-    for rows, cost in costs(model, part.ids, protocol, window, runs, hits):
-        nats += float(cost.sum())
+    if before is not None and protocol != "dynamic":
+        raise ConfigError(f"before is for the protocol 'dynamic', not for {protocol!r}: leave it out")
+    count = 1 if protocol == "dynamic" else streams or max(1, min(256, len(part.ids) // LONGEST))
+    nats, totals = 0.0, {name: 0.0 for name, metric in METRICS.items() if not metric.from_nats}
+    for batch in score_batches(model, part.ids, protocol, window, count, before):
+        nats += float(batch.nats.cpu().numpy().sum())
+        targets = batch.real()
+        for name, total in sums(targets):
+            totals[name] += total
         if per_token is not None:
-            _spread(rows, cost, per_token)
+            _scatter(batch.rows, batch.nats, per_token)
+        if hits is not None:
+            _scatter(batch.rows, argmax(batch.logits) == batch.targets, hits)
     counted = (len(part.ids), nats, part.characters, part.bytes, part.unknown)
     if protocol == "reset":
-        return Score(protocol, *counted, streams=-(-len(part.ids) // window), window=window)
-    return Score(protocol, *counted, streams=runs, window=None)
+        return Score(protocol, *counted, streams=-(-len(part.ids) // window), window=window, totals=totals)
+    return Score(protocol, *counted, streams=count, window=None, totals=totals)
+
+
+def evaluate_dynamic(
+    model: SequenceModel,
+    text: str | Ids | Split,
+    *,
+    before: Ids | None = None,
+    per_token: npt.NDArray[np.float64] | None = None,
+) -> Score:
+    """Deprecated: `evaluate(model, text, protocol="dynamic", before=before)`.
+
+    Args:
+        model: as for `evaluate`.
+        text: as for `evaluate`.
+        before: as for `evaluate`.
+        per_token: as for `evaluate`.
+    """
+    warnings.warn(
+        'elman.evaluate_dynamic is now elman.evaluate(..., protocol="dynamic"); it goes in 0.3',
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return evaluate(model, text, protocol="dynamic", before=before, per_token=per_token)
 
 
 def surprisals(
     model: SequenceModel, ids: Ids, *, protocol: Protocol = "carried", window: int = 32, streams: int = 1
 ) -> npt.NDArray[np.float64]:
-    """The cost of each token in nats, (N,): -log P(token | what the protocol lets it see)."""
+    """The cost of each token in nats, (N,): -log P(token | what the protocol lets it see).
+
+    Args:
+        model: whose predictions are scored; it is not changed.
+        ids: token ids, (N,), in the order in which the model reads.
+        protocol: as for `evaluate`.
+        window: reset: steps between resets.
+        streams: carried: streams that are scored side by side.
+
+    Raises:
+        ConfigError: as `evaluate`.
+        DataError: an empty text.
+    """
     each = np.zeros(len(ids))
-    for rows, cost in costs(model, ids, protocol, window, streams):
-        _spread(rows, cost, each)
+    for batch in score_batches(model, ids, protocol, window, streams):
+        _scatter(batch.rows, batch.nats, each)
     return each
 
 
-def _spread(rows: Rows, values: npt.NDArray[Measure], each: npt.NDArray[Measure]) -> None:
+def _scatter(rows: Rows, measured: Tensor, each: npt.NDArray[Number]) -> None:
     """Write what was measured of each target, (B, T), where it stands in the text, (N,)."""
-    at = rows.starts[:, None] + np.arange(values.shape[1])
+    at = rows.starts[:, None] + np.arange(measured.shape[1])
     real = at < rows.stops[:, None]
-    each[at[real]] = values[real]
+    each[at[real]] = measured.numpy(force=True)[real]
 
 
-def costs(
+def score_batches(
     model: SequenceModel,
     ids: Ids,
     protocol: Protocol,
     window: int,
     streams: int,
-    hits: npt.NDArray[np.bool_] | None = None,
-) -> Iterator[tuple[Rows, npt.NDArray[np.float64]]]:
-    """Rows of targets and their cost in nats, (B, T), in float64, until every token was a target once.
+    before: Ids | None = None,
+) -> Iterator[ScoredBatch]:
+    """Scored batches in the order of the protocol, until every token was a target once.
 
-    `hits`, (N,), is filled with which of them are the most probable ones.
+    Args:
+        model: whose predictions are scored.
+        ids: token ids, (N,), in the order in which the model reads.
+        protocol: as for `evaluate`.
+        window: reset: steps between resets, at least 1.
+        streams: carried: streams that are scored side by side, at least 1.
+        before: dynamic: as for `evaluate`.
+
+    Raises:
+        ConfigError: as `evaluate`.
+        DataError: an empty text.
     """
     if protocol not in PROTOCOLS:
-        raise ConfigError(f"there is no protocol {protocol!r}: choose {' or '.join(PROTOCOLS)}")
+        raise ConfigError(f"there is no protocol {protocol!r}: choose {', '.join(PROTOCOLS[:-1])} or {PROTOCOLS[-1]}")
     if len(ids) == 0:
         raise DataError("there is nothing to score: the text has no tokens")
     if window < 1:
         raise ConfigError(f"a window of {window} steps: it needs at least one")
+    if protocol == "dynamic":
+        return _scored_dynamic(model, ids, before)
+    return _scored_at_rest(model, ids, protocol, window, streams)
+
+
+def _scored_dynamic(model: SequenceModel, ids: Ids, before: Ids | None) -> Iterator[ScoredBatch]:
+    at = 0
+    for logits, nats in dynamic_chunks(model, ids, before=before):
+        stop = at + nats.shape[1]
+        targets = torch.from_numpy(ids[at:stop].astype(np.int64))[None].to(logits.device)
+        yield ScoredBatch(Rows(np.array([at]), np.array([stop]), fresh=at == 0), logits, targets, nats)
+        at = stop
+
+
+def _scored_at_rest(
+    model: SequenceModel, ids: Ids, protocol: Protocol, window: int, streams: int
+) -> Iterator[ScoredBatch]:
     rows = (
         _carried(len(ids), streams, model.task.size)
         if protocol == "carried"
@@ -194,16 +317,14 @@ def costs(
             inputs, targets = map(torch.from_numpy, gather(ids, row))
             logits, state = model(inputs.to(state[0].device), state)
             targets = targets.to(logits.device)
-            cost = model.task.surprisals(logits, targets).cpu().numpy()
-            if hits is not None:
-                _spread(row, (logits.argmax(-1) == targets).cpu().numpy(), hits)
-        yield row, cost
+            nats = model.task.surprisals(logits, targets)
+        yield ScoredBatch(row, logits, targets, nats)
 
 
 def _carried(n: int, streams: int, size: int) -> Iterator[Rows]:
     edges = np.arange(streams + 1) * n // streams
     longest = int(np.diff(edges).max())
-    step = max(1, min(1024, CELLS_AT_ONCE // (streams * size)))
+    step = max(1, min(1024, LOGITS_AT_ONCE // (streams * size)))
     for start in range(0, longest, step):
         stops = np.minimum(edges[:-1] + start + step, edges[1:])
         yield Rows(np.minimum(edges[:-1] + start, stops), stops, fresh=start == 0)
@@ -212,7 +333,7 @@ def _carried(n: int, streams: int, size: int) -> Iterator[Rows]:
 def _reset(n: int, window: int, size: int) -> Iterator[Rows]:
     edges = np.minimum(np.arange(0, n + window, window), n)
     edges = edges[: -(-n // window) + 1]
-    rows = max(1, min(64, CELLS_AT_ONCE // (window * size)))
+    rows = max(1, min(64, LOGITS_AT_ONCE // (window * size)))
     for first in range(0, len(edges) - 1, rows):
         chosen = edges[first : first + rows + 1]
         yield Rows(chosen[:-1], chosen[1:], fresh=True)
@@ -227,7 +348,7 @@ def _warmed(model: SequenceModel, ids: Ids, starts: npt.NDArray[np.int64], warm:
     length = min(warm, int(starts[late].min()))
     inputs, _ = gather(ids, Rows(starts[late] - length, starts[late], fresh=True))
     state = model.initial(len(late))
-    for chunk in torch.from_numpy(inputs).split(max(1, CELLS_AT_ONCE // (len(late) * model.task.size)), 1):
+    for chunk in torch.from_numpy(inputs).split(max(1, LOGITS_AT_ONCE // (len(late) * model.task.size)), 1):
         _, state = model(chunk.to(cold[0].device), state)
     return tuple(_replace(old, late, new) for old, new in zip(cold, state, strict=True))
 

@@ -1,6 +1,7 @@
-"""A mixture of models: each predicts, and their probabilities are averaged with weights learnt from text."""
+"""A mixture of models: their probabilities, averaged with weights that are fitted to a text."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -11,18 +12,17 @@ from torch import Generator, Tensor
 
 from elman.cells import State
 from elman.data.batches import Ids
-from elman.engines import Sampler
-from elman.engines.sampling import Sampling
-from elman.errors import ConfigError
+from elman.errors import ConfigError, ModelError
 from elman.inference.evaluation import surprisals
 from elman.models.base import SequenceModel, Step
 from elman.models.task import TextTask
+from elman.storage.folder import Saved
 
-ROUNDS = 500  # of expectation and maximisation, at most
+ROUNDS = 500  # of expectation maximisation, at most
 ENOUGH = 1e-9  # nats a token, under which a round has nothing more to gain
 
 
-class Mixture:
+class Mixture(SequenceModel):
     """Several models of one task, averaged (Jelinek and Mercer 1980).
 
         P(token) = sum_i w_i P_i(token)        w_i >= 0, adding up to 1
@@ -31,7 +31,7 @@ class Mixture:
 
     Args:
         models: at least one, all of the same vocabulary, cleaning and direction.
-        weights: one a model; None: all alike.
+        weights: one a model, 0 or more, adding up to 1; None: all equal.
 
     Raises:
         ConfigError: no model, models of different tasks, or weights that are none.
@@ -62,9 +62,13 @@ class Mixture:
 
     @classmethod
     def fit(cls, models: Sequence[SequenceModel], ids: Ids) -> "Mixture":
-        """With the weights that predict a text best, by expectation and maximisation; it should be new to all models.
+        """A mixture with the weights that predict a text best, by expectation maximisation.
 
             w_i <- mean over tokens of w_i P_i(token) / sum_j w_j P_j(token)
+
+        Args:
+            models: at least one, all of the same vocabulary, cleaning and direction.
+            ids: token ids of a text that no model was trained on, (N,).
 
         Raises:
             ConfigError: no model, or models of different tasks.
@@ -75,8 +79,29 @@ class Mixture:
         mixed.weights = best_weights(each)
         return mixed
 
+    @classmethod
+    def learnt(cls, models: Sequence[SequenceModel], ids: Ids) -> "Mixture":
+        """The old name of `fit`."""
+        warnings.warn("Mixture.learnt is now Mixture.fit; the old name goes in 0.3", DeprecationWarning, stacklevel=2)
+        return cls.fit(models, ids)
+
+    @classmethod
+    def from_saved(cls, saved: Saved, task: TextTask, settings: Mapping[str, Any], *, engine: str) -> "Mixture":  # noqa: ARG003 - never
+        """A mixture is not saved as one: save each of its models, and its weights beside them."""
+        raise ModelError(f"{saved.path}: a mixture is not saved as one model; load each of its models")
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether gradients trained one of its members."""
+        return any(model.is_trained for model in self.models)
+
+    @property
+    def members(self) -> tuple[tuple[SequenceModel, float], ...]:
+        """The models and their weights."""
+        return tuple(zip(self.models, self.weights.tolist(), strict=True))
+
     def initial(self, batch: int) -> State:
-        """All of theirs."""
+        """The concatenated states of all members, tensors of (B, ...)."""
         return tuple(s for model in self.models for s in model.initial(batch))
 
     def __call__(self, inputs: Tensor, state: State, rng: Generator | None = None) -> tuple[Tensor, State]:
@@ -111,36 +136,35 @@ class Mixture:
 
         return one_step
 
-    def sampler(self, sampling: Sampling, streams: int) -> Sampler | None:  # noqa: ARG002 - the protocol's
-        """Nothing but the steps."""
-        return None
-
     def settings(self) -> dict[str, Any]:
         """The weights."""
         return {"weights": self.weights.tolist()}
 
     @property
     def name(self) -> str:
-        """Those of all."""
+        """The names of all members."""
         return " + ".join(model.name for model in self.models)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Those of all, by the place of each model."""
+        """The tensors of all members, by the place of each."""
         return {f"{i}.{name}": t for i, model in enumerate(self.models) for name, t in model.tensors().items()}
 
     def parameter_count(self) -> int:
-        """What all have learnt."""
+        """The parameters of all members together."""
         return sum(model.parameter_count() for model in self.models)
 
     def operations(self) -> int:
-        """What all of them take."""
+        """The operations of all members together."""
         return sum(model.operations() for model in self.models)
 
 
 def best_weights(each: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The weights (M,) under which tokens that cost M models `each` (M, N) nats cost the mixture least."""
+    """The weights, (M,), that minimise the nats of a mixture; `each` is the nats of N tokens under M models, (M, N)."""
+    each = each[:, np.isfinite(each.min(0))]  # a token that no model can predict has no best weights
     p = np.exp(each.min(0) - each)  # relative to the best model of each token, which changes no share
     w = np.full(len(p), 1 / len(p))
+    if not p.size:
+        return w
     before = -np.inf
     for _ in range(ROUNDS):
         total = w @ p

@@ -50,6 +50,16 @@ class SequenceModel(ABC):
             FAMILIES[cls.kind] = cls
 
     @property
+    def is_trained(self) -> bool:
+        """Whether gradients trained it, or some of its members; False: it was counted."""
+        return False
+
+    @property
+    def members(self) -> "tuple[tuple[SequenceModel, float], ...]":
+        """The models that a mixture averages, and their weights; () for any other model."""
+        return ()
+
+    @property
     @abstractmethod
     def name(self) -> str:
         """What tables call it: gru, mlp, 7-gram."""
@@ -154,6 +164,21 @@ class Network(nn.Module, SequenceModel):
         self.config = validated(self.Settings, settings)
 
     @property
+    def is_trained(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
+    def dynamic_lr(self) -> float:
+        """The learning rate of dynamic evaluation; 0: the weights stay."""
+        return 3e-4
+
+    @property
+    def has_counts(self) -> bool:
+        """Whether it holds counts of its training text, which it therefore predicts far better than any other text."""
+        return False
+
+    @property
     @abstractmethod
     def engine_name(self) -> str:
         """The engine in use where the weights are now.
@@ -177,6 +202,14 @@ class Network(nn.Module, SequenceModel):
         Args:
             ids: tokens, (N,).
         """
+
+    @property
+    def recount_interval(self) -> int | None:
+        """Tokens after which dynamic evaluation adds what was read to the counts; None: there are no counts."""
+        return None
+
+    def update_counts(self, ids: Ids) -> None:
+        """Count more text, (N,) token ids: nothing, but for what counts."""
 
     def training_logits(
         self,
@@ -397,6 +430,25 @@ class Wrapper(Network):
         held = self.network.settings()
         named = {} if self.network.kind in (BASE, *(w.kind for w in wrappers())) else {"base": self.network.kind}
         return held | dataclasses.asdict(self.config) | named
+
+    @property
+    def dynamic_lr(self) -> float:
+        """That of the held network."""
+        return self.network.dynamic_lr
+
+    @property
+    def has_counts(self) -> bool:
+        """Whether the held network has."""
+        return self.network.has_counts
+
+    @property
+    def recount_interval(self) -> int | None:
+        """That of the held network."""
+        return self.network.recount_interval
+
+    def update_counts(self, ids: Ids) -> None:
+        """Those of the held network."""
+        self.network.update_counts(ids)
 
     def prepare(self, ids: Ids) -> None:
         """Prepare the held network."""

@@ -19,6 +19,8 @@ from elman.models.base import Evidence, FeatureNetwork, ModelSettings, Wrapper, 
 from elman.models.ngram.experts import HIGHEST, LARGEST, SHARE, ContextFeatures, Experts, Folds, fold_count
 from elman.models.task import TextTask
 
+RECOUNT, GROWN = 128, 2000
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class HybridSettings(ModelSettings):
@@ -124,6 +126,21 @@ class Hybrid(Wrapper, FeatureNetwork):
         self.text = fresh.to(self.text.device)
         self.__dict__.pop("experts", None)
         self._folds = Folds(self.task.vocab, self._ids, self.order, number)
+
+    @property
+    def dynamic_lr(self) -> float:
+        """None: to train the weights gains nothing beside counting what was read (docs/log.md)."""
+        return 0.0
+
+    @property
+    def has_counts(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
+    def recount_interval(self) -> int:
+        """128 tokens, or 1/2,000 of the text that is counted: counting anew takes as long as that text."""
+        return max(RECOUNT, len(self.text) // GROWN)
 
     def update_counts(self, ids: Ids) -> None:
         """Count more text; not while training, since the folds stay as they were.

@@ -41,7 +41,7 @@ def model_files(model: SequenceModel, counts: npt.NDArray[np.int64]) -> Files:
     Raises:
         ConfigError: a model that is not saved as one.
     """
-    if FAMILIES.get(model.kind) is None:
+    if model.members:
         raise ConfigError(f"a {model.kind} is not saved as one: save each of its models, and its settings beside them")
     task = {"normalize": model.task.clean, "reverse": model.task.reverse}
     description = {"format": FORMAT, "model": model.kind} | task | model.settings()

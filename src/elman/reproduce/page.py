@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from elman.inference.tables import escaped, markdown_table
 from elman.reproduce.experiment import Experiment, Measurement, Result
 
 SCHEMA = 1
@@ -122,7 +123,7 @@ def markdown(found: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     parts = [f"# {TITLE}", *_opening(found)]
     for each in found["experiments"]:
         parts += [f"## {each['name']}: {_md(each['title'])}", f"{_md(each['source'])}; {_minutes(each)}."]
-        parts.append(_md_table(HEADINGS, [cells(row) for row in each["figures"]]))
+        parts.append(_table(HEADINGS, [cells(row) for row in each["figures"]]))
         parts.append("\n".join(f"- {_md(lesson)}" for lesson in each["lessons"]))
         parts += [f"![{_md(title)}]({file})" for file, title in _pictures(each, pictures)]
         parts += [f"{_md(t['heading'])}:\n\n```text\n{t['text']}\n```" for t in each["texts"]]
@@ -151,13 +152,13 @@ def _minutes(each: Mapping[str, Any]) -> str:
     return f"{each['cpu_seconds'] / 60:.1f} CPU minutes"
 
 
-def _md_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *([_md(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = ([cell.replace("<", "&lt;") for cell in row] for row in rows)
+    return markdown_table([head, *cells], left=len(head)).removesuffix("\n")
 
 
 def _md(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return escaped(text).replace("<", "&lt;")
 
 
 STYLE = """

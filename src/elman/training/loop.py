@@ -15,7 +15,8 @@ from elman.config import BUDGETS, DEFAULT_BUDGET, TrainSettings
 from elman.data.batches import BATCHINGS, Ids, Rows, check_length, gather
 from elman.data.corpus import Split
 from elman.errors import DivergedError
-from elman.inference.evaluation import Score, beginning, evaluate, perplexity
+from elman.inference.evaluation import Score, beginning, evaluate
+from elman.inference.metrics import perplexity
 from elman.models.base import Network
 from elman.rng import numpy_generator, torch_generator
 from elman.training.distillation import DistillationTargets

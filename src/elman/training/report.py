@@ -1,4 +1,4 @@
-"""The end of a run: its figures beside their bounds, what they mean, and the pictures."""
+"""The report of a finished run: its metrics beside their baselines, findings, and pictures."""
 
 import json
 import math
@@ -14,14 +14,15 @@ from elman.environment import device_for
 from elman.errors import DivergedError, ModelError
 from elman.inference.baselines import FLOOR_LIMIT, perplexity_lower_bound, uniform_nats, unigram_nats
 from elman.inference.compressors import compressed_sizes, split_bytes
-from elman.inference.evaluation import PROTOCOLS, Score, beginning, evaluate, perplexity
+from elman.inference.evaluation import AT_REST, Score, beginning, evaluate
+from elman.inference.findings.base import sentences
+from elman.inference.findings.run import of_run
+from elman.inference.metrics import perplexity
 from elman.models.base import Network
-from elman.models.hybrid import Hybrid
 from elman.models.ngram.model import NGram
-from elman.models.saving import MODEL_FILES, build_network, load, save, to_json
+from elman.models.saving import MODEL_FILES, build_network, finite, load, save, to_json
 from elman.storage.atomic import replace_file
 from elman.training.config import Config
-from elman.training.diagnosis import verdict
 from elman.training.loop import HELD_OUT_TOKENS
 from elman.training.run import Job, records
 
@@ -51,12 +52,12 @@ def conclude(job: Job) -> dict[str, Any]:
             f"training diverged: the weights in {str(chosen.path)!r} have an infinite perplexity; "
             "begin a new run with a lower lr, or clip more tightly"
         )
-    replace_file(job.path / "report.json", to_json(report))
+    replace_file(job.path / "report.json", to_json(finite(report)))
     return report
 
 
 def counted(job: Job) -> NGram | None:
-    """The n-gram of the run's training text, where it is asked for: counted and saved once, loadable by itself."""
+    """The n-gram of the run's training text, where the settings want one; counted once and saved in the run."""
     if not job.config.ngram:
         return None
     path = job.path / NGRAM
@@ -78,7 +79,7 @@ def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> d
     figures = {
         name: [
             described(evaluate(model, part, protocol=protocol, window=config.window), job.counts, part.ids, ngram)
-            for protocol in PROTOCOLS
+            for protocol in AT_REST
         ]
         for name, part in scored.items()
     }
@@ -86,6 +87,15 @@ def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> d
     train = figures[corpus.train.name][0]
     held_out = figures[corpus.held_out.name][0] if corpus.held_out else None
     compressed = {name: _xz(corpus, name, part) for name, part in scored.items()}
+    findings = of_run(
+        train=_seen(model, train["perplexity"], curve),
+        held_out=held_out["perplexity"] if held_out else None,
+        bounds=held_out["baselines"] if held_out else _without_ngram(train["baselines"], ngram),
+        curve=[m["held_out"] for m in curve if m.get("held_out")],
+        training_curve=[m["train"] for m in curve if m.get("train")],
+        rates=[m["lr"] for m in curve],
+        xz=compressed.get(corpus.held_out.name) if corpus.held_out else None,
+    )
     return {
         "schema_version": SCHEMA,
         "run": str(job.path),
@@ -112,21 +122,14 @@ def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> d
         "curve_bounds": baselines(job.counts, _of_the_curve(model, corpus), ngram),
         "xz": compressed,
         "scored_whole": {part.name: len(scored[part.name].ids) == len(part.ids) for part in corpus.parts},
-        "verdict": verdict(
-            train=_seen(model, train["perplexity"], curve),
-            held_out=held_out["perplexity"] if held_out else None,
-            bounds=held_out["baselines"] if held_out else _without_ngram(train["baselines"], ngram),
-            curve=[m["held_out"] for m in curve if m.get("held_out")],
-            training_curve=[m["train"] for m in curve if m.get("train")],
-            rates=[m["lr"] for m in curve],
-            xz=compressed.get(corpus.held_out.name) if corpus.held_out else None,
-        ),
+        "verdict": sentences(findings),
+        "findings": [finding.to_dict() for finding in findings],
     }
 
 
 def _seen(model: Network, train: float, curve: list[dict[str, Any]]) -> float:
-    """The training perplexity that memorising shows in: of experts, who know that text by heart, what training saw."""
-    return max(train, curve[-1]["train"]) if model.kind == Hybrid.kind and curve else train
+    """The training perplexity that shows memorising: of counts of that text, the one that training measured."""
+    return max(train, curve[-1]["train"]) if model.has_counts and curve else train
 
 
 def _xz(corpus: Corpus, name: str, part: Split) -> float:
@@ -143,7 +146,7 @@ def _of_the_curve(model: Network, corpus: Corpus) -> Ids:
 
 
 def _without_ngram(baselines: dict[str, float], ngram: NGram | None) -> dict[str, float]:
-    """The bounds of the training text, which an n-gram knows by heart."""
+    """The baselines of the training text without the n-gram, which was counted on it."""
     return {name: bound for name, bound in baselines.items() if ngram is None or name != ngram.name}
 
 
@@ -155,16 +158,18 @@ def _first(model: Network, part: Split) -> Split:
 
 
 def described(score: Score, counts: npt.NDArray[np.int64], ids: Ids, ngram: NGram | None = None) -> dict[str, Any]:
-    """A score with its baselines, as JSON values; all perplexities are over the same tokens.
+    """A score with every metric and its baselines, as JSON values; all perplexities are over the same tokens.
 
-    `counts` are those of the training text; all zero, where a model was saved without, there is no unigram.
+    Args:
+        score: of the text.
+        counts: of the training tokens, (V,); all zero where a model was saved without: then there is no unigram.
+        ids: token ids of the text, (N,).
+        ngram: the n-gram of the training text, if there is one.
     """
     return {
         "protocol": score.protocol,
-        "perplexity": score.perplexity,
         "nats": score.nats,
-        "bits_per_character": score.bits_per_character,
-        "bits_per_byte": score.bits_per_byte,
+        **score.metrics,
         "tokens": score.tokens,
         "characters": score.characters,
         "bytes": score.bytes,
@@ -176,7 +181,13 @@ def described(score: Score, counts: npt.NDArray[np.int64], ids: Ids, ngram: NGra
 
 
 def baselines(counts: npt.NDArray[np.int64], ids: Ids, ngram: NGram | None) -> dict[str, float]:
-    """The perplexities of tokens under a uniform guess, the unigram and the n-gram, where there are such."""
+    """The perplexities of a text under the uniform distribution, the unigram and the n-gram, where there are such.
+
+    Args:
+        counts: as for `described`.
+        ids: as for `described`.
+        ngram: as for `described`.
+    """
     nats = {"uniform": uniform_nats(len(ids), len(counts))}
     if counts.any():
         nats["unigram"] = unigram_nats(counts, ids)
@@ -186,7 +197,12 @@ def baselines(counts: npt.NDArray[np.int64], ids: Ids, ngram: NGram | None) -> d
 
 
 def floor(config: Config, ids: Ids) -> float | None:
-    """The least training perplexity that the protocol allows, or None where it is not cheap to compute."""
+    """The least training perplexity that the batching allows, or None of more than 2 million tokens.
+
+    Args:
+        config: the batching, its batch and its window.
+        ids: token ids of the training text, (N,).
+    """
     if len(ids) > FLOOR_LIMIT:
         return None
     batching = find_batching(config.batching)

@@ -1,4 +1,4 @@
-"""`elman evaluate`: what a text costs under a saved model."""
+"""`elman evaluate`: score a text with a saved model."""
 
 import json as json_module
 import sys
@@ -55,7 +55,6 @@ def command(
     import numpy as np
 
     from elman.environment import device_for
-    from elman.inference.dynamic import evaluate_dynamic
     from elman.inference.evaluation import AFFORDABLE, evaluate
     from elman.models.saving import build, finite, load_counts, open_saved
     from elman.training.report import described, saved_ngram
@@ -68,10 +67,8 @@ def command(
     if len(part.ids) * model.task.size > AFFORDABLE:
         sys.stderr.write(f"scoring {len(part.ids):,} tokens\n")
     nats = None if per_token is None else np.zeros(len(part.ids))
-    if protocol == "dynamic":
-        score = evaluate_dynamic(model, part, before=before, per_token=nats)
-    else:
-        score = evaluate(model, part, protocol=protocol, window=window, per_token=nats)
+    context = before if protocol == "dynamic" else None
+    score = evaluate(model, part, protocol=protocol, window=window, before=context, per_token=nats)
     counts = load_counts(saved, model.task.size)
     figures = {
         "schema_version": 1,
@@ -135,20 +132,27 @@ def _write_tokens(path: Path, model: "SequenceModel", part: "Split", nats: "npt.
         raise StorageError(f"{quoted(path)} cannot be written: {error.strerror}") from error
 
 
+def _value(name: str, figures: dict[str, Any]) -> str:
+    """A metric as text; empty where there is none."""
+    from elman.inference.metrics import METRICS
+
+    value, metric = figures[name], METRICS[name]
+    return "" if value is None else format(value, metric.long_form or metric.form)
+
+
 def _print(figures: dict[str, Any]) -> None:
-    told = {"carried": "state carried", "dynamic": "still learning from what was scored"}
-    protocol = told.get(figures["protocol"], f"state reset every {figures['window']}")
+    from elman.inference.findings.run import against_baselines
+    from elman.inference.metrics import METRICS
+
+    fixed = {"carried": "state carried", "dynamic": "still learning from what was scored"}
+    protocol = fixed.get(figures["protocol"], f"state reset every {figures['window']}")
     rows = [
-        ("perplexity", f"{figures['perplexity']:.3f}  ({protocol})"),
+        ("perplexity", f"{_value('perplexity', figures)}  ({protocol})"),
         *((name, f"{value:.3f}") for name, value in figures["baselines"].items()),
-        ("bits per character", f"{figures['bits_per_character']:.4f}"),
-        ("bits per byte", f"{figures['bits_per_byte']:.4f}"),
+        *((metric.words, _value(name, figures)) for name, metric in METRICS.items() if name != "perplexity"),
         ("tokens", f"{figures['tokens']:,} ({figures['unknown']:,} unknown)"),
     ]
     for name, value in rows:
         sys.stdout.write(f"{name:<20}{value}\n")
-    worse = [name for name, value in figures["baselines"].items() if figures["perplexity"] >= value]
-    if {"uniform", "unigram"} & set(worse):
-        sys.stdout.write(f"Worse than {' and '.join(worse)}: this model does not know this kind of text.\n")
-    elif worse:
-        sys.stdout.write(f"The {worse[0]} of its training text does better.\n")
+    for finding in against_baselines(figures["perplexity"], figures["baselines"]):
+        sys.stdout.write(f"{finding.sentence}\n")

@@ -277,17 +277,14 @@ def _print(one: dict[str, Any]) -> None:
 
 
 def _markdown(report: dict[str, Any]) -> str:
-    """The same tables as Markdown."""
+    """The same for a page."""
+    from elman.inference.tables import markdown_table
+
     parts = []
     for one in report["series"]:
         parts.append(f"# {_title(one)}\n")
         for title, columns, rows in _tables(one):
-            lines = [
-                [title, *columns],
-                ["---", *["---:"] * len(columns)],
-                *([name, *row] for name, row in rows.items()),
-            ]
-            parts.append("".join(f"| {' | '.join(cells)} |\n" for cells in lines))
+            parts.append(markdown_table([[title, *columns], *([name, *row] for name, row in rows.items())]))
         parts.append("".join(f"- {line}\n" for line in [*one["notes"], *one["verdict"]]))
     return "\n".join(parts).replace(" *", " \\*")
 

@@ -101,9 +101,9 @@ def _run(
                 _print(out, found)
     if json:
         print(json_module.dumps(report.document(), ensure_ascii=False, allow_nan=False))
-    elif report.experiments:
+    elif report.finished:
         out.print_lines(f"{folder} ({', '.join(FILES)})")
-    if report.experiments and not report.pictures:
+    if report.finished and not report.pictures:
         progress.print('no pictures: pip install "elman[plot]", and the same command draws them')
     return code
 

@@ -1,0 +1,182 @@
+"""What the figures of a finished training mean."""
+
+from collections.abc import Mapping, Sequence
+
+from elman.inference.findings.base import Finding
+
+MEMORISING = 1.5
+"""Held-out over training perplexity."""
+DIVERGED = 2.0
+"""Last over lowest training perplexity."""
+ROSE = 1.03
+"""Last over lowest held-out perplexity."""
+FELL = 0.98
+"""Last held-out perplexity over that of a quarter of the run before."""
+RISING = 1.02
+"""Last over lowest training perplexity, under `DIVERGED`."""
+CURVE = 4
+"""Reports below which the course of a curve is not judged."""
+
+
+def of_run(
+    *,
+    train: float,
+    held_out: float | None,
+    bounds: Mapping[str, float],
+    curve: Sequence[float],
+    training_curve: Sequence[float],
+    rates: Sequence[float] = (),
+    xz: float | None = None,
+) -> list[Finding]:
+    """Findings about a finished run, the most serious first.
+
+    Args:
+        train: perplexity on the training text, one state carried.
+        held_out: the same on the held-out text, if there is one.
+        bounds: the perplexities to compare with (uniform, unigram, ...), on the held-out text if there is one.
+        curve: held-out perplexity of each report.
+        training_curve: training perplexity of each report.
+        rates: learning rate at each report.
+        xz: the perplexity of the compressor on the held-out text, after the training text.
+    """
+    return [
+        *diverged(training_curve),
+        *against_bounds(held_out if held_out is not None else train, bounds, is_held_out=held_out is not None),
+        *against_xz(held_out, xz),
+        *memorising(train, held_out),
+        *course(curve),
+        *late_rise(training_curve, rates),
+        *no_held_out(held_out),
+    ]
+
+
+def diverged(curve: Sequence[float]) -> list[Finding]:
+    """Training perplexity ends at twice its lowest value, or more."""
+    if len(curve) < 2 or curve[-1] < DIVERGED * min(curve):
+        return []
+    sentence = f"Diverged: training perplexity rose from {min(curve):.2f} to {curve[-1]:.2f}; lower the learning rate."
+    return [Finding("diverged", "problem", sentence, {"lowest": min(curve), "last": curve[-1]})]
+
+
+def against_bounds(figure: float, bounds: Mapping[str, float], *, is_held_out: bool) -> list[Finding]:
+    """Perplexity at or over a bound: not under uniform or unigram, a problem; not under the n-gram, a warning.
+
+    Args:
+        figure: the perplexity of the model.
+        bounds: those to compare with, by name.
+        is_held_out: whether all are of the held-out text rather than of the training text.
+    """
+    where = "held-out text" if is_held_out else "training text"
+    lost = [name for name, bound in bounds.items() if figure >= bound]
+    figures = {"model": figure, **bounds}
+    if set(lost) & {"uniform", "unigram"}:
+        named = " and ".join(f"{name} ({bounds[name]:.2f})" for name in lost)
+        return [Finding("bounds", "problem", f"Worse than {named} on {where}: do not use this model.", figures)]
+    if lost:
+        sentence = (
+            f"The {lost[0]} wins on {where}: perplexity {bounds[lost[0]]:.2f} against {figure:.2f}. "
+            "It is saved in the run as ngram. --experts 8 trains a network that weighs the n-gram and corrects it, as "
+            "elman train does where no network is asked for."
+        )
+        return [Finding("bounds", "warning", sentence, figures)]
+    best = min(bounds, key=lambda name: bounds[name])
+    sentence = f"Better than {best} on {where}: perplexity {figure:.2f} against {bounds[best]:.2f}."
+    return [Finding("bounds", "note", sentence, figures)]
+
+
+def against_xz(held_out: float | None, xz: float | None) -> list[Finding]:
+    """Held-out perplexity at or over that of xz -9e after the training text.
+
+    Args:
+        held_out: perplexity of the model on held-out text, if there is any.
+        xz: that of the compressor, where it was measured.
+    """
+    if held_out is None or xz is None or held_out < xz:
+        return []
+    sentence = (
+        f"xz -9e wins on held-out text: perplexity {xz:.2f} against {held_out:.2f}. Long passages return in it, which "
+        "a compressor copies; it learns as it reads, as elman evaluate --protocol dynamic lets this model do."
+    )
+    return [Finding("xz", "warning", sentence, {"model": held_out, "xz": xz})]
+
+
+def memorising(train: float, held_out: float | None) -> list[Finding]:
+    """Held-out perplexity of 1.5 times that of the training text, or more.
+
+    Args:
+        train: perplexity on the training text.
+        held_out: perplexity on held-out text, if there is any.
+    """
+    if held_out is None or held_out < MEMORISING * train:
+        return []
+    sentence = (
+        f"Memorising: {train:.2f} on the training text, {held_out:.2f} on text it has not seen; "
+        "more text, dropout, a smaller network or a shorter run would help."
+    )
+    return [Finding("memorising", "warning", sentence, {"train": train, "held_out": held_out})]
+
+
+def course(curve: Sequence[float]) -> list[Finding]:
+    """The held-out curve ends over 3 % above its lowest value, or at it and still falling.
+
+    Still falling: over 2 % under the value of a quarter of the run before. Of fewer than four reports nothing is said.
+    """
+    if len(curve) < CURVE:
+        return []
+    best = min(range(len(curve)), key=curve.__getitem__)
+    figures = {"lowest": curve[best], "last": curve[-1]}
+    if curve[-1] > ROSE * curve[best]:
+        sentence = (
+            f"Held-out perplexity was lowest ({curve[best]:.2f}) after {(best + 1) / len(curve):.0%} of the run "
+            f"and rose to {curve[-1]:.2f}."
+        )
+        return [Finding("held-out-rose", "warning", sentence, figures)]
+    if best == len(curve) - 1 and curve[-1] < FELL * curve[-1 - len(curve) // 4]:
+        return [
+            Finding("still-falling", "note", "Still falling when the run ended: a longer one would do better.", figures)
+        ]
+    return []
+
+
+def late_rise(curve: Sequence[float], rates: Sequence[float]) -> list[Finding]:
+    """Training perplexity ends between 1.02 and 2 times its lowest value while the learning rate is still large.
+
+    Large: over half of its highest. That is not over-fitting. Of fewer than four reports nothing is said.
+
+    Args:
+        curve: training perplexity of each report.
+        rates: learning rate at each report; empty: constant.
+    """
+    large = not rates or rates[-1] > max(rates) / 2
+    if len(curve) < CURVE or not large or not RISING * min(curve) < curve[-1] < DIVERGED * min(curve):
+        return []
+    sentence = (
+        f"Training perplexity itself rose from {min(curve):.2f} to {curve[-1]:.2f}: "
+        "the learning rate is too high for the end of the run; use a schedule or a smaller rate."
+    )
+    return [Finding("training-rose", "warning", sentence, {"lowest": min(curve), "last": curve[-1]})]
+
+
+def against_baselines(perplexity: float, baselines: Mapping[str, float]) -> list[Finding]:
+    """Perplexity of a text at or over uniform or unigram, a problem; or else over the n-gram of the training text.
+
+    Args:
+        perplexity: of the model on a text that may be of another kind than its training text.
+        baselines: the perplexities of the same text by name.
+    """
+    worse = [name for name, value in baselines.items() if perplexity >= value]
+    figures = {"model": perplexity, **baselines}
+    if {"uniform", "unigram"} & set(worse):
+        sentence = f"Worse than {' and '.join(worse)}: do not use this model for this kind of text."
+        return [Finding("baselines", "problem", sentence, figures)]
+    if worse:
+        return [Finding("baselines", "warning", f"The {worse[0]} of its training text does better.", figures)]
+    return []
+
+
+def no_held_out(held_out: float | None) -> list[Finding]:
+    """Nothing was held out."""
+    if held_out is not None:
+        return []
+    sentence = "No held-out text: these figures cannot tell learning from memorising."
+    return [Finding("no-held-out", "warning", sentence)]

@@ -1,0 +1,298 @@
+"""Findings: each rule on both sides of its threshold, and each sentence where it belongs and only there."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from elman.inference.findings import benchmark, comparison, forecast, run
+from elman.inference.findings.base import Finding, listed, sentences, verb
+from elman.inference.findings.benchmark import Variant
+from elman.inference.findings.comparison import Competitor
+from elman.inference.findings.forecast import ForecasterErrors
+from elman.inference.findings.run import of_run
+from elman.inference.spreads import Quartiles, SeedRange
+from elman.models.saving import finite
+
+BOUNDS = {"uniform": 28.0, "unigram": 17.0}
+
+
+def told(**changes) -> list[str]:
+    quiet = {
+        "train": 4.0,
+        "held_out": 5.0,
+        "bounds": BOUNDS,
+        "curve": [9.0, 7.0, 6.0, 5.5, 5.1, 5.0, 5.0, 5.0],
+        "training_curve": [9.0, 7.0, 6.0, 5.0, 4.5, 4.2, 4.1, 4.0],
+    }
+    return sentences(of_run(**quiet | changes))
+
+
+def test_a_good_run_is_one_sentence():
+    assert told() == ["Better than unigram on held-out text: perplexity 5.00 against 17.00."]
+
+
+def test_an_n_gram_that_wins_is_named():
+    assert told(bounds=BOUNDS | {"7-gram": 4.9}) == [
+        "The 7-gram wins on held-out text: perplexity 4.90 against 5.00. "
+        "It is saved in the run as ngram. --experts 8 trains a network that weighs the n-gram and corrects it, as "
+        "elman train does where no network is asked for."
+    ]
+    assert told(bounds=BOUNDS | {"7-gram": 5.5}) == [
+        "Better than 7-gram on held-out text: perplexity 5.00 against 5.50."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("figure", "expected"),
+    [
+        (16.99, "Better than unigram on held-out text: perplexity 16.99 against 17.00."),
+        (17.0, "Worse than unigram (17.00) on held-out text: do not use this model."),
+        (20.0, "Worse than unigram (17.00) on held-out text: do not use this model."),
+        (40.0, "Worse than uniform (28.00) and unigram (17.00) on held-out text: do not use this model."),
+    ],
+)
+def test_the_bounds_come_first(figure, expected):
+    assert told(held_out=figure, train=figure)[0] == expected
+
+
+@pytest.mark.parametrize(("held_out", "expected"), [(5.9, False), (6.0, True), (114.0, True)])
+def test_memorising_is_said_from_one_and_a_half_times_on(held_out, expected):
+    said = [s for s in told(held_out=held_out) if s.startswith("Memorising: 4.00")]
+    assert bool(said) == expected
+    if said:
+        assert f"{held_out:.2f}" in said[0]
+
+
+def test_a_curve_that_rose_again_says_where_it_was_lowest():
+    said = told(curve=[9.0, 6.0, 8.0, 10.0])
+    assert "Held-out perplexity was lowest (6.00) after 50% of the run and rose to 10.00." in said
+
+
+def test_a_curve_that_still_falls_wants_a_longer_run():
+    longer = "Still falling when the run ended: a longer one would do better."
+    assert longer in told(curve=[9.0, 8.0, 7.0, 6.0])
+    assert longer not in told(curve=[9.0, 6.1, 6.05, 6.0])
+
+
+def test_training_that_bounces_blames_the_rate():
+    said = told(training_curve=[9.0, 4.0, 4.5, 5.0])
+    assert any(s.startswith("Training perplexity itself rose from 4.00 to 5.00: the learning rate") for s in said)
+    assert not any("rose" in s for s in told(training_curve=[9.0, 4.0, 4.05, 4.05]))
+
+
+def test_short_curves_say_nothing():
+    for curve in ([], [5.0], [5.0, 6.0, 7.0]):
+        assert told(curve=curve, training_curve=curve) == told(curve=[], training_curve=[])
+
+
+def test_without_held_out_text_that_is_said_and_the_training_figure_counts():
+    said = told(held_out=None, curve=[])
+    assert said == [
+        "Better than unigram on training text: perplexity 4.00 against 17.00.",
+        "No held-out text: these figures cannot tell learning from memorising.",
+    ]
+    assert told(held_out=None, train=30.0, curve=[])[0].startswith("Worse than uniform (28.00) and unigram")
+
+
+def test_a_model_without_counts_has_only_the_uniform_bound():
+    assert told(bounds={"uniform": 28.0})[0].startswith("Better than uniform on held-out text")
+
+
+def test_a_compressor_that_wins_is_named():
+    bounds = {"uniform": 30.0, "unigram": 20.0, "5-gram": 9.0}
+    told = {"train": 3.0, "held_out": 4.0, "bounds": bounds, "curve": [4.0], "training_curve": [3.0]}
+    assert sentences(of_run(**told, xz=3.5))[1] == (
+        "xz -9e wins on held-out text: perplexity 3.50 against 4.00. "
+        "Long passages return in it, which a compressor copies; it learns as it reads, as elman evaluate --protocol "
+        "dynamic lets this model do."
+    )
+    assert (
+        sentences(of_run(**told, xz=4.5))
+        == sentences(of_run(**told))
+        == ["Better than 5-gram on held-out text: perplexity 4.00 against 9.00."]
+    )
+
+
+# --- rules of a run
+
+
+@pytest.mark.parametrize(("last", "found"), [(7.99, False), (8.0, True), (80.0, True)])
+def test_training_diverged_at_twice_its_lowest_perplexity(last, found):
+    assert bool(run.diverged([9.0, 4.0, last])) == found
+    assert run.diverged([last]) == []
+    if found:
+        assert run.diverged([9.0, 4.0, last])[0].figures == {"lowest": 4.0, "last": last}
+
+
+@pytest.mark.parametrize(("held_out", "found"), [(3.99, False), (4.0, True)])
+def test_a_compressor_is_not_beaten_by_the_same_perplexity(held_out, found):
+    assert bool(run.against_xz(held_out, 4.0)) == found
+    assert run.against_xz(None, 4.0) == run.against_xz(held_out, None) == []
+
+
+@pytest.mark.parametrize(
+    ("curve", "rule"),
+    [
+        ([9.0, 5.0, 5.0, 5.15], None),  # 3 % over the lowest, and no more
+        ([9.0, 5.0, 5.0, 5.16], "held-out-rose"),
+        ([9.0, 6.0, 5.0, 4.9], None),  # 2 % under a quarter of the run before
+        ([9.0, 6.0, 5.0, 4.89], "still-falling"),
+        ([9.0, 5.0, 6.0], None),  # three reports are no curve
+    ],
+)
+def test_the_course_of_the_held_out_curve(curve, rule):
+    assert [f.rule for f in run.course(curve)] == ([] if rule is None else [rule])
+
+
+@pytest.mark.parametrize(
+    ("last", "rates", "found"),
+    [
+        (4.08, (), False),
+        (4.09, (), True),
+        (7.99, (), True),
+        (8.0, (), False),  # which is divergence
+        (5.0, (0.1, 0.05), False),  # the rate has come down to half
+        (5.0, (0.1, 0.051), True),
+    ],
+)
+def test_training_perplexity_that_rises_late(last, rates, found):
+    assert bool(run.late_rise([9.0, 4.0, 4.0, last], rates)) == found
+
+
+def test_severities_of_the_bounds():
+    for figure, severity in ((5.0, "note"), (6.0, "warning"), (17.0, "problem")):
+        (finding,) = run.against_bounds(figure, {**BOUNDS, "7-gram": 6.0}, is_held_out=True)
+        assert (finding.rule, finding.severity, finding.figures["model"]) == ("bounds", severity, figure)
+
+
+@pytest.mark.parametrize(("figure", "severity"), [(5.9, None), (6.0, "warning"), (16.9, "warning"), (17.0, "problem")])
+def test_a_text_of_another_kind(figure, severity):
+    found = run.against_baselines(figure, {**BOUNDS, "7-gram": 6.0})
+    assert [f.severity for f in found] == ([severity] if severity else [])
+    assert run.against_baselines(29.0, BOUNDS)[0].sentence.startswith("Worse than uniform and unigram: do not use")
+
+
+# --- rules of a comparison
+
+
+def competitor(label, *seeds, network=True, bits=2.0, unknown=0.0):
+    return Competitor(label, network, SeedRange.of(seeds), len(seeds), bits, unknown)
+
+
+@pytest.mark.parametrize(("lowest", "severity"), [(4.2, "warning"), (4.21, "note")])
+def test_ranges_over_seeds_that_touch_are_not_told_apart(lowest, severity):
+    (found,) = comparison.spread_over_seeds(competitor("a", 4.0, 4.2), competitor("b", lowest, 5.0))
+    assert (found.rule, found.severity) == ("seeds", severity)
+    assert found.figures == {"best_highest": 4.2, "second_lowest": lowest}
+
+
+def test_counts_have_no_seeds_and_one_seed_is_too_few():
+    counted = competitor("5-gram", 4.0, network=False)
+    assert comparison.spread_over_seeds(counted, competitor("4-gram", 5.0, network=False)) == []
+    assert "One seed of gru" in comparison.spread_over_seeds(counted, competitor("gru", 5.0))[0].sentence
+
+
+def test_medians_that_differ_in_the_last_digits_share_the_first_place():
+    same = comparison.winner([competitor("a", 4.0, 4.0), competitor("b", 4.0 * (1 + 1e-13))], "perplexity")
+    assert sentences(same) == ["a and b share the first place: perplexity 4.00."]
+    other = comparison.winner([competitor("a", 4.0, 4.0), competitor("b", 4.0 * (1 + 1e-11))], "perplexity")
+    assert other[0].sentence.startswith("a wins")
+
+
+@pytest.mark.parametrize(("value", "found"), [(3.99, False), (4.0, True)])
+def test_what_is_not_under_a_bound_or_the_n_gram_is_named(value, found):
+    ngram, gru = competitor("4-gram", 4.0, network=False), competitor("gru", value, value)
+    assert (comparison.networks_and_ngram([gru, ngram])[0].severity == "warning") == found
+    assert bool(comparison.no_better_than_bound([gru], [competitor("unigram", 4.0)])) == found
+
+
+@pytest.mark.parametrize(("bits", "severity"), [(1.99, "note"), (2.0, "warning")])
+def test_what_is_not_under_the_compressor_is_named(bits, severity):
+    (found,) = comparison.against_compressor([competitor("gru", 4.0, bits=bits)], [("xz", 2.0), ("bz2", 3.0)])
+    assert (found.severity, found.figures) == (severity, {"xz": 2.0, "gru": bits})
+    assert comparison.against_compressor([competitor("gru", 4.0)], []) == []
+
+
+def test_shares_of_unknown_tokens_that_differ():
+    models = [competitor("a", 4.0, unknown=0.01), competitor("b", 4.0, unknown=0.01)]
+    assert comparison.unknown_tokens(models) == []
+    assert comparison.unknown_tokens([*models, competitor("c", 9.0)])[0].figures["c"] == 0
+
+
+# --- rules of a forecast
+
+
+def errors_of(name, *mse, naive=False, diverged=()):
+    return ForecasterErrors(name, np.array(mse), naive, diverged)
+
+
+def test_a_forecast_is_compared_with_the_best_and_with_the_naive_one():
+    last = errors_of("last", 1.0, 2.0, naive=True)
+    assert forecast.against_naive(errors_of("gru", 1.0, 2.0), last)[0].severity == "problem"
+    assert forecast.against_naive(errors_of("gru", 1.0, 1.9), last)[0].severity == "note"
+    assert forecast.against_naive(last, last) == []
+    assert forecast.better_on_held_out(errors_of("a", 1.0), errors_of("b", 1.0)) == []
+    assert forecast.better_on_held_out(errors_of("a", 1.0), errors_of("b", 0.9))[0].severity == "warning"
+    assert math.isinf(errors_of("a", math.nan).overall)
+
+
+def test_the_horizon_up_to_which_it_is_better_than_the_last_value():
+    last = errors_of("last", 2.0, 2.0, 2.0, naive=True)
+    (found,) = forecast.useful_horizon(errors_of("gru", 1.0, 1.9, 2.0), last)
+    assert found.figures == {"steps": 2}
+    assert forecast.useful_horizon(errors_of("gru", 2.0, 2.0, 1.9), last) == []
+    assert forecast.useful_horizon(last, last) == []
+
+
+def test_divergence_and_intervals():
+    assert forecast.divergence(errors_of("ar-2", 1.0, diverged=[None, None])) == []
+    assert forecast.divergence(errors_of("ar-2", 1.0, diverged=[None, 9, 7]))[0].figures == {"step": 7, "seeds": 2}
+    assert forecast.intervals({}).severity == "warning"
+    assert forecast.intervals({0.8: 0.75}).sentence == (
+        "80% intervals hold 75% of the held-out values (calibrated on the end of the training part)."
+    )
+
+
+# --- rules of a benchmark
+
+
+class Rounds:
+    """Rates alone."""
+
+    auto, default, products = "loop", 1, {}
+
+    def __init__(self, rates):
+        self.rates = {Variant(*key): list(values) for key, values in rates.items()}
+
+    def ratio(self, variant, to):
+        return Quartiles.of_ratios(self.rates[variant], self.rates[to])
+
+
+@pytest.mark.parametrize(
+    ("rates", "found"),
+    [
+        ([1.1] * 5, True),
+        ([1.1] * 4, False),
+        ([1.0] * 5, False),
+        ([1.1] * 6 + [0.9], True),
+        ([1.1] * 5 + [0.9] * 3, False),
+    ],
+)
+def test_clearly_faster_is_three_rounds_of_four_of_at_least_five(rates, found):
+    rounds = Rounds({("native", 1): rates, ("loop", 1): [1.0] * len(rates)})
+    assert benchmark.clearly_faster(rounds, Variant("native", 1), Variant("loop", 1)) == found
+
+
+# --- what a finding is
+
+
+def test_a_finding_is_json_with_its_rule_and_its_figures():
+    found = Finding("diverged", "problem", "Diverged.", {"last": math.inf})
+    assert json.loads(json.dumps(finite(found.to_dict()))) == {
+        "rule": "diverged", "severity": "problem", "sentence": "Diverged.", "figures": {"last": None},
+    }  # fmt: skip
+    assert (listed(["a"]), listed(["a", "b"]), verb(["a"], "is", "are"), verb(["a", "b"], "is", "are")) == (
+        "a", "a and b", "is", "are",
+    )  # fmt: skip
