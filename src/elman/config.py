@@ -174,6 +174,8 @@ class Config(DataSettings, ModelSettings, TrainSettings):
     """What the samples of a report continue; not given: the first 20 tokens of the training text."""
     sample_length: NonNegativeInt = 50
     """Tokens of a report's sample."""
+    sample_temperature: NonNegativeFloat = 0.7
+    """Temperature that samples are drawn at; 0 takes the most probable token each time (arg-max)."""
     ngram: bool = True
     """Count an n-gram of the training text when training ends: the bound that a network should beat."""
 
@@ -233,6 +235,7 @@ _BOOK: dict[str, Any] = {
     "epochs": 500,
     "keep": "last",
     "prompts": ("time traveller", "traveller"),
+    "sample_temperature": 0.0,
 }
 _NOTES: dict[str, Any] = {
     **_BOOK,

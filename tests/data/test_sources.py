@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from elman.data.sources import SOURCES, files, human_numbers, resolve, time_machine
+from elman.data.sources import SOURCES, files, human_numbers, python_docs, resolve, time_machine
 from elman.data.tokens import Symbols
 from elman.errors import ConfigError, DataError, StorageError
 
@@ -73,11 +73,31 @@ def test_the_registry_describes_each_source():
     assert all(name == source.name and source.description for name, source in SOURCES.items())
 
 
-def test_python_docs_hold_every_topic_in_order():
+def paragraphs(text):
+    """The oracle of how texts are cut: lines between lines of white space, joined again."""
+    rows = [[]]
+    for line in text.strip("\n").split("\n"):
+        rows = [*rows, []] if not line.strip() else [*rows[:-1], [*rows[-1], line]]
+    return ["\n".join(row) for row in rows if row]
+
+
+def test_python_docs_hold_every_paragraph_in_order_and_long_ones_once():
     text = "".join(SOURCES["python-docs"].text())
-    places = [text.index(topics[name].strip("\n")) for name in sorted(topics)]
-    assert places[0] == 0
-    assert len(text) == sum(len(topics[name].strip("\n")) for name in topics) + 2 * len(topics) - 1
+    raw = [paragraph for name in sorted(topics) for paragraph in paragraphs(topics[name])]
+    kept = paragraphs(text)
+    assert text.startswith(topics[min(topics)].strip("\n")[:60])
+    assert text.endswith("\n")
+    assert set(kept) == set(raw)
+    assert list(dict.fromkeys(kept)) == list(dict.fromkeys(raw))
+    assert max(kept.count(p) for p in set(kept) if len(p) >= python_docs.PASSAGE) == 1
+    assert 0.7 < len(text) / sum(len(topics[name]) for name in topics) < 0.95
+
+
+def test_a_passage_that_comes_again_is_left_out():
+    long, head = "a sentence of a topic " * 5, "Title\n*****"
+    texts = [f"{head}\n\n{long}\n\nshort", f"new\n \n{head}\n\n{long}\n\nshort\n\n\nlast", "short\n\nend"]
+    kept = "\n\n".join(python_docs.without_repeats(texts))
+    assert kept == "\n\n".join([head, long, "short", "new", "last", "short", "end"])
 
 
 def test_python_without_its_docs_is_explained(monkeypatch):

@@ -279,10 +279,14 @@ def _remarks(report: dict[str, Any]) -> list[str]:
 
 
 def _continuation(job: Job) -> Iterator[tuple[str, str]]:
-    """The first prompt, if there is one, and what the run's model makes of it."""
+    """The first prompt, if there is one, and the continuation by the model that the run ends with."""
+    config = job.config
     for prompt in prompts(job)[:1]:
-        model = load(job.path, engine=job.config.engine)
-        yield prompt, "".join(generate(model, prompt, CONTINUATION, temperature=0.7, seed=job.config.seed))
+        model = load(job.path, engine=config.engine)
+        yield (
+            prompt,
+            "".join(generate(model, prompt, CONTINUATION, temperature=config.sample_temperature, seed=config.seed)),
+        )
 
 
 def draw_pictures(path: Path) -> list[Path]:

@@ -28,7 +28,7 @@ KEPT = (
 )
 GROUPED = "Runs that differ in the seed alone share a row: median (lowest..highest)."
 ALIKE = {f.name for f in dataclasses.fields(DataSettings)} | {
-    "sources", "seed", "device", "engine", "recipe", "prompts", "sample_length", "ngram",
+    "sources", "seed", "device", "engine", "recipe", "prompts", "sample_length", "sample_temperature", "ngram",
 }  # fmt: skip
 """Settings in which runs on one corpus may differ and still be the same model with another seed."""
 

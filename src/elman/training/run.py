@@ -359,9 +359,13 @@ def _metrics(p: Progress, norm: float) -> dict[str, Any]:
 
 
 def _samples(job: Job, progress: Progress) -> Iterator[Sample]:
-    """Continuations by arg-max, as the lecture prints them (S52)."""
+    """Continuations of every prompt, from the same random numbers at every report."""
+    config = job.config
     for prompt in prompts(job):
-        text = "".join(generate(job.model, prompt, job.config.sample_length, temperature=0))
+        pieces = generate(
+            job.model, prompt, config.sample_length, temperature=config.sample_temperature, seed=config.seed
+        )
+        text = "".join(pieces)
         record(job.path / "samples.jsonl", {"step": progress.step, "prompt": prompt, "text": text})
         yield Sample(prompt, text)
 

@@ -1,13 +1,20 @@
 """The language reference that every CPython carries, so that a first run needs no download."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 from elman.data.sources.base import Source
 from elman.errors import DataError
 
+PASSAGE = 80  # characters: a shorter paragraph ("For example:") may come again
+
 
 def text() -> Iterator[str]:
-    """The topics of Python's `help()` in sorted order, a blank line between them.
+    """The topics of Python's `help()` in sorted order, a blank line between them, without what they repeat.
+
+    Some sections stand in several topics, word by word: 90,922 of 466,195 bytes in Python 3.11. Of equal passages the
+    first is kept.
 
     Raises:
         DataError: this Python was installed without its documentation.
@@ -18,7 +25,26 @@ def text() -> Iterator[str]:
         raise DataError(
             "python-docs: this Python lacks pydoc_data.topics, name another source or a text file"
         ) from error
-    yield "\n\n".join(topics[name].strip("\n") for name in sorted(topics)) + "\n"
+    yield "\n\n".join(without_repeats(topics[name].strip("\n") for name in sorted(topics))) + "\n"
+
+
+def without_repeats(texts: Iterable[str]) -> Iterator[str]:
+    """The paragraphs of texts, without passages of which every paragraph came before.
+
+    A passage is a row of such paragraphs, of PASSAGE characters or more together. Blank lines part paragraphs.
+    """
+    seen: set[str] = set()
+
+    def repeated(paragraph: str) -> bool:
+        before = paragraph in seen
+        seen.add(paragraph)
+        return before
+
+    paragraphs = (paragraph for each in texts for paragraph in re.split(r"\n(?:[ \t]*\n)+", each))
+    for again, row in groupby(paragraphs, repeated):
+        passage = "\n\n".join(row)
+        if not again or len(passage) < PASSAGE:
+            yield passage
 
 
 SOURCE = Source(
