@@ -8,13 +8,15 @@ from elman.data.sources.base import Source
 from elman.errors import DataError
 
 PASSAGE = 80  # characters: a shorter paragraph ("For example:") may come again
+RULE = re.compile(r"^[ \t]*[+|]?([*=\-~^])\1{3,}[*=\-~^+| ]*(?:\n|\Z)", re.MULTILINE)
+"""A line of one sign, under a title or around the cells of a table."""
 
 
 def text() -> Iterator[str]:
-    """The topics of Python's `help()` in sorted order, a blank line between them, without what they repeat.
+    """The topics of Python's `help()` in sorted order, a blank line between them, without rules and repeated passages.
 
-    Some sections stand in several topics, word by word: 90,922 of 466,195 bytes in Python 3.11. Of equal passages the
-    first is kept.
+    Of 466,195 bytes in Python 3.11, 16,556 are rows of asterisks and hyphens under titles and in tables, and
+    90,244 are sections that stand in several topics, word by word, of which the first is kept.
 
     Raises:
         DataError: this Python was installed without its documentation.
@@ -25,7 +27,8 @@ def text() -> Iterator[str]:
         raise DataError(
             "python-docs: this Python lacks pydoc_data.topics, name another source or a text file"
         ) from error
-    yield "\n\n".join(without_repeats(topics[name].strip("\n") for name in sorted(topics))) + "\n"
+    pages = (RULE.sub("", topics[name]).strip("\n") for name in sorted(topics))
+    yield "\n\n".join(without_repeats(pages)) + "\n"
 
 
 def without_repeats(texts: Iterable[str]) -> Iterator[str]:
