@@ -74,10 +74,17 @@ def test_the_registry_describes_each_source():
 
 
 def without_rules(text):
-    """The oracle of what is a rule: a line with four of one sign in a row, and no letter, digit, quote or bracket."""
+    """The oracle of what is a rule: a line with four of one sign in a row, and no letter, digit, quote or bracket.
+
+    In rows of tables, from | to |, words are parted by one blank.
+    """
     signs = set("*=-~^+| \t")
     rows = [row for row in text.split("\n") if not (set(row) <= signs and any(4 * sign in row for sign in "*=-~^"))]
-    return "\n".join(rows)
+    table = [row.strip()[:1] == "|" == row.strip()[-1:] and len(row.strip()) > 1 for row in rows]
+    return "\n".join(
+        (" " * row.startswith(" ") + " ".join(row.split()) if framed else row)
+        for row, framed in zip(rows, table, strict=True)
+    )
 
 
 def paragraphs(text):
