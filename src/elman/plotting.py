@@ -61,7 +61,7 @@ def nice_ticks(axes: "Axes", which: Literal["x", "y"] = "y") -> None:
         return
     low, high = axis.get_view_interval()
     if high < 4 * low:
-        axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+        axis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
         axis.set_minor_locator(NullLocator())
     else:
         fine = (1, 1.5, 2, 3, 4, 5, 7) if high < 20 * low else (1, 2, 5) if high < 5000 * low else (1,)
