@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from elman.data.sources import SOURCES, files, human_numbers, python_docs, resolve, time_machine
+from elman.data.sources import SOURCES, files, human_numbers, resolve, time_machine
 from elman.data.tokens import Symbols
 from elman.errors import ConfigError, DataError, StorageError
 
@@ -96,6 +96,8 @@ def paragraphs(text):
 
 
 def test_python_docs_hold_every_paragraph_in_order_and_long_ones_once():
+    from elman.data.sources import python_docs
+
     text = "".join(SOURCES["python-docs"].text())
     raw = [paragraph for name in sorted(topics) for paragraph in paragraphs(without_rules(topics[name]))]
     kept = paragraphs(text)
@@ -109,6 +111,8 @@ def test_python_docs_hold_every_paragraph_in_order_and_long_ones_once():
 
 
 def test_a_passage_that_comes_again_is_left_out():
+    from elman.data.sources import python_docs
+
     long, head = "a sentence of a topic " * 5, "Title\n*****"
     texts = [f"{head}\n\n{long}\n\nshort", f"new\n \n{head}\n\n{long}\n\nshort\n\n\nlast", "short\n\nend"]
     kept = "\n\n".join(python_docs.without_repeats(texts))

@@ -279,14 +279,11 @@ def _remarks(report: dict[str, Any]) -> list[str]:
 
 
 def _continuation(job: Job) -> Iterator[tuple[str, str]]:
-    """The first prompt, if there is one, and the continuation by the model that the run ends with."""
-    config = job.config
+    """The first prompt, if there is one, and what the run's model makes of it."""
     for prompt in prompts(job)[:1]:
-        model = load(job.path, engine=config.engine)
-        yield (
-            prompt,
-            "".join(generate(model, prompt, CONTINUATION, temperature=config.sample_temperature, seed=config.seed)),
-        )
+        model = load(job.path, engine=job.config.engine)
+        temperature, seed = job.config.sample_temperature, job.config.seed
+        yield prompt, "".join(generate(model, prompt, CONTINUATION, temperature=temperature, seed=seed))
 
 
 def draw_pictures(path: Path) -> list[Path]:
