@@ -69,7 +69,7 @@ class House:
     @cached_property
     def imports(self) -> dict[str, set[str]]:
         """Module to the modules that it imports; the public face and __main__ are left out."""
-        inner = {name for name in self.trees if name not in ("", "__main__")}
+        inner = [name for name in self.trees if name not in ("", "__main__")]
         return {name: {i for i in self._imported(name) if i in inner and i != name} for name in inner}
 
     def _imported(self, name: str) -> Iterator[str]:
@@ -133,7 +133,8 @@ class House:
     @property
     def up(self) -> list[tuple[str, str]]:
         """Arrows that do not lead to a lower floor: those within a circle."""
-        return [(a, b) for a, others in self.arrows.items() for b in sorted(others) if self.floors[b] >= self.floors[a]]
+        arrows = ((a, b) for a, others in self.arrows.items() for b in others)
+        return sorted((a, b) for a, b in arrows if self.floors[b] >= self.floors[a])
 
     @property
     def circles(self) -> list[set[str]]:
