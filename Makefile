@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 DEMO_MINUTES ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint types sanitize acceptance bench notebooks clean
+.PHONY: demo test lint types sanitize acceptance bench pages notebooks clean
 
 demo: $(STAMP)  ## train on the embedded text for a minute; ends with the table and a continuation
 	$(BIN)/elman train python-docs --minutes $(DEMO_MINUTES) $(if $(DEMO_RUN),--run $(DEMO_RUN))
@@ -36,6 +36,11 @@ bench: $(STAMP)  ## speed against plain PyTorch, interleaved; writes benchmarks/
 	$(BIN)/python benchmarks/generating.py
 	$(BIN)/python benchmarks/counting.py
 	$(BIN)/python benchmarks/reading.py > benchmarks/results/reading.json
+	$(BIN)/python benchmarks/tables.py
+
+pages: $(STAMP)  ## what scripts write into the documents: the map, the table of settings, the tables of results
+	$(BIN)/python tools/house.py --write
+	$(BIN)/python tools/settings.py
 	$(BIN)/python benchmarks/tables.py
 
 notebooks: $(STAMP)  ## examples/notebooks/*.py as files that Jupyter opens

@@ -1,4 +1,4 @@
-"""Make results/README.md, and a table of the README above, of the JSON in results/: `python benchmarks/tables.py`."""
+"""Make results/README.md of the JSON in results/: `python benchmarks/tables.py`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
@@ -11,7 +11,6 @@ HEAD = """# Measured
 Made by `python benchmarks/tables.py` of the JSON files in this folder; medians, and quartiles in brackets. What is
 measured, and how, is said in [the page above](../README.md) and at the top of each script.
 """
-README = RESULTS.parent.parent / "README.md"
 BESIDE = ("textbook's loop", "JAX", "autocast")
 
 
@@ -204,27 +203,6 @@ def _published(row: Mapping[str, Any]) -> list[str]:
     return [row["what"].replace("|", "\\|"), row["written"]["published"], row["written"]["measured"], verdict]
 
 
-def summary(document: Mapping[str, Any]) -> str:
-    """The headlines of all experiments, for the README."""
-    rows = [
-        [f"`{each['name']}`", *_published(row)]
-        for each in document["experiments"]
-        for row in each["figures"]
-        if row["headline"]
-    ]
-    return table(["experiment", *PUBLISHED], rows)
-
-
-START, END = "<!-- made by benchmarks/tables.py: reproduce -->\n", "<!-- end -->\n"
-
-
-def readme(text: str) -> str:
-    """The README with the summary of what was reproduced."""
-    before, rest = text.split(START)
-    _, after = rest.split(END)
-    return f"{before}{START}{summary(read('reproduce'))}\n{END}{after}"
-
-
 SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], Iterator[str]]]] = {
     "training": ("The whole training step", training),
     "kernels": ("The native engine alone", kernels),
@@ -251,4 +229,3 @@ def make() -> str:
 
 if __name__ == "__main__":
     (RESULTS / "README.md").write_text(make(), encoding="utf-8")
-    README.write_text(readme(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -16,7 +16,10 @@ LINES = (TRAIN, HELD_OUT, "#2f8f5b", "#8457a8", "#b8860b", "#444444")
 
 
 def new_figure(height: float) -> "Figure":
-    """An empty picture, so many inches high.
+    """An empty picture.
+
+    Args:
+        height: in inches; the width is 7.5.
 
     Raises:
         ConfigError: matplotlib is not installed.
@@ -31,21 +34,38 @@ def new_figure(height: float) -> "Figure":
 def save_figure(
     figure: "Figure", axes: "Axes", title: str, into: Path | IO[bytes], *, pad: float | None = None
 ) -> None:
-    """Give a picture its title and write it into a file."""
+    """Give a picture its title and write it into a file.
+
+    Args:
+        figure: the picture.
+        axes: the part of it that gets the title.
+        title: letters that the font lacks become question marks.
+        into: a path, whose ending names the format, or an open file.
+        pad: distance of the title from the axes in points; None: matplotlib's own.
+    """
     axes.set_title(drawable(title), fontsize=10, loc="left", parse_math=False, pad=pad)
     figure.savefig(into)
 
 
 def nice_ticks(axes: "Axes", which: Literal["x", "y"] = "y") -> None:
-    """Plain numbers 1, 2, 5, 10, ... instead of powers of ten, where the scale is logarithmic."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    """Plain numbers 1, 2, 5, 10, ... instead of powers of ten, where the scale is logarithmic.
+
+    Args:
+        axes: whose ticks; an axis with another scale is left as it is.
+        which: the horizontal axis or the vertical one. Its ends must be set before: a short axis has more ticks.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
     axis = axes.xaxis if which == "x" else axes.yaxis
     if axis.get_scale() != "log":
         return
     low, high = axis.get_view_interval()
-    fine = (1, 1.5, 2, 3, 4, 5, 7) if high < 20 * low else (1, 2, 5) if high < 5000 * low else (1,)
-    axis.set_major_locator(LogLocator(subs=fine))
+    if high < 4 * low:
+        axis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
+        axis.set_minor_locator(NullLocator())
+    else:
+        fine = (1, 1.5, 2, 3, 4, 5, 7) if high < 20 * low else (1, 2, 5) if high < 5000 * low else (1,)
+        axis.set_major_locator(LogLocator(subs=fine))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 

@@ -96,11 +96,50 @@ def test_a_script_can_register_a_source_that_is_then_read_by_its_name():
         del SOURCES["mine"]
 
 
-def test_python_docs_hold_every_topic_in_order():
+def without_rules(text):
+    """The oracle of what is a rule: a line with four of one sign in a row, and no letter, digit, quote or bracket.
+
+    In rows of tables, from | to |, words are parted by one blank.
+    """
+    signs = set("*=-~^+| \t")
+    rows = [row for row in text.split("\n") if not (set(row) <= signs and any(4 * sign in row for sign in "*=-~^"))]
+    table = [row.strip()[:1] == "|" == row.strip()[-1:] and len(row.strip()) > 1 for row in rows]
+    return "\n".join(
+        (" " * row.startswith(" ") + " ".join(row.split()) if framed else row)
+        for row, framed in zip(rows, table, strict=True)
+    )
+
+
+def paragraphs(text):
+    """The oracle of how texts are cut: lines between lines of white space, joined again."""
+    rows = [[]]
+    for line in text.strip("\n").split("\n"):
+        rows = [*rows, []] if not line.strip() else [*rows[:-1], [*rows[-1], line]]
+    return ["\n".join(row) for row in rows if row]
+
+
+def test_python_docs_hold_every_paragraph_in_order_and_long_ones_once():
+    from elman.data.sources import python_docs
+
     text = "".join(SOURCES["python-docs"].text())
-    places = [text.index(topics[name].strip("\n")) for name in sorted(topics)]
-    assert places[0] == 0
-    assert len(text) == sum(len(topics[name].strip("\n")) for name in topics) + 2 * len(topics) - 1
+    raw = [paragraph for name in sorted(topics) for paragraph in paragraphs(without_rules(topics[name]))]
+    kept = paragraphs(text)
+    assert text.startswith(topics[min(topics)].strip("\n").split("\n")[0])
+    assert not {"****", "----", "===="} & {line.strip()[:4] for line in text.split("\n")}
+    assert text.endswith("\n")
+    assert set(kept) == set(raw)
+    assert list(dict.fromkeys(kept)) == list(dict.fromkeys(raw))
+    assert max(kept.count(p) for p in set(kept) if len(p) >= python_docs.PASSAGE) == 1
+    assert 0.7 < len(text) / sum(len(topics[name]) for name in topics) < 0.95
+
+
+def test_a_passage_that_comes_again_is_left_out():
+    from elman.data.sources import python_docs
+
+    long, head = "a sentence of a topic " * 5, "Title\n*****"
+    texts = [f"{head}\n\n{long}\n\nshort", f"new\n \n{head}\n\n{long}\n\nshort\n\n\nlast", "short\n\nend"]
+    kept = "\n\n".join(python_docs.without_repeats(texts))
+    assert kept == "\n\n".join([head, long, "short", "new", "last", "short", "end"])
 
 
 def test_python_without_its_docs_is_explained(monkeypatch):

@@ -10,7 +10,7 @@ from elman.errors import ConfigError
 from elman.models.ngram.frequencies import ngram_frequencies
 from elman.models.ngram.plots import rank_frequency
 from elman.plotting import BOUND, HELD_OUT, TRAIN, new_figure, save_figure
-from elman.training.plots import gradient_curve, perplexity_curve, run_pictures
+from elman.training.plots import gradient_curve, perplexity_curve, run_pictures, spread
 
 matplotlib = pytest.importorskip("matplotlib", reason='needs the "plot" extra')
 
@@ -64,9 +64,90 @@ def test_the_curves_are_the_figures():
     assert train.get_xydata().tolist() == [[m["epoch"], m["train"]] for m in METRICS]
     assert held_out.get_xydata().tolist() == [[m["epoch"], m["held_out"]] for m in METRICS if m["held_out"]]
     assert [line.get_ydata()[0] for line in limits] == [28.0, 1.2]
-    assert {t.get_text().strip() for t in found.texts} >= {"uniform 28.00", "floor 1.20", "2.50"}
+    labels = {"uniform 28.00", "floor 1.20", "train 2.50", "held-out 3.57"}
+    assert {t.get_text() for t in found.texts} == labels
     assert (found.get_yscale(), found.get_xlabel(), found.get_ylabel()) == ("log", "epoch", "perplexity")
-    assert [t.get_text() for t in found.get_legend().get_texts()] == ["train", "held-out"]
+
+
+def curve(train, held_out, n=12):
+    return [{"epoch": e / 2, "train": train(e), "held_out": held_out(e), "gradient_norm": 1 / e} for e in range(1, n)]
+
+
+CASES = {
+    "learns": (METRICS, {"uniform": 28.0, "unigram": 17.0, "5-gram": 3.6, "floor of this training": 1.02}),
+    "over-fits": (curve(lambda e: 1 + 9 / e, lambda e: 6 + 30 / e + e * e), {"uniform": 28.0, "unigram": 17.0}),
+    "one report": (METRICS[:1], {"uniform": 28.0, "unigram": 17.0, "5-gram": 24.0}),
+    "flat": (curve(lambda e: 3.4, lambda e: 3.401), {"uniform": 104.0, "unigram": 25.0, "8-gram": 3.4, "floor": 1.0}),
+    "no held-out": ([{"epoch": 1.0, "train": 2.0, "held_out": None}], {"uniform": 28.0, "unigram": 27.0}),
+    "crowded": (curve(lambda e: 3 + 1 / e, lambda e: 3.1 + 1 / e), {f"{i}-gram": 3 + i / 100 for i in range(14)}),
+    "huge": (curve(lambda e: 1e6 / e**4, lambda e: 1e12 / e**8 + 3), {"uniform": 28.0, "unigram": 27.5, "floor": 1.0}),
+    "nothing": ([], {"uniform": 28.0}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_labels_lie_apart_and_in_the_picture(case):
+    """Whatever the curves and the bounds are; nor does a label cover a curve."""
+    from io import BytesIO
+
+    for draw, height in ((perplexity_curve, 4.5), (gradient_curve, 3.0)):
+        metrics, bounds = CASES[case]
+        figure = new_figure(height)
+        found = figure.subplots()
+        draw(found, metrics, bounds if draw is perplexity_curve else 0.5)
+        figure.savefig(BytesIO())
+        # A box of text has room for tails and accents, which these letters leave free.
+        inner = [box.shrunk(1, 0.8).translated(0, 0.1 * box.height) for box in map(of_text, found.texts)]
+        axes_box = found.get_window_extent()
+        for i, box in enumerate(inner):
+            assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+            assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+            assert box.x0 > axes_box.x1
+            assert not any(box.overlaps(other) for other in inner[:i]), [t.get_text() for t in found.texts]
+
+
+def of_text(text):
+    """Where the letters are, without the line that leads to them."""
+    from matplotlib.text import Text
+
+    return Text.get_window_extent(text)
+
+
+def test_the_scale_is_that_of_the_curves_and_far_bounds_are_named_at_the_edge():
+    found = axes()
+    metrics = curve(lambda e: 3 + 0.5 / e, lambda e: 3.2 + 0.5 / e)
+    perplexity_curve(found, metrics, {"uniform": 1e4, "unigram": 25.0, "8-gram": 3.4, "floor of this training": 1.0})
+    low, high = found.get_ylim()
+    assert 2.5 < low < 3
+    assert 3.7 < high < 4.5
+    assert [line.get_ydata()[0] for line in found.get_lines()[2:]] == [3.4]
+    where = {t.get_text(): t.xyann[1] for t in found.texts}
+    assert where["\N{UPWARDS ARROW} uniform 10,000"] == 1
+    assert where["\N{DOWNWARDS ARROW} floor of this training 1.00"] == 0
+    assert where["\N{UPWARDS ARROW} unigram 25.00"] > where["8-gram 3.40"] > where["train 3.05"]
+
+
+def test_the_best_of_a_curve_that_rises_again_is_marked():
+    found = axes()
+    perplexity_curve(found, curve(lambda e: 2.0, lambda e: 3 + abs(e - 4)), {})
+    assert "best 3.00, epoch 2" in {t.get_text() for t in found.texts}
+    assert [[2.0, 3.0]] in [line.get_xydata().tolist() for line in found.get_lines()]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "distance", "expected"),
+    [
+        ([], 0.1, []),
+        ([0.5], 0.1, [0.5]),
+        ([0.5, 0.5], 0.1, [0.45, 0.55]),
+        ([-7, 0.02], 0.1, [0, 0.1]),
+        ([0.95, 3, 4], 0.1, [0.8, 0.9, 1]),
+        ([0.2, 0.5, 0.52, 0.9], 0.1, [0.2, 0.46, 0.56, 0.9]),
+        ([0.3, 0.3, 0.3], 0.9, [0, 0.5, 1]),
+    ],
+)
+def test_places_are_spread(wanted, distance, expected):
+    assert spread(wanted, distance) == pytest.approx(expected)
 
 
 def test_the_norm_and_the_limit_that_clips_it():

@@ -255,7 +255,8 @@ def _continuation(job: Job) -> Iterator[tuple[str, str]]:
     """The first prompt of a run, if it has one, and how its model continues it."""
     for prompt in prompts(job)[:1]:
         model = load(job.path, engine=job.config.engine)
-        yield prompt, "".join(generate(model, prompt, CONTINUATION, temperature=0.7, seed=job.config.seed))
+        temperature, seed = job.config.sample_temperature, job.config.seed
+        yield prompt, "".join(generate(model, prompt, CONTINUATION, temperature=temperature, seed=seed))
 
 
 def draw_pictures(path: Path) -> list[Path]:

@@ -367,12 +367,13 @@ def _metrics(p: Progress, norm: float) -> dict[str, Any]:
 
 
 def _samples(job: Job, progress: Progress) -> Iterator[Sample]:
-    """Continuations of the prompts."""
+    """Continuations of every prompt, from the same random numbers at every report."""
+    config = job.config
     for prompt in prompts(job):
-        written = generate(
-            job.model, prompt, job.config.sample_length, temperature=job.config.sample_temperature, seed=progress.step
+        pieces = generate(
+            job.model, prompt, config.sample_length, temperature=config.sample_temperature, seed=config.seed
         )
-        text = "".join(written)
+        text = "".join(pieces)
         record(job.path / "samples.jsonl", {"step": progress.step, "prompt": prompt, "text": text})
         yield Sample(prompt, text)
 
