@@ -9,15 +9,14 @@ import pytest
 import elman
 from elman.data.sources import SOURCES
 
-ROOMS = ("elman.cli", "elman.data", "elman.errors")
-MODULES = [module.name for module in pkgutil.walk_packages(elman.__path__, "elman.") if module.name.startswith(ROOMS)]
+MODULES = [m.name for m in pkgutil.walk_packages(elman.__path__, "elman.") if not m.name.endswith("__main__")]
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_the_examples_of_a_module_show_what_they_print(name):
     before = dict(SOURCES)
     try:
-        failed, _ = doctest.testmod(importlib.import_module(name))
+        failed, _ = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
     finally:
         SOURCES.clear()
         SOURCES.update(before)

@@ -7,7 +7,9 @@ from typing import Any
 
 from elman.cli.flags import help_of
 from elman.cli.verbs.train import FLAGS
-from elman.config import Config
+from elman.config import DataSettings, RunSettings, TrainSettings
+from elman.models.build import settings_classes
+from elman.training.config import Config
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
 START, END = "<!-- made by tools/settings.py -->\n", "<!-- end -->\n"
@@ -15,7 +17,8 @@ START, END = "<!-- made by tools/settings.py -->\n", "<!-- end -->\n"
 
 def table() -> Iterator[str]:
     """A row a setting: what to learn from and to print, then data, model and training, each in its own order."""
-    order = [name for kind in Config.__mro__ if is_dataclass(kind) for name in kind.__annotations__]
+    kinds = (RunSettings, DataSettings, Config, *settings_classes(), TrainSettings)
+    order = [name for kind in kinds if is_dataclass(kind) for name in kind.__annotations__]
     yield "| setting | flag | default | meaning |"
     yield "|---|---|---|---|"
     for field in sorted(fields(Config), key=lambda field: order.index(field.name)):

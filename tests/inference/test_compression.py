@@ -45,7 +45,7 @@ def ngram(vocab: str = "char", *, reverse: bool = False, clean: str = "none", **
     task = elman.TextTask(VOCABS[vocab](), clean, reverse=reverse)
     known = [t for t in TokenSequence.read([TEXT], task.vocab.level).tokens() if t in task.vocab.token_to_idx]
     ids = task.vocab.encode(known or ["e"] * 9) if task.vocab.level != "byte" else task.vocab.encode(TEXT)
-    return elman.NGram.fit(task, task.turned(ids).copy(), **{"order": 3} | how)  # type: ignore[arg-type]
+    return elman.NGram.fit(task, task.reading_order(ids).copy(), **{"order": 3} | how)  # type: ignore[arg-type]
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import sys
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from torch import nn
 
 import elman
 import elman.reproduce
+from elman.cells import CELLS
 from elman.config import TrainSettings
 from elman.data.batches import BATCHINGS, IGNORE, gather
 from elman.errors import ConfigError, DataError, DivergedError
@@ -433,3 +435,22 @@ def test_a_text_shorter_than_a_batch_is_refused_before_the_first_step():
         train(tiny(), TEXT[:39], settings=FAST)
     with pytest.raises(ConfigError, match="no batching"):
         train(tiny(), TEXT, settings=FAST, batching="shuffled")
+
+
+def test_from_training_to_the_equations_of_a_cell_there_are_few_frames(monkeypatch):
+    frames = []
+
+    def step(x, u, *state):
+        frame, names = sys._getframe(), []
+        while frame is not None:
+            if frame.f_globals.get("__name__", "").startswith("elman."):
+                names.append(frame.f_code.co_name)
+            frame = frame.f_back
+        frames.append(names[::-1])
+        return original(x, u, *state)
+
+    model = tiny(cell="gru", engine="loop")
+    original = CELLS["gru"].step
+    monkeypatch.setattr(CELLS["gru"], "step", staticmethod(step))
+    next(train(model, TEXT, settings=replace(FAST, steps=1)))
+    assert frames[0] == ["_run", "_step", "loss", "_outputs", "run"]  # and the step itself: six

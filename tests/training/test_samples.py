@@ -5,7 +5,7 @@ import json
 import pytest
 
 import elman
-from elman.config import RECIPES, Config
+from elman.training.config import RECIPES, Config
 from elman.training.run import begin, execute
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 20

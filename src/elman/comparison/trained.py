@@ -328,7 +328,7 @@ class SharedSplit:
     def with_compressors(self, comparison: Comparison) -> Comparison:
         """The comparison with the compressors, alone and after the training text."""
         vocab = self.corpus.vocab
-        order = self.task.turned  # a compressor reads forward
+        order = self.task.reading_order  # a compressor reads forward
         read = (replace(part, ids=order(part.ids)) for part in (self.corpus.train, self.held_out))
         training, held_out = (split_bytes(vocab, part) for part in read)
         comparison = with_compressors(

@@ -238,7 +238,7 @@ def _code_streams(
     names, code_known = token_bytes(vocab), _KnownFlags()
     unknown = unknown_id(vocab)
     code_bytes = EscapeCoder(code, length)
-    order, backward = model.task.turned(np.arange(n)), int(model.task.reverse)
+    order, backward = model.task.reading_order(np.arange(n)), int(model.task.reverse)
     steps = -(-n // streams)
     previous = [b""] * streams
     step, state = model.stepper(), model.initial(streams)

@@ -109,9 +109,9 @@ def part_of(model: Reader, text: str | Ids | Split) -> Split:
     vocab = model.task.vocab
     if isinstance(text, str):
         symbols = TokenSequence.read(cleaning(model.task.clean).apply([text]), vocab.level)
-        ids, characters, size = model.task.turned(vocab.encode(symbols)), symbols.characters, symbols.bytes
+        ids, characters, size = model.task.reading_order(vocab.encode(symbols)), symbols.characters, symbols.bytes
     else:
-        written = vocab.decode(model.task.turned(text))
+        written = vocab.decode(model.task.reading_order(text))
         ids, characters = text, len(written)
         size = len(ids) if vocab.level == "byte" else len(written.encode())
     return Split("text", ids, characters, size, int((ids == 0).sum()) if vocab.unknown else 0)

@@ -33,7 +33,7 @@ def _uniform(t: Tensor, bound: float, rng: Generator) -> None:
 
 @torch.no_grad()
 def reference(model: Initialised, rng: Generator) -> None:
-    """Weights from N(0, 0.01^2), biases 0: what the textbook's networks from scratch start with."""
+    """Weights from N(0, 0.01^2), biases 0: the networks from scratch of Zhang et al. 2021 start so."""
     for name, p in model.named_parameters():
         if p.dim() > 1 and not name.endswith("start"):
             p.normal_(0, 0.01, generator=rng)

@@ -41,8 +41,15 @@ class TextTask:
         """V, the number of symbols read and predicted."""
         return len(self.vocab)
 
-    def turned(self, tokens: npt.NDArray[Number]) -> npt.NDArray[Number]:
-        """Ids, or what each of them costs, from the order of the text to the order of reading, and back again."""
+    def reading_order(self, tokens: npt.NDArray[Number]) -> npt.NDArray[Number]:
+        """Token ids, or a number for each, from the order of the text to the order in which the model reads, or back.
+
+        Args:
+            tokens: one number a token, (N,).
+
+        Returns:
+            A view, (N,): reversed where the task is.
+        """
         return tokens[::-1] if self.reverse else tokens
 
     @staticmethod

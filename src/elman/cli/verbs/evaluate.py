@@ -117,7 +117,7 @@ def _part(
         raise ConfigError(f"the run {quoted(run)} held nothing out: name a text to score")
     if limit is None:
         return held_out, before
-    return part_of(model, model.task.turned(model.task.turned(held_out.ids)[:limit])), before
+    return part_of(model, model.task.reading_order(model.task.reading_order(held_out.ids)[:limit])), before
 
 
 def _write_tokens(path: Path, model: "SequenceModel", part: "Split", nats: "npt.NDArray[np.float64]") -> None:
@@ -126,7 +126,7 @@ def _write_tokens(path: Path, model: "SequenceModel", part: "Split", nats: "npt.
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write("token\tnats\n")
-            for token, cost in zip(model.task.turned(part.ids), model.task.turned(nats), strict=True):
+            for token, cost in zip(model.task.reading_order(part.ids), model.task.reading_order(nats), strict=True):
                 file.write(f"{names[token]}\t{cost:.6f}\n")
     except OSError as error:
         raise StorageError(f"{quoted(path)} cannot be written: {error.strerror}") from error

@@ -18,7 +18,7 @@ ORDER = 1
 EXAMPLES = """Examples:
   elman train book.txt                          # the best for its size, at most 5 minutes
   elman train book.txt --minutes 10 --run runs/book
-  elman train time-machine --recipe lecture     # the lecture's network
+  elman train time-machine --recipe lecture     # Smola and Li 2019
   elman train --resume runs/book --minutes 20   # go on
 Settings without a flag (embedding, optimizer, schedule, mogrifier, ...) go into a TOML file for --config;
 --print-config prints them all. Also read: ELMAN_HIDDEN=512 and the like, and ./elman.toml."""

@@ -26,7 +26,7 @@ NOTEBOOK = {
 }
 """Training perplexity by epoch, as printed in the notebook of Smola and Li 2019."""
 SPOKEN = {"random": {350: 1.53, 500: 1.37}, "sequential": {350: 1.25, 500: 1.17}}
-"""The same as read out in the lecture, of another run."""
+"""The same figures of another run, as Smola and Li 2019 read them out."""
 TOLERANCE = 0.1
 UNIFORM = 43
 Runs = list[dict[str, Any]]
