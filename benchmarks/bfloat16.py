@@ -59,7 +59,7 @@ def main() -> None:
     if not BFLOAT16:
         raise SystemExit("no AVX512_BF16 here: set ELMAN_INSTRUCTIONS=avx2 to go through its arithmetic step by step")
     torch.set_num_threads(1)
-    corpus = elman.read_corpus(["time-machine"], clean="letters", limit=15_000, held_out=5_000)
+    corpus = elman.read_corpus(["time-machine"], normalize="letters", limit=15_000, held_out=5_000)
     table = []
     for cell in ("elman", "elman-relu", "gru", "lstm"):
         single, half = (

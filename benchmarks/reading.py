@@ -41,7 +41,7 @@ def write_text(path: Path, megabytes: int, foreign: float) -> None:
 
 
 def elman(path: Path, level: str, clean: str) -> None:
-    read_corpus([str(path)], level=level, clean=clean)
+    read_corpus([str(path)], tokens=level, normalize=clean)
 
 
 def textbook(path: Path) -> None:

@@ -26,7 +26,7 @@ from elman.data.batches import Ids
 from elman.inference.compressors import compressed_sizes
 from elman.inference.dynamic import dynamic
 from elman.models.base import Network
-from elman.models.build import build
+from elman.models.build import build_network
 from elman.training.config import Config
 
 WARM = 512  # tokens of the end of the training text that are read before the first that is scored
@@ -110,7 +110,7 @@ def ablation(kind: str, task: elman.TextTask, train: Ids, test: Ids) -> list[dic
 
 def parts(clean: str, *, end_of_training: bool) -> tuple[elman.TextTask, Ids, Ids]:
     """The text to learn from and the text to score, as ids."""
-    corpus = elman.read_corpus(["time-machine"], clean=clean, held_out=0.1)
+    corpus = elman.read_corpus(["time-machine"], normalize=clean, held_out=0.1)
     assert corpus.held_out is not None  # noqa: S101 - it was asked for
     train, test = corpus.train.ids, corpus.held_out.ids
     if end_of_training:
@@ -146,8 +146,8 @@ def trained(
 ) -> tuple[Network, float]:
     """A network at the end of its training, and the CPU seconds that took."""
     started = time.process_time()
-    model = build(task, settings[0].network, seed=seed)
-    elman.fit(model, train, None, replace(settings[1], seed=seed, keep="last", reports=1))
+    model = build_network(task, settings[0].network, seed=seed)
+    elman.fit(model, train, None, replace(settings[1], seed=seed, final_weights="last", num_reports=1))
     return model, time.process_time() - started
 
 

@@ -81,7 +81,7 @@ class TopFive(elman.Metric):
 
     name, heading, form, better = "top5", "top 5", ".1%", "higher"
 
-    def per_target(self, batch: Any) -> Tensor:
+    def token_values(self, batch: Any) -> Tensor:
         best = batch.logits.topk(min(5, batch.logits.shape[-1])).indices
         return (best == batch.targets[:, None]).any(-1)
 

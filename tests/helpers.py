@@ -30,10 +30,10 @@ def hybrid(task: elman.TextTask, ngram_experts: int = 8, **settings: Any) -> elm
     return elman.Hybrid(elman.Recurrent(task, **settings), ngram_experts=ngram_experts, seed=seed)
 
 
-def copying(task: elman.TextTask, copy_window: int = 24, **settings: Any) -> elman.Copying:
+def copying(task: elman.TextTask, copy_window: int = 24, **settings: Any) -> elman.CopyHead:
     """A recurrent network with these settings and a copy head, initialised with one seed."""
     seed = settings.get("seed", 0)
-    return elman.Copying(elman.Recurrent(task, **settings), copy_window=copy_window, seed=seed)
+    return elman.CopyHead(elman.Recurrent(task, **settings), copy_window=copy_window, seed=seed)
 
 
 def shaken(model: Any) -> Any:

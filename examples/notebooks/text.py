@@ -212,7 +212,7 @@ def influence(model, ids, steps):
 K = 12 if QUICK else 40
 PLACES = range(0, len(held_out) - K - 2, len(held_out) // 20)
 gru = elman.Recurrent(task, cell="gru", hidden=H)
-for epoch in elman.train(gru, corpus.train, corpus.held_out, epochs=EPOCHS, reports=EPOCHS, batch=B, window=T):
+for epoch in elman.train(gru, corpus.train, corpus.held_out, epochs=EPOCHS, num_reports=EPOCHS, batch=B, window=T):
     if epoch.report:
         print(f"train {epoch.train:6.2f}   held-out {epoch.held_out.perplexity:6.2f}")
 for label, model in (("ours", same), ("GRU", gru)):
@@ -281,4 +281,4 @@ print(f"{costs.mean():.2f} bits a character; the dearest: {dearest!r}")
 #
 # Try next: a file of yours as `SOURCE`; `cell="lstm"`; more `EPOCHS`, until the held-out figure rises;
 # `dropout=0.5` for the GRU; windows of 8 instead of 32 (does the influence reach less far?); `read_corpus(...,
-# level="word")`.
+# tokens="word")`.

@@ -15,14 +15,15 @@ import lazy_loader
 _fetch, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 RENAMED = {
+    "Copying": "CopyHead",
     "Part": "Split",
-    "Race": "Benchmark",
+    "Race": "SpeedBenchmark",
     "Study": "ForecastResult",
     "Text": "TextTask",
     "Training": "TrainState",
     "ahead": "predict_ahead",
     "frequencies": "ngram_frequencies",
-    "race": "benchmark",
+    "race": "benchmark_speed",
 }
 """Names of 0.1, until 0.3."""
 

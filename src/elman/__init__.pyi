@@ -1,10 +1,10 @@
 """Every public name, once: where it lives. `elman/__init__.py` fetches it from there when it is first used."""
 
 from .cells.base import Cell as Cell
-from .comparison.benchmark import Benchmark as Benchmark
+from .comparison.benchmark import SpeedBenchmark as SpeedBenchmark
 from .comparison.result import Comparison as Comparison
 from .comparison.trained import compare as compare
-from .comparison.training_steps import benchmark as benchmark
+from .comparison.training_steps import benchmark_speed as benchmark_speed
 from .config import TrainSettings as TrainSettings
 from .data.corpus import Corpus as Corpus
 from .data.corpus import Split as Split
@@ -32,13 +32,13 @@ from .inference.generation import generate as generate
 from .inference.generation import generate_samples as generate_samples
 from .inference.metrics import Metric as Metric
 from .inference.mixture import Mixture as Mixture
-from .models.base import FeatureNetwork as FeatureNetwork
+from .models.base import Backbone as Backbone
 from .models.base import ModelSettings as ModelSettings
 from .models.base import Network as Network
+from .models.base import NetworkWrapper as NetworkWrapper
 from .models.base import SequenceModel as SequenceModel
-from .models.base import Wrapper as Wrapper
-from .models.build import build as build
-from .models.copying import Copying as Copying
+from .models.build import build_network as build_network
+from .models.copying import CopyHead as CopyHead
 from .models.hybrid import Hybrid as Hybrid
 from .models.mlp import MLP as MLP
 from .models.ngram.frequencies import ngram_frequencies as ngram_frequencies

@@ -8,6 +8,7 @@ the saved file of a run are that one object.
 import dataclasses
 import json
 import tomllib
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -83,9 +84,9 @@ class TrainSettings:
     (recipe auto: at most 5)."""
     patience: PositiveInt | None = None
     """Early stopping: end after this many reports without a better held-out perplexity."""
-    keep: Literal["best", "last"] = "best"
+    final_weights: Literal["best", "last"] = "best"
     """Weights that a run ends with: the best on held-out text, or the last."""
-    reports: PositiveInt = 10
+    num_reports: PositiveInt = 10
     """Reports of a run, evenly spaced: held-out perplexity and a sample."""
     seed: NonNegativeInt = 0
     """Seed of all random numbers."""
@@ -135,17 +136,21 @@ RENAMED = {
     "copy": "copy_window",
     "teacher": "distill_weight",
     "first_window": "initial_window",
+    "learn_initial": "learn_initial_state",
+    "keep": "final_weights",
+    "reports": "num_reports",
 }
 """Settings of 0.1 by their names of today; the old ones are read until 0.3, and in saved files for ever."""
 REMOVED = ("average", "token_noise")
 """Settings of 0.1 that did not improve held-out perplexity (docs/log.md); saved files may hold them."""
 
 
-def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
+def current_names(values: Mapping[str, Any], *, warn: bool = False) -> dict[str, Any]:
     """Settings under the names of today.
 
     Args:
         values: settings by name, of today or of 0.1. A removed setting may stand there if it was off.
+        warn: whether an old name gives a DeprecationWarning.
 
     Returns:
         The same settings by the names of today, without the removed ones.
@@ -157,6 +162,9 @@ def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"the setting {given[0]} was removed: it did not improve held-out perplexity; leave it out")
     if twice := [old for old, new in RENAMED.items() if old in values and new in values]:
         raise ConfigError(f"{twice[0]} is the old name of {RENAMED[twice[0]]}: give one of them")
+    if warn and (old := [name for name in values if name in RENAMED]):
+        message = f"the setting {old[0]} is now {RENAMED[old[0]]}; the old name goes in 0.3"
+        warnings.warn(message, DeprecationWarning, stacklevel=4)
     found = {RENAMED.get(name, name): value for name, value in values.items() if name not in REMOVED}
     if found.get("cell") == "mlp":  # the name of the windowed network in 0.1
         found = {name: value for name, value in found.items() if name != "cell"} | {"model": "mlp"}

@@ -7,7 +7,7 @@ import torch
 from command import elman, good, one_line
 
 from elman.comparison import training_steps as bench
-from elman.comparison.benchmark import Benchmark, Shape
+from elman.comparison.benchmark import Shape, SpeedBenchmark
 from elman.inference.findings.benchmark import PLAIN, Variant
 
 SMALL = ("--hidden", "4", "--vocab", "5", "--batch", "2", "--window", "3", "--threads", "1")
@@ -37,7 +37,7 @@ def test_a_benchmark_is_a_table_and_a_verdict_and_leaves_nothing(tmp_path: Path)
 def test_the_figures_of_the_table_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fastest on top; 108 flops a token, of 1 and 2 million a second."""
     rates = {Variant(PLAIN, 1): [1000.0] * 5, Variant("loop", 1): [500.0] * 5, Variant("loop", 2): [4000.0] * 5}
-    made = Benchmark(Shape("gru", 2, 3), "loop", 2, 5, rates, {1: [1e6] * 5, 2: [2e6] * 5})
+    made = SpeedBenchmark(Shape("gru", 2, 3), "loop", 2, 5, rates, {1: [1e6] * 5, 2: [2e6] * 5})
     monkeypatch.setattr(bench, "benchmark_steps", lambda shape, **options: iter([made]))
     rows = [line.split() for line in good("bench").out.splitlines()[3:6]]
     assert rows == [

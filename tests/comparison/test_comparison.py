@@ -19,7 +19,7 @@ from elman.comparison.trained import EXAMPLES, NetworkSpec, NGramSpec, TrainingS
 from elman.errors import ConfigError, DataError
 from elman.inference.compressors import EMPTY_SIZES, compressed_sizes, split_bytes
 from elman.inference.spreads import SeedRange
-from elman.models.build import build
+from elman.models.build import build_network
 from elman.models.saving import finite
 from elman.training.config import Config
 
@@ -77,7 +77,7 @@ def test_a_network_scores_what_it_scores_when_trained_by_itself(name, compared, 
     found = entry(compared, name)
     settings = {"cell": name} if name not in {"mlp", "bag"} else {"model": "mlp", "bag": name == "bag"}
     for seed, measured in enumerate(found.measured):
-        model = build(elman.TextTask(corpus.vocab), {"hidden": 8, **settings}, seed=seed)
+        model = build_network(elman.TextTask(corpus.vocab), {"hidden": 8, **settings}, seed=seed)
         elman.fit(model, corpus.train, batch=4, window=16, steps=12, lr=0.02, seed=seed)
         score = elman.evaluate(model, corpus.held_out)
         assert (measured.seed, measured.nats, measured.tokens) == (seed, score.nats, score.tokens)
@@ -101,7 +101,7 @@ def test_a_counting_model_is_counted_once(name, order, smoothing, compared, corp
 
 def test_accuracy_of_the_bigram_by_hand(tmp_path):
     """Without ties, what follows a character most often is what its bigram predicts, smoothed or not."""
-    corpus = corpus_of(tmp_path, clean="letters", unknown=False)
+    corpus = corpus_of(tmp_path, normalize="letters", unknown=False)
     found = entry(elman.compare(corpus, ["laplace-2"]), "laplace-2").measured[0].metrics["accuracy"]
     train, held_out = (corpus.vocab.decode(part.ids) for part in (corpus.train, corpus.held_out))
     follows = {a: Counter(y for x, y in pairwise(train) if x == a) for a in set(train)}
@@ -136,7 +136,7 @@ def test_held_out_text_changes_nothing_that_is_learnt(tmp_path, compared):
 
 @pytest.mark.parametrize("clean", ["none", "letters"])
 def test_compressors_by_the_standard_library_on_the_text_that_was_typed(clean, tmp_path):
-    corpus = corpus_of(tmp_path, clean=clean)
+    corpus = corpus_of(tmp_path, normalize=clean)
     text = ENGLISH if clean == "none" else re.sub("[^A-Za-z]+", " ", ENGLISH).lower()
     held_out, train = text[-len(corpus.held_out.ids) :], text[: len(corpus.train.ids)]
     assert train + held_out == text
@@ -160,7 +160,7 @@ def test_characters_of_other_scripts_are_characters_and_words_have_no_perplexity
     assert entry(chinese, "xz").measured[0].metrics["bits_per_character"] == pytest.approx(
         8 * size / chinese.parts["held-out"]["characters"]
     )
-    words = elman.compare(corpus_of(tmp_path, level="word"), ["2-gram"])
+    words = elman.compare(corpus_of(tmp_path, tokens="word"), ["2-gram"])
     assert entry(words, "xz").spread("perplexity") is None
     assert entry(words, "xz").spread("bits_per_character") is not None
     assert next(c for c in words.table() if c[0] == "xz")[1] == ""

@@ -7,7 +7,7 @@ from helpers import supported
 import elman
 from elman.comparison import timing
 from elman.comparison import training_steps as bench
-from elman.comparison.benchmark import Benchmark, Shape
+from elman.comparison.benchmark import Shape, SpeedBenchmark
 from elman.comparison.timing import against, interleave, lasting, measure_rounds, repeated, threaded
 from elman.comparison.training_steps import (
     PRODUCT,
@@ -224,8 +224,8 @@ def test_the_ways_of_a_race_and_the_product_take_turns(monkeypatch):
 
 
 def test_race_is_the_last_of_racing():
-    found = elman.benchmark("elman", hidden=3, vocab=4, batch=1, window=2, threads=[1], rounds=2, seconds=0)
-    assert isinstance(found, elman.Benchmark)
+    found = elman.benchmark_speed("elman", hidden=3, vocab=4, batch=1, window=2, threads=[1], rounds=2, seconds=0)
+    assert isinstance(found, elman.SpeedBenchmark)
     assert found.done
     assert found.shape == Shape("elman", 3, 4, 1, 2)
 
@@ -255,7 +255,7 @@ def test_threads_are_one_and_all(monkeypatch):
 )
 def test_what_cannot_be_raced(wrong, words):
     with pytest.raises(ConfigError, match=words):
-        elman.benchmark(**wrong)
+        elman.benchmark_speed(**wrong)
 
 
 # --- what is said
@@ -267,7 +267,7 @@ def fabricated(rates, *, auto="native", default=1, products=None):
     counts = {way.threads for way in found}
     rounds = len(next(iter(found.values())))
     peaks = products or {count: [1e6] * rounds for count in counts}
-    return Benchmark(Shape("gru", hidden=2, vocab=3), auto, default, rounds, found, peaks)
+    return SpeedBenchmark(Shape("gru", hidden=2, vocab=3), auto, default, rounds, found, peaks)
 
 
 def steady(rate, rounds=8):

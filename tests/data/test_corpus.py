@@ -35,14 +35,14 @@ def test_the_last_tenth_is_held_out(path):
     assert corpus.vocab.decode(corpus.train.ids) == TEXT[:cut]
     assert corpus.vocab.decode(corpus.held_out.ids) == TEXT[cut:]
     assert corpus.test is None
-    assert (corpus.train.name, corpus.held_out.name, corpus.clean) == ("train", "held-out", "none")
+    assert (corpus.train.name, corpus.held_out.name, corpus.normalize) == ("train", "held-out", "none")
     assert corpus.source == path
 
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("clean", ["none", "letters"])
 def test_the_parts_are_the_text_and_their_sizes_are_exact(path, level, clean):
-    corpus = read_corpus([path], level=level, clean=clean, held_out=0.2, test=100)
+    corpus = read_corpus([path], tokens=level, normalize=clean, held_out=0.2, test=100)
     whole = np.concatenate([part.ids for part in corpus.parts])
     assert [part.name for part in corpus.parts] == ["train", "held-out", "test"]
     assert len(corpus.test.ids) == 100
@@ -94,12 +94,12 @@ def test_human_numbers_keep_their_own_split_unless_another_is_asked_for():
     for other in ({"held_out": 0.5}, {"held_out": 0}, {"test": 5}):
         corpus = read_corpus(["human-numbers"], **other)
         assert sum(len(part.ids) for part in corpus.parts) == 50_078 + 1 + 13_016
-    characters = read_corpus(["human-numbers"], level="char")
+    characters = read_corpus(["human-numbers"], tokens="char")
     assert characters.vocab.decode(characters.train.ids) == train
 
 
 def test_a_limit_counts_tokens_after_cleaning(path):
-    corpus = read_corpus([path], clean="letters", limit=50, held_out=0, min_count=1)
+    corpus = read_corpus([path], normalize="letters", limit=50, held_out=0, min_count=1)
     assert corpus.vocab.decode(corpus.train.ids) == cleaning("letters")(TEXT)[:50]
     assert corpus.held_out is None
     assert corpus.parts == (corpus.train,)
@@ -109,7 +109,7 @@ def test_a_limit_counts_tokens_after_cleaning(path):
 def test_bytes_need_no_text(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(bytes(range(256)) * 4)
-    corpus = read_corpus([str(path)], level="byte", held_out=256)
+    corpus = read_corpus([str(path)], tokens="byte", held_out=256)
     assert corpus.held_out.ids.tolist() == list(range(256))
     assert (corpus.train.bytes, len(corpus.vocab)) == (768, 256)
     with pytest.raises(DataError, match="NUL"):
@@ -124,8 +124,8 @@ def test_bytes_need_no_text(tmp_path):
         ("abc", {"held_out": 0.1}, "3 tokens.*3 train, 0 held-out"),
         ("abcdefghij", {"held_out": 0.5, "test": 5}, "0 train, 5 held-out, 5 test"),
         ("abcdefghij", {"held_out": 20}, "-10 train, 20 held-out"),
-        ("1234", {"clean": "letters-lines", "held_out": 0}, "no char is left"),
-        ("   ", {"level": "word", "held_out": 0}, "no word is left"),
+        ("1234", {"normalize": "letters-lines", "held_out": 0}, "no char is left"),
+        ("   ", {"tokens": "word", "held_out": 0}, "no word is left"),
     ],
 )
 def test_a_part_without_tokens_is_refused_with_the_numbers(tmp_path, content, settings, word):
@@ -149,8 +149,8 @@ def test_texts_of_one_symbol_are_texts(tmp_path):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"level": "bpe"},
-        {"clean": "wash"},
+        {"tokens": "bpe"},
+        {"normalize": "wash"},
         {"limit": 0},
         {"held_out": -0.1},
         {"held_out": 1.5},
@@ -190,7 +190,7 @@ def test_another_text_is_numbered_by_a_vocabulary_that_exists(path, tmp_path):
     vocab = Vocab.chars("abc ")
     other = tmp_path / "other.txt"
     other.write_text("ABxyx C")
-    part = read_part([str(other)], vocab, clean="lower")
+    part = read_part([str(other)], vocab, normalize="lower")
     assert part.ids.tolist() == vocab.encode("ab\0\0\0 c").tolist()
     assert (part.unknown, part.characters, part.bytes) == (3, 7, 7)
     assert len(read_part([str(other)], vocab, limit=3).ids) == 3
@@ -221,17 +221,17 @@ def test_the_digest_tells_corpora_apart(path, tmp_path):
     copy.write_text(TEXT, encoding="utf-8", newline="")
     assert read_corpus([str(copy)]).digest == base
     others = [
-        {"level": "byte"},
-        {"clean": "letters"},
+        {"tokens": "byte"},
+        {"normalize": "letters"},
         {"limit": 100},
         {"held_out": 0.2},
         {"test": 5},
         {"unknown": False},
-        {"clean": "lower"},
+        {"normalize": "lower"},
     ]
     digests = {read_corpus([path], **other).digest for other in others}
     assert len(digests | {base}) == len(others) + 1
-    moved = dataclasses.replace(read_corpus([path]), clean="other")
+    moved = dataclasses.replace(read_corpus([path]), normalize="other")
     assert moved.digest != base
 
 
@@ -257,14 +257,14 @@ BOOK = Path(os.environ.get("ELMAN_DATA_HOME", ""), "timemachine.txt")
     ],
 )
 def test_the_time_machine_has_the_published_sizes(clean, characters, symbols):
-    corpus = read_corpus(["time-machine"], clean=clean, held_out=0)
+    corpus = read_corpus(["time-machine"], normalize=clean, held_out=0)
     assert len(corpus.train.ids) == corpus.train.characters == corpus.train.bytes == characters
     assert len(corpus.vocab) == symbols + 1
 
 
 @pytest.mark.skipif(not BOOK.is_file(), reason="set ELMAN_DATA_HOME to the folder that holds timemachine.txt")
 def test_the_lecture_has_43_symbols_in_its_first_10_000_characters():
-    corpus = read_corpus(["time-machine"], clean="lower-spaces", limit=10_000, held_out=0, unknown=False)
+    corpus = read_corpus(["time-machine"], normalize="lower-spaces", limit=10_000, held_out=0, unknown=False)
     assert (len(corpus.train.ids), len(corpus.vocab)) == (10_000, 43)
 
 

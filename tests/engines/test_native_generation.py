@@ -55,7 +55,7 @@ def sample(m, B, steps, *, seed=0, **settings):
     u = np.random.default_rng(seed).random((steps, B)) if sampling.temperature else None
     first, state = start(m, B, seed)
     with torch.inference_mode():
-        drawn, after = m.sampler(sampling, B)(first, state, steps, u)
+        drawn, after = m.token_sampler(sampling, B)(first, state, steps, u)
     return drawn, after, u
 
 
@@ -176,7 +176,7 @@ def test_draws_follow_the_exact_probabilities(settings):
     with torch.inference_mode():
         many = tuple(s.repeat(n, 1) for s in state)
         u = np.random.default_rng(1).random((1, n))
-        drawn, _ = m.sampler(Sampling(**settings), n)(first.repeat(n), many, 1, u)
+        drawn, _ = m.token_sampler(Sampling(**settings), n)(first.repeat(n), many, 1, u)
     logits, _ = oracle_step(m, int(first[0]), [s[0].double().numpy() for s in state])
     assert_drawn_from(probabilities(logits, **settings).tolist(), np.bincount(drawn[0], minlength=V))
 
@@ -214,8 +214,8 @@ def test_every_setting_draws_as_the_definition_does(size):
         sampling = Sampling(**settings)
         numbers = u if settings["temperature"] else None
         with torch.inference_mode():
-            sampler, first = m.sampler(sampling, n), np.zeros(n, np.int64)
-            drawn, _ = sampler(first, m.initial(n), 1, None if numbers is None else u[None])
+            token_sampler, first = m.token_sampler(sampling, n), np.zeros(n, np.int64)
+            drawn, _ = token_sampler(first, m.initial(n), 1, None if numbers is None else u[None])
         expected = sampling(np.tile(logits, (n, 1)), numbers)
         edges = [] if numbers is None else np.cumsum(_p(logits, sampling))
         near = np.array([any(abs(e - x) < 1e-6 for e in edges[:-1]) for x in u], dtype=bool) & (u > 0) & (u < u[-1])
@@ -242,7 +242,7 @@ def test_small_probabilities_keep_their_digits():
     share = 1 / (1 + 1e6)
     u = np.array([[share * (1 - 1e-5), share * (1 + 1e-5)]])
     with torch.inference_mode():
-        drawn, _ = m.sampler(Sampling(), 2)(np.zeros(2, np.int64), m.initial(2), 1, u)
+        drawn, _ = m.token_sampler(Sampling(), 2)(np.zeros(2, np.int64), m.initial(2), 1, u)
     assert drawn.tolist() == [[0, 1]]
 
 
@@ -265,9 +265,9 @@ def test_chunks_change_no_bit(cell, B):
     tokens_, state = start(m, B)
     pieces, at = [], 0
     with torch.inference_mode():
-        sampler = m.sampler(Sampling(top_p=0.9), B)
+        token_sampler = m.token_sampler(Sampling(top_p=0.9), B)
         for steps in (1, 2, 7, 13):
-            drawn, state = sampler(tokens_, state, steps, u[at : at + steps])
+            drawn, state = token_sampler(tokens_, state, steps, u[at : at + steps])
             pieces, tokens_, at = [*pieces, drawn], drawn[-1], at + steps
     assert np.concatenate(pieces).tolist() == whole.tolist()
     assert all(torch.equal(a, b) for a, b in zip(state, last, strict=True))
@@ -286,7 +286,7 @@ def test_threads_change_no_bit_and_the_state_that_is_passed_in_stays(cell):
     first, state = start(m, 2)
     kept = tuple(s.clone() for s in state)
     with torch.inference_mode():
-        m.sampler(Sampling(0), 2)(first, state, 5, None)
+        m.token_sampler(Sampling(0), 2)(first, state, 5, None)
     assert all(torch.equal(a, b) for a, b in zip(state, kept, strict=True))
 
 
@@ -307,11 +307,11 @@ def test_weights_that_are_not_finite_give_tokens_all_the_same(where, bad):
 
 
 def test_only_the_native_engine_has_a_sampler():
-    assert tiny(cell="gru").sampler(Sampling(), 1) is not None
-    assert tiny(cell="gru", engine="native").sampler(Sampling(), 1) is not None
+    assert tiny(cell="gru").token_sampler(Sampling(), 1) is not None
+    assert tiny(cell="gru", engine="native").token_sampler(Sampling(), 1) is not None
     for m in (tiny(cell="gru", engine="loop"), tiny(cell="gru", engine="bptt"), tiny(cell="gru").double()):
-        assert m.sampler(Sampling(), 1) is None
-    assert elman.MLP(task()).sampler(Sampling(), 1) is None
+        assert m.token_sampler(Sampling(), 1) is None
+    assert elman.MLP(task()).token_sampler(Sampling(), 1) is None
 
 
 @pytest.mark.parametrize("settings", [{"temperature": 0.0}, {"temperature": 1.0}, {"top_p": 0.7, "top_k": 4}], ids=str)

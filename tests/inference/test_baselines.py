@@ -70,7 +70,7 @@ def test_the_floor_of_the_published_experiment():
     """Random windows of 35 of the first 10,000 letters of the book cannot print less than about 1.2."""
     if not (data_home() / FILE).exists():
         pytest.skip(f"needs the book, {FILE}, in the data home: set ELMAN_DATA_HOME to its folder")
-    corpus = read_corpus(("time-machine",), clean="letters", limit=10_000, held_out=0)
+    corpus = read_corpus(("time-machine",), normalize="letters", limit=10_000, held_out=0)
     assert 1.199 <= round(bounds.perplexity_lower_bound(corpus.train.ids, 35), 3) <= 1.200
     assert 1.014 <= bounds.perplexity_lower_bound(corpus.train.ids, 280) <= 1.023
 

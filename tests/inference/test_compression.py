@@ -64,7 +64,7 @@ MODELS: dict[str, Callable[[], SequenceModel]] = {
     **{f"3-gram {v} reversed": lambda v=v: ngram(v, reverse=True) for v in ("char-closed", "word", "byte")},
     **{f"gru {v}": lambda v=v: gru(v) for v in ("char", "char-closed", "word", "byte")},
     "gru word reversed": lambda: gru("word", reverse=True),
-    "lstm, two layers": lambda: gru(layers=2, embedding=4, learn_initial=True),
+    "lstm, two layers": lambda: gru(layers=2, embedding=4, learn_initial_state=True),
     "mlp": mlp,
     "mixture": lambda: elman.Mixture([gru(), mlp(), ngram()], [0.3, 0.0, 0.7]),
     "probabilities of 0": lambda: ngram(smoothing="laplace", eps=0.0),
@@ -79,7 +79,7 @@ ANYTHING = st.one_of(
 
 def through(model: SequenceModel, data: bytes, streams: int = 1) -> tuple[bytes, dict[str, float], bytes]:
     """The body, what its bits went to, and what is read of it; coded however long that is."""
-    text = LosslessTokens.encode(data, model.task.vocab, model.task.clean)
+    text = LosslessTokens.encode(data, model.task.vocab, model.task.normalize)
     body, bits = coding.encode_body(model, text, streams)
     found = coding.decode_body(model, body, len(text.ids), streams, len(data))
     return body, bits, found.decode(token_bytes(model.task.vocab))

@@ -18,7 +18,7 @@ from elman.inference.metrics import perplexity
 
 MODELS = {
     "gru": lambda: tiny().double(),
-    "lstm-2": lambda: tiny(cell="lstm", layers=2, learn_initial=True).double(),
+    "lstm-2": lambda: tiny(cell="lstm", layers=2, learn_initial_state=True).double(),
     "tied": lambda: tiny(embedding=5, tied=True).double(),
 }
 

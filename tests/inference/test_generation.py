@@ -302,7 +302,7 @@ def test_a_vocabulary_without_the_unknown_token_uses_its_first_symbol():
 
 
 def test_generating_changes_nothing_of_the_model():
-    m = model(learn_initial=True)
+    m = model(learn_initial_state=True)
     before = [p.detach().clone() for p in m.parameters()]
     "".join(generate(m, "abc", 30))
     torch.testing.assert_close([p.detach() for p in m.parameters()], before, rtol=0, atol=0)

@@ -26,7 +26,7 @@ def top2() -> Iterator[type[elman.Metric]]:
 
         name, heading, form, better = "top2", "top 2", ".1%", "higher"
 
-        def per_target(self, batch: ScoredTargets) -> Tensor:
+        def token_values(self, batch: ScoredTargets) -> Tensor:
             return (batch.logits.topk(2).indices == batch.targets[:, None]).any(-1)
 
         def value(self, total: float, text: TextSize) -> float | None:

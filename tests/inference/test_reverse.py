@@ -27,7 +27,7 @@ def path(tmp_path):
 
 @pytest.mark.parametrize("level", ["char", "word", "byte"])
 def test_every_part_holds_the_same_tokens_in_reverse(path, level):
-    forward, back = (read_corpus([path], level=level, test=50, reverse=r) for r in (False, True))
+    forward, back = (read_corpus([path], tokens=level, test=50, reverse=r) for r in (False, True))
     assert forward.vocab == back.vocab
     for one, other in zip(forward.parts, back.parts, strict=True):
         assert other.ids.tolist() == one.ids.tolist()[::-1]

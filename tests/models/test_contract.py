@@ -38,14 +38,14 @@ def tiny_hybrid(**settings: Any) -> elman.Hybrid:
     return shaken(model)
 
 
-def tiny_copying(**settings: Any) -> elman.Copying:
+def tiny_copying(**settings: Any) -> elman.CopyHead:
     """It looks less far back than a test reads."""
     return shaken(copying(task(), **{"hidden": 5, "copy_window": 4, **settings}))
 
 
-def tiny_copying_hybrid() -> elman.Copying:
+def tiny_copying_hybrid() -> elman.CopyHead:
     """Counted experts and a copy head together."""
-    return shaken(elman.Copying(tiny_hybrid(cell="lstm", layers=2), copy_window=4))
+    return shaken(elman.CopyHead(tiny_hybrid(cell="lstm", layers=2), copy_window=4))
 
 
 def tiny_mixture(**settings: Any) -> elman.Mixture:
@@ -63,8 +63,10 @@ MODELS: dict[str, Callable[[], SequenceModel]] = {
     "embedding": partial(tiny, cell="gru", embedding=3),
     "embedding-lstm-2-aten": partial(tiny, cell="lstm", embedding=3, layers=2, engine="aten"),
     "tied": partial(tiny, cell="gru", embedding=5, tied=True),
-    "learned-initial": partial(tiny, cell="elman", learn_initial=True),
-    "learned-initial-lstm-2-tied": partial(tiny, cell="lstm", layers=2, embedding=5, tied=True, learn_initial=True),
+    "learned-initial": partial(tiny, cell="elman", learn_initial_state=True),
+    "learned-initial-lstm-2-tied": partial(
+        tiny, cell="lstm", layers=2, embedding=5, tied=True, learn_initial_state=True
+    ),
     "dropout": partial(tiny, cell="gru", layers=2, dropout=0.5),
     "layer-norm": partial(tiny, cell="elman", layers=2, layer_norm=True),
     "parts": partial(tiny, cell="gru", layers=2, embedding=5, layer_norm=True, residual=True),
@@ -73,7 +75,7 @@ MODELS: dict[str, Callable[[], SequenceModel]] = {
     "hybrid-lstm-2-embedding": partial(tiny_hybrid, cell="lstm", layers=2, embedding=3),
     **{f"copying-{c}": partial(tiny_copying, cell=c) for c in sorted(CELLS)},
     "copying-one-lstm-2-tied": partial(tiny_copying, copy_window=1, cell="lstm", layers=2, embedding=5, tied=True),
-    "copying-far": partial(tiny_copying, copy_window=20, cell="gru", learn_initial=True),
+    "copying-far": partial(tiny_copying, copy_window=20, cell="gru", learn_initial_state=True),
     "copying-hybrid": tiny_copying_hybrid,
     "mlp": partial(tiny_mlp, context=3),
     "mlp-of-one": partial(tiny_mlp, context=1),

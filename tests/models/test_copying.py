@@ -11,7 +11,7 @@ import elman
 from elman.engines.sampling import Sampling
 from elman.errors import ConfigError, ModelError
 from elman.models import copying as module
-from elman.models.build import build
+from elman.models.build import build_network
 from elman.models.saving import model_files
 from elman.rng import numpy_generator
 from elman.storage.folder import write_folder
@@ -139,9 +139,9 @@ def test_it_learns_to_repeat_where_the_network_alone_does_not():
 
 
 def test_settings_choose_it():
-    assert type(build(task(), {"copy_window": 3, "cell": "lstm", "hidden": 4}, seed=0)) is elman.Copying
-    assert type(build(task(), {"hidden": 4}, seed=0)) is elman.Recurrent
-    made = build(task(), {"copy_window": 3, "cell": "lstm", "hidden": 4}, seed=0)
+    assert type(build_network(task(), {"copy_window": 3, "cell": "lstm", "hidden": 4}, seed=0)) is elman.CopyHead
+    assert type(build_network(task(), {"hidden": 4}, seed=0)) is elman.Recurrent
+    made = build_network(task(), {"copy_window": 3, "cell": "lstm", "hidden": 4}, seed=0)
     assert (made.name, made.config.copy_window) == ("lstm + copy", 3)
     assert made.operations() == elman.Recurrent(task(), cell="lstm", hidden=4).operations() + 4 * 4 + 4 * 4
 
@@ -161,7 +161,7 @@ def test_a_seed_gives_the_same_head_whatever_else_is_random():
 )
 def test_settings_that_do_not_go_together_are_refused(settings, said):
     with pytest.raises(ConfigError, match=said):
-        build(task(), settings, seed=0)
+        build_network(task(), settings, seed=0)
 
 
 @pytest.mark.parametrize("copy", [0, -1, 4097])

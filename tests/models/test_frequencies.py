@@ -125,7 +125,7 @@ FIGURES = {1: (4579, 1.04, 52), 2: (20234, 0.69, 82), 3: (29882, 0.47, 95)}
 
 @pytest.fixture(scope="module")
 def book():
-    corpus = read_corpus(["time-machine"], level="word", clean="letters", held_out=0, min_count=1, unknown=False)
+    corpus = read_corpus(["time-machine"], tokens="word", normalize="letters", held_out=0, min_count=1, unknown=False)
     assert len(corpus.train.ids) == 32_775
     return ngram_frequencies(corpus.train.ids, corpus.vocab)
 

@@ -143,7 +143,7 @@ def test_texts_shorter_than_its_n_grams_and_stretches(n):
 
 
 def test_gradients_are_finite_differences():
-    model = shaken(studied(learn_initial=True).double())
+    model = shaken(studied(learn_initial_state=True).double())
     row, inputs, targets = inputs_of(KNOWN, (40, 60), (200, 213))
 
     def cost():
@@ -202,7 +202,7 @@ def test_a_text_of_another_training_takes_the_place_of_the_first():
 
 def test_the_best_weights_come_back_with_their_text():
     model = hybrid(task(), ngram_experts=3, hidden=4)
-    elman.fit(model, KNOWN, tokens(80), steps=12, batch=4, window=10, reports=3, keep="best")
+    elman.fit(model, KNOWN, tokens(80), steps=12, batch=4, window=10, num_reports=3, final_weights="best")
     assert np.array_equal(model.text.numpy(), KNOWN)
 
 
@@ -402,7 +402,7 @@ def test_what_cannot_be_is_refused(monkeypatch):
     with pytest.raises(ConfigError, match="ngram_experts = 17: it must be less than or equal to 16"):
         hybrid(task(), hidden=2, ngram_experts=17)
     with pytest.raises(ConfigError, match="'mlp' has no setting 'ngram_experts'"):
-        elman.build(task(), {"model": "mlp", "ngram_experts": 3})
+        elman.build_network(task(), {"model": "mlp", "ngram_experts": 3})
     monkeypatch.setattr(module, "memory", lambda: SHARE * 2 * 40 * 7 * 400 * 2)
     model = hybrid(task(), ngram_experts=3, hidden=2)
     assert [model.folds(n) for n in (1, 100, 400, 800)] == [8, 8, 3, 2]

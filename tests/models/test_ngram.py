@@ -180,7 +180,7 @@ FIGURES = {
 @pytest.mark.skipif(not (data_home() / FILE).exists(), reason="needs The Time Machine: set ELMAN_DATA_HOME")
 @pytest.mark.parametrize("clean", FIGURES)
 def test_published_bits_of_the_book(clean):
-    corpus = elman.read_corpus(["time-machine"], clean=clean, unknown=False)
+    corpus = elman.read_corpus(["time-machine"], normalize=clean, unknown=False)
     t = elman.TextTask(corpus.vocab)
     for smoothing, figures in FIGURES[clean].items():
         for order, bits in figures.items():
@@ -192,7 +192,7 @@ def test_published_bits_of_the_book(clean):
 @pytest.mark.skipif(not (data_home() / FILE).exists(), reason="needs The Time Machine: set ELMAN_DATA_HOME")
 def test_the_split_of_the_textbook():
     """Trained on the first 10,000 characters, as Zhang et al. 2021, perplexity on the next 5,000."""
-    corpus = elman.read_corpus(["time-machine"], clean="letters", limit=15_000, held_out=5_000, unknown=False)
+    corpus = elman.read_corpus(["time-machine"], normalize="letters", limit=15_000, held_out=5_000, unknown=False)
     m = NGram.fit(elman.TextTask(corpus.vocab), corpus.train.ids)
     assert elman.evaluate(m, corpus.held_out).perplexity < 4.8
     witten_bell = NGram.fit(m.task, corpus.train.ids, order=4, smoothing="witten-bell")

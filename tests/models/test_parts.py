@@ -70,7 +70,7 @@ def scalar_logits(model: elman.Recurrent, tokens: list[int], parts: dict) -> lis
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 @pytest.mark.parametrize("name", PARTS)
 def test_a_network_with_parts_equals_the_equations(name, cell, hidden):
-    model = tiny(cell=cell, hidden=hidden, embedding=5, learn_initial=True, **PARTS[name]).double()
+    model = tiny(cell=cell, hidden=hidden, embedding=5, learn_initial_state=True, **PARTS[name]).double()
     tokens = [[1, 4, 2, 6, 3], [5, 5, 0, 1, 2]]
     logits, _ = model(torch.tensor(tokens), model.initial(2))
     for row, answered in zip(tokens, logits.tolist(), strict=True):
@@ -152,7 +152,7 @@ def test_what_is_written_comes_of_the_steps(parts, monkeypatch):
     """Compiled writing knows no parts, so it must not be taken."""
     model = tiny(hidden=6, embedding=6, **parts)
     written = "".join(elman.generate(model, "ab", 60, temperature=1))
-    monkeypatch.setattr(elman.Recurrent, "sampler", lambda *_: None)
+    monkeypatch.setattr(elman.Recurrent, "token_sampler", lambda *_: None)
     assert written == "".join(elman.generate(model, "ab", 60, temperature=1))
 
 

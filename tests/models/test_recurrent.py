@@ -62,14 +62,14 @@ def test_tied_the_output_map_is_the_embedding():
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("settings", [{}, {"layers": 3}, {"embedding": 4}, {"embedding": 6, "tied": True}])
-@pytest.mark.parametrize("learn_initial", [False, True])
-def test_the_number_of_parameters(cell, settings, learn_initial):
+@pytest.mark.parametrize("learn_initial_state", [False, True])
+def test_the_number_of_parameters(cell, settings, learn_initial_state):
     G, S, H = len(CELLS[cell].gates), len(CELLS[cell].states), 6
     E, layers = settings.get("embedding", 0), settings.get("layers", 1)
     expected = V * E + V + (0 if settings.get("tied") else V * H)
     for n in range(layers):
-        expected += G * H * ((E or V) if n == 0 else H) + G * H * H + 2 * G * H + S * H * learn_initial
-    model = elman.Recurrent(task(), cell=cell, hidden=6, learn_initial=learn_initial, **settings)
+        expected += G * H * ((E or V) if n == 0 else H) + G * H * H + 2 * G * H + S * H * learn_initial_state
+    model = elman.Recurrent(task(), cell=cell, hidden=6, learn_initial_state=learn_initial_state, **settings)
     assert model.parameter_count() == expected
 
 
@@ -82,7 +82,7 @@ def test_the_token_columns_lie_together_in_memory():
     "settings",
     [
         {"cell": "elman", "hidden": 3},
-        {"cell": "lstm", "hidden": [3, 5], "dropout": 0.2, "learn_initial": True},
+        {"cell": "lstm", "hidden": [3, 5], "dropout": 0.2, "learn_initial_state": True},
         {"cell": "gru", "hidden": [3], "embedding": 2, "input_dropout": 0.2, "recurrent_dropout": 0.4},
         {"cell": "gru", "hidden": 4, "layers": 2, "embedding": 4, "tied": True, "init": "torch"},
         {"hidden": [4, 4], "embedding": 4, "layer_norm": True, "residual": True, "mogrifier": 3},

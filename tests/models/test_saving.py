@@ -23,7 +23,7 @@ KINDS = {
     "noisy": {"cell": "gru", "embedding": 5, "input_dropout": 0.25, "recurrent_dropout": 0.5},
     "tied": {"cell": "gru", "embedding": 5, "tied": True, "init": "torch"},
     "parts": {"cell": "gru", "embedding": 4, "layer_norm": True, "residual": True, "mogrifier": 3},
-    "learned": {"cell": "elman-relu", "layers": 2, "learn_initial": True, "init": "reference"},
+    "learned": {"cell": "elman-relu", "layers": 2, "learn_initial_state": True, "init": "reference"},
 }
 
 
@@ -36,7 +36,7 @@ def test_a_round_trip_changes_no_bit(tmp_path, kind):
     again = elman.load(tmp_path / "m")
     assert again.settings() == model.settings()
     assert again.task.vocab == model.task.vocab
-    assert again.task.clean == model.task.clean
+    assert again.task.normalize == model.task.normalize
     for name, t in model.state_dict().items():
         assert again.state_dict()[name].numpy().tobytes() == t.numpy().tobytes(), name
     assert [p.requires_grad for p in again.parameters()] == [p.requires_grad for p in model.parameters()]
@@ -60,7 +60,7 @@ def test_every_level_of_vocabulary_is_saved(tmp_path, level):
     elman.save(model, tmp_path / "m")
     again = elman.load(tmp_path / "m")
     assert again.task.vocab == vocab
-    assert again.task.clean == "lower"
+    assert again.task.normalize == "lower"
 
 
 def test_the_engine_is_chosen_when_loading(tmp_path):
@@ -142,7 +142,7 @@ def tampered(path: Path, **changes: object) -> Path:
         {"dropout": "nan"},
         {"tied": True},
         {"tied": 1},
-        {"learn_initial": "yes"},
+        {"learn_initial_state": "yes"},
         {"init": "os.system"},
         {"clean": "rm -rf"},
         {"format": 2},

@@ -74,7 +74,7 @@ def test_a_copy_head_counts_on_past_what_it_learnt(seed):
 def test_the_default_recipe_memorises_in_forty_epochs(results):
     """A 256-unit Elman network on the same 10,000 characters: perplexity 1.2 in at most 40 epochs, by the defaults."""
     needs_the_book()
-    corpus = elman.read_corpus(["time-machine"], clean="letters", limit=30_000, held_out=20_000)
+    corpus = elman.read_corpus(["time-machine"], normalize="letters", limit=30_000, held_out=20_000)
     for seed in SEEDS:
         model = Recurrent(TextTask(corpus.vocab), cell="elman", hidden=256, seed=seed)
         last = [p.perplexity for p in train(model, corpus.train, epochs=40, seed=seed) if p.epoch_ended][-1]
@@ -86,7 +86,7 @@ def test_the_default_recipe_memorises_in_forty_epochs(results):
 def test_a_gru_with_no_settings_beats_the_trigram(clean, results):
     """Held-out bits per character, 90/10, against the Laplace trigram of the specification: 2.678 and 2.867."""
     needs_the_book()
-    corpus = elman.read_corpus(["time-machine"], clean=clean)
+    corpus = elman.read_corpus(["time-machine"], normalize=clean)
     model = Recurrent(TextTask(corpus.vocab))
     elman.fit(model, corpus.train, corpus.held_out)
     bits = evaluate(model, corpus.held_out).bits_per_character

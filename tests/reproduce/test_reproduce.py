@@ -391,7 +391,7 @@ def test_points_of_curves_worked_by_hand():
 
 
 def test_a_curve_that_diverges_ends_with_infinity():
-    corpus = elman.read_corpus(["human-numbers"], level="char", limit=2000)
+    corpus = elman.read_corpus(["human-numbers"], tokens="char", limit=2000)
     model = elman.Recurrent(elman.TextTask.of(corpus), cell="elman", hidden=8)
     found = curves.train_curve(
         model, corpus.train, None, optimizer="sgd", lr=1e6, clip=0, schedule="constant", batch=4, window=16, epochs=5

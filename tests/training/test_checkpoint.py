@@ -28,7 +28,7 @@ def run(tmp_path, monkeypatch):
     """A finished run of four steps; its newest checkpoint can be forged."""
     monkeypatch.chdir(tmp_path)
     Path("book.txt").write_text(TEXT, encoding="utf-8")
-    settings = {"sources": ["book.txt"], "hidden": 4, "batch": 4, "window": 8, "steps": 4, "reports": 2}
+    settings = {"sources": ["book.txt"], "hidden": 4, "batch": 4, "window": 8, "steps": 4, "num_reports": 2}
     job = begin(tmp_path / "run", Config.resolve(("test", settings)))
     list(execute(job))
     return job
@@ -119,7 +119,7 @@ def test_a_training_text_that_begins_with_a_rare_symbol_has_a_prompt(tmp_path, m
     monkeypatch.chdir(tmp_path)
     rare = "".join(chr(0x4E00 + i) for i in range(12))
     Path("book.txt").write_text(rare + TEXT, encoding="utf-8")
-    settings = {"sources": ["book.txt"], "hidden": 4, "batch": 4, "window": 8, "steps": 2, "reports": 1}
+    settings = {"sources": ["book.txt"], "hidden": 4, "batch": 4, "window": 8, "steps": 2, "num_reports": 1}
     job = begin(tmp_path / "run", Config.resolve(("test", settings)))
     assert job.corpus.train.unknown == 12
     assert prompts(job) == ("the time",)

@@ -52,7 +52,15 @@ def test_any_setting_of_a_network_or_its_training_keeps_the_text_from_choosing(n
 
 
 def test_without_any_the_text_chooses_and_the_budget_is_open():
-    layer = {"sources": ["x"], "seed": 4, "engine": "loop", "limit": 9, "keep": "last", "reports": 3, "patience": 2}
+    layer = {
+        "sources": ["x"],
+        "seed": 4,
+        "engine": "loop",
+        "limit": 9,
+        "final_weights": "last",
+        "num_reports": 3,
+        "patience": 2,
+    }
     assert Config.resolve(("flags", layer)).recipe == "auto"
     config = Config.resolve()
     assert (config.recipe, config.epochs, config.steps, config.minutes) == ("auto", None, None, None)
@@ -141,7 +149,7 @@ def test_an_unknown_setting_names_its_layer_and_the_nearest():
         ("minutes", 0.0),
         ("minutes", float("nan")),
         ("patience", 0),
-        ("reports", 0),
+        ("num_reports", 0),
         ("seed", -1),
         ("held_out", -0.1),
         ("limit", 0),
@@ -149,7 +157,7 @@ def test_an_unknown_setting_names_its_layer_and_the_nearest():
         ("tokens", "letter"),
         ("optimizer", "adam"),
         ("schedule", "linear"),
-        ("keep", "all"),
+        ("final_weights", "all"),
         ("errors", "ignore"),
         ("sources", 5),
         ("sample_length", -1),
@@ -246,7 +254,7 @@ def test_a_file_is_read_or_refused(tmp_path):
 @pytest.mark.parametrize("old", RENAMED)
 def test_an_old_name_means_the_new_setting_and_both_are_refused(old):
     new = RENAMED[old]
-    value = {"level": "word", "clean": "lower", "teacher": 0.5}.get(old, 3)
+    value = {"level": "word", "clean": "lower", "teacher": 0.5, "learn_initial": True, "keep": "last"}.get(old, 3)
     assert getattr(Config.resolve(("file", {old: value})), new) == value
     assert f"{old} is the old name of {new}: give one of them" in refusal(("file", {old: value, new: value}))
 

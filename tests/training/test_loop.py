@@ -24,7 +24,7 @@ from elman.rng import numpy_generator
 from elman.training.loop import TrainState, train
 
 TEXT = tokens(400)
-FAST = TrainSettings(batch=4, window=10, steps=25, schedule="constant", reports=5, clip=1.0)
+FAST = TrainSettings(batch=4, window=10, steps=25, schedule="constant", num_reports=5, clip=1.0)
 
 
 # --- against a loop written by hand on torch.nn
@@ -151,7 +151,7 @@ def test_training_learns_a_text_that_repeats():
 
 def test_the_perplexity_of_an_epoch_is_one_division_of_sums():
     nats = count = 0.0
-    for p in train(tiny(), TEXT, settings=replace(FAST, steps=None, epochs=3, reports=3)):
+    for p in train(tiny(), TEXT, settings=replace(FAST, steps=None, epochs=3, num_reports=3)):
         nats, count = nats + p.nats, count + p.tokens
         assert p.perplexity == pytest.approx(math.exp(nats / count), rel=1e-12)
         if p.epoch_ended:
@@ -162,7 +162,7 @@ def test_the_perplexity_of_an_epoch_is_one_division_of_sums():
 
 def test_a_report_within_an_epoch_is_of_the_tokens_since_the_last_one():
     nats = count = 0.0
-    for p in train(tiny(), TEXT, settings=replace(FAST, steps=8, reports=4)):  # an epoch has ten steps
+    for p in train(tiny(), TEXT, settings=replace(FAST, steps=8, num_reports=4)):  # an epoch has ten steps
         nats, count = nats + p.nats, count + p.tokens
         if p.report:
             assert p.train == pytest.approx(math.exp(nats / count), rel=1e-12)
@@ -184,7 +184,7 @@ def test_an_epoch_is_every_token_once():
 def test_scoring_held_out_text_changes_no_bit():
     a, b = tiny(dropout=0.3), tiny(dropout=0.3)
     list(train(a, TEXT, None, FAST))
-    scored = list(train(b, TEXT, tokens(100, seed=1), replace(FAST, reports=25)))
+    scored = list(train(b, TEXT, tokens(100, seed=1), replace(FAST, num_reports=25)))
     assert all(p.held_out for p in scored)
     torch.testing.assert_close(weights(a), weights(b), rtol=0, atol=0)
 
@@ -218,7 +218,7 @@ def test_dropout_differs_from_step_to_step():
 
 
 def test_a_learned_initial_state_learns():
-    model = elman.Recurrent(task(), hidden=5, learn_initial=True)
+    model = elman.Recurrent(task(), hidden=5, learn_initial_state=True)
     assert not model.stack[0].start.any()
     list(train(model, TEXT, settings=FAST))
     assert model.stack[0].start.abs().min() > 0
@@ -285,24 +285,24 @@ def test_the_rate_is_that_of_the_middle_of_a_step():
 
 
 def test_reports_are_evenly_spaced():
-    done = list(train(tiny(), TEXT, settings=replace(FAST, steps=20, reports=5)))
+    done = list(train(tiny(), TEXT, settings=replace(FAST, steps=20, num_reports=5)))
     assert [p.step for p in done if p.report] == [4, 8, 12, 16, 20]
     assert all((p.train is not None) == p.report for p in done)
 
 
 def test_a_report_a_step_where_a_product_of_floats_falls_short():
     assert any(int(k / 22 * 22) < k for k in range(22))
-    done = list(train(tiny(), TEXT, settings=replace(FAST, steps=22, reports=22)))
+    done = list(train(tiny(), TEXT, settings=replace(FAST, steps=22, num_reports=22)))
     assert all(p.report for p in done)
 
 
 def test_reports_of_epochs_come_at_their_ends():
-    done = list(train(tiny(), TEXT, settings=replace(FAST, steps=None, epochs=10, reports=5)))
+    done = list(train(tiny(), TEXT, settings=replace(FAST, steps=None, epochs=10, num_reports=5)))
     assert [p.epoch for p in done if p.report] == [2.0, 4.0, 6.0, 8.0, 10.0]
 
 
 def test_more_reports_than_epochs_come_within_them():
-    done = list(train(tiny(), TEXT, settings=replace(FAST, steps=None, epochs=1, reports=4)))
+    done = list(train(tiny(), TEXT, settings=replace(FAST, steps=None, epochs=1, num_reports=4)))
     assert sum(p.report for p in done) == 4
     assert done[-1].report
 
@@ -329,7 +329,7 @@ def test_going_on_from_a_training_state_is_the_same_as_not_stopping():
 
 # --- early stopping
 
-MEMORISE = replace(FAST, steps=400, reports=40, lr=0.02, patience=6)  # random letters: nothing to learn
+MEMORISE = replace(FAST, steps=400, num_reports=40, lr=0.02, patience=6)  # random letters: nothing to learn
 
 
 def test_patience_ends_the_run_after_so_many_reports_without_a_better_one():
@@ -350,7 +350,7 @@ def test_fit_keeps_the_best_or_the_last():
         p.held_out.perplexity for p in train(elman.Recurrent(task(), hidden=24), TEXT, held_out, MEMORISE) if p.held_out
     ]
     best = elman.fit(elman.Recurrent(task(), hidden=24), TEXT, held_out, MEMORISE)
-    last = elman.fit(elman.Recurrent(task(), hidden=24), TEXT, held_out, MEMORISE, keep="last")
+    last = elman.fit(elman.Recurrent(task(), hidden=24), TEXT, held_out, MEMORISE, final_weights="last")
     score = {"streams": 64}
     assert elman.evaluate(best, held_out, **score).perplexity == pytest.approx(min(figures), rel=1e-9)
     assert elman.evaluate(last, held_out, **score).perplexity == pytest.approx(figures[-1], rel=1e-9)
@@ -425,7 +425,7 @@ def test_an_absurd_rate_diverges_or_stays_finite():
 def test_a_text_of_one_symbol_has_perplexity_one():
     vocab = elman.Vocab.chars("a" * 50, unknown=False)
     model = elman.Recurrent(elman.TextTask(vocab), hidden=4)
-    done = list(train(model, vocab.encode("a" * 50), vocab.encode("a" * 20), steps=5, batch=2, window=5, reports=1))
+    done = list(train(model, vocab.encode("a" * 50), vocab.encode("a" * 20), steps=5, batch=2, window=5, num_reports=1))
     assert all(p.perplexity == 1.0 for p in done)
     assert done[-1].held_out.perplexity == 1.0
 

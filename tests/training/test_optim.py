@@ -182,13 +182,13 @@ def test_a_first_step_of_adamw_decays_matrices_and_not_biases():
 
 
 def test_only_what_learns_is_given_to_the_optimiser():
-    model = tiny(learn_initial=False)
+    model = tiny(learn_initial_state=False)
     given = {
         id(p) for g in optimizer_for((p for _, p in model.trained_parameters()), S).param_groups for p in g["params"]
     }
     assert given == {id(p) for p in model.parameters() if p.requires_grad}
     assert id(model.stack[0].start) not in given
-    assert id(tiny(learn_initial=True).stack[0].start) not in given
+    assert id(tiny(learn_initial_state=True).stack[0].start) not in given
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def config(source: Path, **settings: object) -> Config:
         "batch": 4,
         "window": 10,
         "steps": 23,
-        "reports": 4,
+        "num_reports": 4,
         "dropout": 0.3,
         "sample_length": 12,
         "lr": 0.003,
@@ -125,7 +125,7 @@ def test_stop_and_resume_changes_no_bit(tmp_path, source, cell, batching, optimi
 @pytest.mark.parametrize(
     "settings",
     [
-        {"learn_initial": True},
+        {"learn_initial_state": True},
         {"embedding": 6, "tied": True},
         {"dropout": 0},
         {"ngram_experts": 3},
@@ -136,7 +136,7 @@ def test_stop_and_resume_changes_no_bit(tmp_path, source, cell, batching, optimi
         {"copy_window": 40, "batching": "random", "cell": "lstm"},
         {"ngram_experts": 3, "copy_window": 5},
         {"layer_norm": True, "residual": True, "mogrifier": 3, "layers": 2, "embedding": 6},
-        {"optimizer": "sgd", "keep": "last", "learn_initial": True},
+        {"optimizer": "sgd", "final_weights": "last", "learn_initial_state": True},
     ],
 )
 def test_every_kind_of_model_resumes(tmp_path, source, settings):
@@ -151,7 +151,7 @@ def test_every_kind_of_model_resumes(tmp_path, source, settings):
 @pytest.mark.parametrize("stop", [29, 44, 45, 50])
 def test_windows_that_grow_go_on_growing(tmp_path, source, stop):
     """340 tokens in 4 rows: 29 steps of 3, about 15 of 6, 8 of 12, ...; cut at ends of epochs and within."""
-    settings = {"initial_window": 3, "window": 40, "steps": None, "epochs": 5, "reports": 2}
+    settings = {"initial_window": 3, "window": 40, "steps": None, "epochs": 5, "num_reports": 2}
     straight = run.begin(tmp_path / "straight", config(source, **settings))
     ends = [p.step for p in go(straight) if p.epoch_ended]
     assert 28 <= ends[0] <= 30
@@ -172,7 +172,7 @@ def test_windows_that_do_not_fit_are_refused_before_there_is_a_folder(tmp_path, 
 
 
 def test_stopping_at_the_end_of_an_epoch_with_a_budget_of_epochs(tmp_path, source):
-    settings = {"steps": None, "epochs": 3, "reports": 3}
+    settings = {"steps": None, "epochs": 3, "num_reports": 3}
     straight = run.begin(tmp_path / "straight", config(source, **settings))
     steps = go(straight)
     end = next(p.step for p in steps if p.epoch_ended)
@@ -197,7 +197,7 @@ def test_stopping_after_every_few_steps(tmp_path, source):
 
 def test_patience_goes_on_from_where_it_was(tmp_path, source):
     """Random letters cannot be learnt, so the held-out figure rises and patience ends the run."""
-    settings = {"steps": 400, "reports": 40, "patience": 5, "dropout": 0, "hidden": 24, "lr": 0.02}
+    settings = {"steps": 400, "num_reports": 40, "patience": 5, "dropout": 0, "hidden": 24, "lr": 0.02}
     straight = run.begin(tmp_path / "straight", config(source, **settings))
     assert go(straight)[-1].stopped_early
     assert straight.training.step < 400
@@ -210,9 +210,9 @@ def test_patience_goes_on_from_where_it_was(tmp_path, source):
 
 def test_steps_after_the_last_checkpoint_are_done_again_and_recorded_once(tmp_path, source):
     """As after a crash: the records know more than the checkpoint."""
-    straight = run.begin(tmp_path / "straight", config(source, keep="last"))
+    straight = run.begin(tmp_path / "straight", config(source, final_weights="last"))
     go(straight)
-    job = run.begin(tmp_path / "broken", config(source, keep="last"))
+    job = run.begin(tmp_path / "broken", config(source, final_weights="last"))
     steps = run.execute(job)
     for p in steps:
         if isinstance(p, Progress) and p.step == 15:
@@ -361,7 +361,7 @@ def test_reports_that_wait_for_the_end_of_an_epoch_survive_an_interruption(tmp_p
     """15 epochs, 10 reports: one is due in the middle of the second epoch and comes at its end, resumed or not."""
     monkeypatch.chdir(tmp_path)
     Path("book.txt").write_text("the time traveller smiled. " * 40, encoding="utf-8")
-    settings = {"sources": ["book.txt"], "hidden": 4, "batch": 4, "window": 48, "epochs": 15, "reports": 10}
+    settings = {"sources": ["book.txt"], "hidden": 4, "batch": 4, "window": 48, "epochs": 15, "num_reports": 10}
     whole = run.begin(tmp_path / "whole", Config.resolve(("test", settings)))
     expected = [p.step for p in run.execute(whole) if getattr(p, "report", False)]
     per_epoch = whole.training.step // 15

@@ -13,7 +13,7 @@ TEXT = "the quick brown fox jumps over the lazy dog. " * 20
 
 def samples(path, **settings):
     (path / "text.txt").write_text(TEXT, encoding="utf-8")
-    whole = {"hidden": 8, "batch": 4, "steps": 2, "reports": 1, "prompts": ("the ",), "seed": 5, **settings}
+    whole = {"hidden": 8, "batch": 4, "steps": 2, "num_reports": 1, "prompts": ("the ",), "seed": 5, **settings}
     job = begin(path / "run", Config(sources=(str(path / "text.txt"),), **whole))
     list(execute(job))
     lines = (job.path / "samples.jsonl").read_text(encoding="utf-8").splitlines()

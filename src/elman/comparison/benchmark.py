@@ -84,7 +84,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class SpeedBenchmark:
     """What the rounds so far measured of one shape.
 
     Args:

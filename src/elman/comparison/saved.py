@@ -16,7 +16,7 @@ from elman.errors import ConfigError, DataError, printable
 from elman.inference.compressors import compressed_sizes
 from elman.inference.evaluation import part_of
 from elman.models.base import SequenceModel
-from elman.models.saving import build, open_saved
+from elman.models.saving import load_saved, open_saved
 from elman.training.checkpoint import CheckpointMetadata
 from elman.training.report import saved_ngram
 from elman.training.run import checkpoint_metadata, corpus_of
@@ -61,7 +61,7 @@ class SavedModel:
         """
         saved = open_saved(path)
         facts = checkpoint_metadata(path, saved) if "training.json" in saved.listed else None
-        return cls(path, build(saved, engine="auto", device=device), facts)
+        return cls(path, load_saved(saved, engine="auto", device=device), facts)
 
     @property
     def group(self) -> object:
@@ -151,10 +151,10 @@ def _set(settings: dict[str, Any], name: str) -> str:
 def _on_text(models: Sequence[SavedModel], sources: Sequence[str]) -> Iterator[Comparison]:
     task = models[0].model.task
     for saved in models:
-        if saved.model.task.clean != task.clean:
+        if saved.model.task.normalize != task.normalize:
             raise ConfigError(
-                f"{str(saved.path)!r} cleans its text by {saved.model.task.clean!r}, {str(models[0].path)!r} by "
-                f"{task.clean!r}: what is left is not the same text, so compare runs of one cleaning"
+                f"{str(saved.path)!r} cleans its text by {saved.model.task.normalize!r}, {str(models[0].path)!r} by "
+                f"{task.normalize!r}: what is left is not the same text, so compare runs of one cleaning"
             )
     source = resolve(sources)
     text = "".join(source.text())  # once: standard input cannot be read again
@@ -164,7 +164,7 @@ def _on_text(models: Sequence[SavedModel], sources: Sequence[str]) -> Iterator[C
     comparison = Comparison(
         source=source.name,
         level=task.vocab.level if shared else None,
-        clean=task.clean,
+        clean=task.normalize,
         vocabulary=len(task.vocab) if shared else None,
         parts={"held-out": {"tokens": len(part.ids)} | lengths if shared else lengths},
         notes=(
@@ -174,7 +174,7 @@ def _on_text(models: Sequence[SavedModel], sources: Sequence[str]) -> Iterator[C
         ),
     )
     yield comparison
-    made = compressed_sizes(cleaning(task.clean)(text).encode())
+    made = compressed_sizes(cleaning(task.normalize)(text).encode())
     comparison = with_compressors(comparison, made, part, per_token=shared and task.vocab.level == "char")
     for each in _grouped(models):
         comparison = comparison.with_entry(_entry(each, tuple(one.measured(parts[one.path]) for one in each)))

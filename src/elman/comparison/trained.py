@@ -28,7 +28,7 @@ from elman.inference.compressors import EMPTY_SIZES, MAX_TRAINING_BYTES, compres
 from elman.inference.evaluation import beginning, evaluate
 from elman.inference.metrics import Accuracy
 from elman.models.base import Network, SequenceModel, networks
-from elman.models.build import build
+from elman.models.build import build_network
 from elman.models.ngram.counts import check_order
 from elman.models.ngram.model import NGram
 from elman.models.task import TextTask
@@ -101,7 +101,7 @@ class NetworkSpec:
 
     name: str
     network: Mapping[str, Any]
-    """Its settings, for `elman.models.build.build`."""
+    """Its settings, for `elman.models.build.build_network`."""
     config: Config
     reverse: bool = False
 
@@ -117,7 +117,7 @@ class NetworkSpec:
             corpus: its vocabulary.
             seed: of the initial weights.
         """
-        model = build(TextTask.of(corpus), self.network, engine=self.config.engine, seed=seed)
+        model = build_network(TextTask.of(corpus), self.network, engine=self.config.engine, seed=seed)
         model.to(device_for(self.config.device))
         model.engine_name  # noqa: B018 - an engine that cannot run this is refused now
         return model
@@ -293,7 +293,7 @@ class SharedSplit:
         found = Comparison(
             source=corpus.source,
             level=corpus.vocab.level,
-            clean=corpus.clean,
+            clean=corpus.normalize,
             vocabulary=len(corpus.vocab),
             parts={
                 name: {"tokens": len(part.ids), "characters": part.characters, "bytes": part.bytes}

@@ -1,4 +1,4 @@
-"""Benchmark of whole training steps on this machine: every engine and plain PyTorch, interleaved in one run."""
+"""SpeedBenchmark of whole training steps on this machine: every engine and plain PyTorch, interleaved in one run."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from elman.cells import CELLS
-from elman.comparison.benchmark import SQUARE, Benchmark, Shape
+from elman.comparison.benchmark import SQUARE, Shape, SpeedBenchmark
 from elman.comparison.timing import Work, lasting, measure_rounds, threaded
 from elman.config import TrainSettings
 from elman.data.batches import Batching, Rows, even_windows, gather
@@ -136,7 +136,7 @@ def elman_step(shape: Shape, engine: str = "auto") -> Work:
     model = elman_model(shape, engine)
     settings = TrainSettings(
         batching="even-windows", batch=shape.batch, window=shape.window, optimizer="sgd", lr=0.1,
-        schedule="constant", steps=10**9, reports=1,
+        schedule="constant", steps=10**9, num_reports=1,
     )  # fmt: skip
     run = train(model, shape.ids(), training=TrainState.begin(model, settings))
     return lambda: next(run).tokens
@@ -171,7 +171,7 @@ def threads_here() -> list[int]:
 
 def benchmark_steps(
     shape: Shape, *, threads: Sequence[int] | None = None, rounds: int = 11, seconds: float = SECONDS
-) -> Iterator[Benchmark]:
+) -> Iterator[SpeedBenchmark]:
     """Measure every engine and plain PyTorch, yielding the benchmark so far after every round.
 
     Args:
@@ -191,7 +191,7 @@ def benchmark_steps(
     return _measure(shape, counts, rounds, seconds)
 
 
-def _measure(shape: Shape, counts: Sequence[int], rounds: int, seconds: float) -> Iterator[Benchmark]:
+def _measure(shape: Shape, counts: Sequence[int], rounds: int, seconds: float) -> Iterator[SpeedBenchmark]:
     default = torch.get_num_threads()
     auto = elman_model(shape).engine_name
     with same_threads():
@@ -204,13 +204,13 @@ def _measure(shape: Shape, counts: Sequence[int], rounds: int, seconds: float) -
             rates = {variant: (*rates[variant], rate) for variant, rate in found.items()}
             products = {v.threads: r for v, r in rates.items() if v.name == PRODUCT}
             trained = {v: r for v, r in rates.items() if v.name != PRODUCT}
-            yield Benchmark(shape, auto, default, rounds, trained, products)
+            yield SpeedBenchmark(shape, auto, default, rounds, trained, products)
 
 
-def benchmark(
+def benchmark_speed(
     cell: str = "gru", *, hidden: int = 256, vocab: int = 28, batch: int = 32, window: int = 35, **options: Any
-) -> Benchmark:
-    """Benchmark every engine and plain PyTorch on this machine, training one shape.
+) -> SpeedBenchmark:
+    """SpeedBenchmark every engine and plain PyTorch on this machine, training one shape.
 
     Args:
         cell: as for `Shape`.
@@ -225,7 +225,7 @@ def benchmark(
 
     Example:
         >>> import elman
-        >>> found = elman.benchmark("gru", hidden=4, batch=2, window=3, threads=[1], rounds=1, seconds=0)
+        >>> found = elman.benchmark_speed("gru", hidden=4, batch=2, window=3, threads=[1], rounds=1, seconds=0)
         >>> sorted({"aten", "bptt", "loop", "plain PyTorch"} - set(found.best))
         []
     """

@@ -56,7 +56,7 @@ class Corpus:
         held_out: the part that training is measured on, or None.
         test: the part that training never reads, or None.
         source: the name that reports show.
-        clean: the name of the cleaning.
+        normalize: the name of the normalization.
         reverse: whether the ids of every part stand in reverse order.
     """
 
@@ -65,7 +65,7 @@ class Corpus:
     held_out: Split | None
     test: Split | None
     source: str
-    clean: str
+    normalize: str
     reverse: bool = False
 
     @property
@@ -88,7 +88,7 @@ class Corpus:
     def digest(self) -> str:
         """SHA-256 of cleaning, direction, vocabulary and ids: equal means the same training on any machine."""
         direction = "reverse\n" if self.reverse else ""
-        sha = hashlib.sha256(f"{self.clean}\n{direction}{self.vocab.to_json()}".encode())
+        sha = hashlib.sha256(f"{self.normalize}\n{direction}{self.vocab.to_json()}".encode())
         for part in self.parts:
             sha.update(f"\n{part.name} {len(part.ids)}\n".encode())
             sha.update(part.ids.astype(part.ids.dtype.newbyteorder("<"), copy=False).data)
@@ -98,8 +98,8 @@ class Corpus:
 def read_corpus(
     sources: Sequence[str],
     *,
-    level: str | None = None,
-    clean: str = "none",
+    tokens: str | None = None,
+    normalize: str = "none",
     errors: DecodingErrors = "strict",
     limit: int | None = None,
     held_out: float = HELD_OUT,
@@ -107,13 +107,15 @@ def read_corpus(
     min_count: int | None = None,
     unknown: bool = True,
     reverse: bool = False,
+    level: str | None = None,
+    clean: str | None = None,
 ) -> Corpus:
-    """Read, clean, split and number a text.
+    """Read, normalize, split and number a text.
 
     Args:
         sources: names of sources, or paths, read one after the other.
-        level: "char", "word" or "byte"; None is the level of the source.
-        clean: the name of a cleaning.
+        tokens: what a token is: "char", "word" or "byte"; None is what suits the source.
+        normalize: the name of a normalization.
         errors: "strict" refuses bytes that are not UTF-8, "replace" reads them as U+FFFD.
         limit: the number of tokens to use, from the beginning; None uses all.
         held_out: the part at the end to hold out: below 1 a share of all tokens, from 1 on a number of tokens; 0 holds
@@ -122,32 +124,39 @@ def read_corpus(
         min_count: rarer tokens of the training part become `<unk>`; None decides by the singletons (`Vocab`).
         unknown: whether the vocabulary has `<unk>`; without it, symbols that only the other parts hold are dropped.
         reverse: reverse every part after the split, so that the parts hold the same tokens either way.
+        level: the name of `tokens` in 0.1, until 0.3.
+        clean: the name of `normalize` in 0.1, until 0.3.
 
     Returns:
         The parts as ids, with the vocabulary of the training part.
 
     Raises:
-        ConfigError: a level, cleaning, limit or share that is not possible.
+        ConfigError: a level, normalization, limit or share that is not possible.
         DataError: the text cannot be used, or a part would have no tokens.
     """
     source = resolve(sources, errors)
-    chosen = check_level(level or source.level)
+    if level is not None or clean is not None:
+        warnings.warn(
+            "level is now tokens, and clean is normalize; the old names go in 0.3", DeprecationWarning, stacklevel=2
+        )
+        tokens, normalize = level or tokens, clean or normalize
+    chosen = check_level(tokens or source.level)
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}, but it must be at least 1 token")
     if source.split and held_out == HELD_OUT and not test:
-        train, held = (_tokens(replace(source, text=text), chosen, clean) for text in source.split)
-        tokens = {"train": train[:limit], "held-out": held}
+        train, held = (_tokens(replace(source, text=text), chosen, normalize) for text in source.split)
+        split_tokens = {"train": train[:limit], "held-out": held}
     else:
-        tokens = _split_by_position(_tokens(source, chosen, clean, limit), held_out, test)
-    vocab = Vocab.from_tokens(tokens["train"], min_count=min_count, unknown=unknown)
-    parts = {name: _known_only(name, part, vocab) for name, part in tokens.items()}
+        split_tokens = _split_by_position(_tokens(source, chosen, normalize, limit), held_out, test)
+    vocab = Vocab.from_tokens(split_tokens["train"], min_count=min_count, unknown=unknown)
+    parts = {name: _known_only(name, part, vocab) for name, part in split_tokens.items()}
     corpus = Corpus(
         vocab,
         parts["train"],
         parts.get("held-out"),
         parts.get("test"),
         source.name,
-        clean,
+        normalize,
     )
     return corpus.reversed() if reverse else corpus
 
@@ -156,7 +165,7 @@ def read_part(
     sources: Sequence[str],
     vocab: Vocab,
     *,
-    clean: str = "none",
+    normalize: str = "none",
     errors: DecodingErrors = "strict",
     limit: int | None = None,
     drop_unknown: bool = False,
@@ -167,7 +176,7 @@ def read_part(
     Args:
         sources: names of sources, or paths, read one after the other.
         vocab: the vocabulary; its level splits the text.
-        clean: the name of a cleaning.
+        normalize: the name of a normalization.
         errors: "strict" refuses bytes that are not UTF-8, "replace" reads them as U+FFFD.
         limit: the number of tokens to use, from the beginning; None uses all.
         drop_unknown: leave out symbols that a vocabulary without `<unk>` lacks.
@@ -179,7 +188,7 @@ def read_part(
             `<unk>`, and `drop_unknown` is not set.
     """
     source = resolve(sources, errors)
-    tokens = _tokens(source, vocab.level, clean, limit)
+    tokens = _tokens(source, vocab.level, normalize, limit)
     part = (_known_only if drop_unknown else _numbered)(source.name, tokens, vocab)
     return reversed_split(part) if reverse else part
 

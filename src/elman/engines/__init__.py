@@ -6,13 +6,13 @@ import pkgutil
 import torch
 
 from elman.cells import Cell
-from elman.engines.base import ENGINES, Engine, Sampler, Stack, Weights
+from elman.engines.base import ENGINES, Engine, Stack, TokenSampler, Weights
 from elman.errors import ConfigError, no_such
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["ENGINES", "Engine", "Sampler", "Stack", "Weights", "choose"]
+__all__ = ["ENGINES", "Engine", "Stack", "TokenSampler", "Weights", "choose"]
 
 
 def choose(

@@ -18,7 +18,7 @@ from elman.cells import Cell, State
 from elman.data.batches import IGNORE
 from elman.engines.sampling import Sampling
 
-Sampler = Callable[
+TokenSampler = Callable[
     [npt.NDArray[np.int64], State, int, npt.NDArray[np.float64] | None], tuple[npt.NDArray[np.int64], State]
 ]
 """Samples tokens autoregressively: reads a token per stream, samples the next, reads that, and so on.
@@ -89,7 +89,7 @@ class Engine(ABC):
         """
 
     @staticmethod
-    def priority(cell: type[Cell], *, one_hot: int, hidden: int) -> int | None:  # noqa: ARG004 - for others
+    def priority(cell: type[Cell], *, one_hot: int, hidden: int) -> int | None:
         """The rank of this engine for "auto", which takes the highest one that supports the cell; None: never.
 
         Args:
@@ -147,7 +147,14 @@ class Engine(ABC):
         return F.cross_entropy(F.linear(x, W, b), targets, ignore_index=IGNORE, reduction="sum")
 
     @staticmethod
-    def sampler(cell: type[Cell], stack: Stack, sampling: Sampling, *, streams: int, unknown: bool) -> Sampler | None:  # noqa: ARG004 - for others
+    def token_sampler(
+        cell: type[Cell],
+        stack: Stack,
+        sampling: Sampling,
+        *,
+        streams: int,
+        unknown: bool,
+    ) -> TokenSampler | None:
         """A function that samples many tokens in one call, where the engine has one.
 
         Args:

@@ -17,8 +17,8 @@ from torch.autograd.function import Function, once_differentiable
 
 from elman.cells import Cell, State
 from elman.data.batches import IGNORE
-from elman.engines.base import Engine, Sampler, Stack, Weights
-from elman.engines.native_generate import NativeSampler
+from elman.engines.base import Engine, Stack, TokenSampler, Weights
+from elman.engines.native_generate import NativeTokenSampler
 from elman.engines.sampling import Sampling
 from elman.errors import ConfigError
 
@@ -92,9 +92,11 @@ class Native(Engine):
         return _linear_cross_entropy(x, W, b, targets, bfloat16=cls.bfloat16)
 
     @staticmethod
-    def sampler(cell: type[Cell], stack: Stack, sampling: Sampling, *, streams: int, unknown: bool) -> Sampler | None:
+    def token_sampler(
+        cell: type[Cell], stack: Stack, sampling: Sampling, *, streams: int, unknown: bool
+    ) -> TokenSampler | None:
         """All streams in one call, in float32: few streams are bound by memory, which bfloat16 operands do not help."""
-        return NativeSampler(
+        return NativeTokenSampler(
             _compiled(), INSTRUCTIONS[0], CODES[cell.name], stack, sampling, streams=streams, unknown=unknown
         )
 

@@ -17,8 +17,8 @@ MAX_TABLE = 2**22  # numbers of a table of the first layer's input projections, 
 STREAMS_PER_THREAD = 4  # fewer are not worth a thread
 
 
-class NativeSampler:
-    """Samples tokens of several streams with a copy of a model's weights (`elman.engines.Sampler`).
+class NativeTokenSampler:
+    """Samples tokens of several streams with a copy of a model's weights (`elman.engines.TokenSampler`).
 
     The weights are copied as they are when it is made, packed in the order in which the kernels read them.
 
@@ -69,7 +69,7 @@ class NativeSampler:
     def __call__(
         self, tokens: npt.NDArray[np.int64], state: State, steps: int, uniforms: npt.NDArray[np.float64] | None
     ) -> tuple[npt.NDArray[np.int64], State]:
-        """Sample N tokens per stream; the arguments and results of `elman.engines.Sampler`."""
+        """Sample N tokens per stream; the arguments and results of `elman.engines.TokenSampler`."""
         new_state = tuple(s.clone(memory_format=torch.contiguous_format) for s in state)
         first, sampled = torch.from_numpy(tokens), torch.empty(steps, self.streams, dtype=torch.int64)
         numbers = None if uniforms is None else torch.from_numpy(np.ascontiguousarray(uniforms))

@@ -27,7 +27,7 @@ class RecurrentForecaster(StatefulForecaster):
     def __init__(self, name: str, cell: str, hidden: int, seed: int) -> None:
         super().__init__()
         self.name, self.cell, self.hidden = name, CELLS[cell], hidden
-        self.layer = Layer(self.cell, 1, hidden, tokens=False, learn_initial=False)
+        self.layer = Layer(self.cell, 1, hidden, tokens=False, learn_initial_state=False)
         self.W_q, self.b_q = nn.Parameter(torch.zeros(1, hidden)), nn.Parameter(torch.zeros(1))
         self.double()
         self._begin(torch_generator(seed, "initial weights"))

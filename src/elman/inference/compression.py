@@ -120,7 +120,7 @@ def compress(
         >>> len(blob) < 200, decompress(model, blob) == b"abracadabra" * 100
         (True, True)
     """
-    text = LosslessTokens.encode(data, model.task.vocab, model.task.clean)
+    text = LosslessTokens.encode(data, model.task.vocab, model.task.normalize)
     n, fingerprint = len(text.ids), platform_fingerprint(model)
     streams = max(1, min(MAX_STREAMS, n // STREAM_TOKENS, MAX_PROBABILITIES // model.task.size))
     body, bits = encode_body(model, text, streams, on_progress)

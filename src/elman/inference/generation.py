@@ -12,7 +12,7 @@ import torch
 from elman.cells import State
 from elman.data.batches import START, Ids
 from elman.data.vocab import Vocab
-from elman.engines import Sampler
+from elman.engines import TokenSampler
 from elman.engines.sampling import Sampling
 from elman.errors import ConfigError, DataError
 from elman.models.base import SequenceModel
@@ -195,7 +195,7 @@ def sample_after(
         return rng.random((steps, streams)) if rng else None
 
     with torch.inference_mode():
-        sampler = model.sampler(sampling, streams) or _sampler_of_steps(model, sampling)
+        token_sampler = model.token_sampler(sampling, streams) or _sampler_of_steps(model, sampling)
     numbers = uniforms(1)
     tokens = sampling(_sampling_logits(logits, model.task), None if numbers is None else numbers[0])
     yield tokens
@@ -204,18 +204,18 @@ def sample_after(
         steps = min(chunk, left)
         started = time.perf_counter()
         with torch.inference_mode():
-            sampled, state = sampler(tokens, state, steps, uniforms(steps))
+            sampled, state = token_sampler(tokens, state, steps, uniforms(steps))
         if time.perf_counter() - started < QUICK:
             chunk = min(2 * chunk, longest)
         yield from sampled
         tokens, left = sampled[-1], left - steps
 
 
-def _sampler_of_steps(model: SequenceModel, sampling: Sampling) -> Sampler:
+def _sampler_of_steps(model: SequenceModel, sampling: Sampling) -> TokenSampler:
     """The reference sampler: a step of the model, a token from its logits, and again."""
     step = model.stepper()
 
-    def sampler(
+    def token_sampler(
         tokens: npt.NDArray[np.int64], state: State, steps: int, uniforms: npt.NDArray[np.float64] | None
     ) -> tuple[npt.NDArray[np.int64], State]:
         sampled = []
@@ -225,7 +225,7 @@ def _sampler_of_steps(model: SequenceModel, sampling: Sampling) -> Sampler:
             sampled.append(tokens)
         return np.stack(sampled), state
 
-    return sampler
+    return token_sampler
 
 
 def _sampling_logits(logits: torch.Tensor, task: TextTask) -> npt.NDArray[np.float32]:
@@ -276,7 +276,11 @@ def encode_prompt(task: TextTask, prompt: str) -> Ids:
     unseen = task.vocab.unseen(prompt)
     if unseen:
         listed = ", ".join(repr(s) for s in unseen[:10]) + (", ..." if len(unseen) > 10 else "")
-        how = "" if task.clean == "none" else f", or write it as the cleaning {task.clean!r} left the training text"
+        how = (
+            ""
+            if task.normalize == "none"
+            else f", or write it as the cleaning {task.normalize!r} left the training text"
+        )
         raise DataError(
             f"the prompt has symbols that the model has never seen ({len(unseen)}): {listed}; "
             f"leave them out{how}, or train on a text that has them"

@@ -92,7 +92,7 @@ class Metric(ABC):
         return self.name.replace("_", " ")
 
     @abstractmethod
-    def per_target(self, batch: ScoredTargets) -> Tensor:
+    def token_values(self, batch: ScoredTargets) -> Tensor:
         """What each target adds to the sum, (N,), of any numeric or boolean type."""
 
     @abstractmethod
@@ -100,7 +100,7 @@ class Metric(ABC):
         """The metric itself.
 
         Args:
-            total: the sum of `per_target` over all targets.
+            total: the sum of `token_values` over all targets.
             text: the text that was scored.
 
         Returns:
@@ -113,7 +113,7 @@ class NatsMetric(Metric):
 
     from_nats = True
 
-    def per_target(self, batch: ScoredTargets) -> Tensor:
+    def token_values(self, batch: ScoredTargets) -> Tensor:
         """The nats of each target."""
         return batch.nats
 
@@ -155,7 +155,7 @@ class Accuracy(Metric):
 
     name, heading, form, long_form, better = "accuracy", "accuracy", ".1%", ".2%", "higher"
 
-    def per_target(self, batch: ScoredTargets) -> Tensor:
+    def token_values(self, batch: ScoredTargets) -> Tensor:
         """Whether each target has the largest logit, (N,)."""
         return argmax(batch.logits) == batch.targets
 
@@ -199,7 +199,7 @@ def sums(batch: ScoredTargets) -> Iterator[tuple[str, float]]:
     """Name and sum over some targets of every metric that does not follow from the nats."""
     for name, metric in METRICS.items():
         if not metric.from_nats:
-            yield name, float(metric.per_target(batch).cpu().double().sum())
+            yield name, float(metric.token_values(batch).cpu().double().sum())
 
 
 def values(nats: float, totals: Mapping[str, float], text: TextSize) -> dict[str, float | None]:

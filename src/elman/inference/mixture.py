@@ -179,4 +179,4 @@ def best_weights(each: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def _same(a: TextTask, b: TextTask) -> bool:
     """Whether two tasks read and predict the same symbols in the same way."""
-    return a.vocab == b.vocab and (a.clean, a.reverse) == (b.clean, b.reverse)
+    return a.vocab == b.vocab and (a.normalize, a.reverse) == (b.normalize, b.reverse)

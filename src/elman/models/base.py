@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 from elman.cells import State
 from elman.config import STRICT, current_names, names_of, validated
 from elman.data.batches import Ids, Rows
-from elman.engines import Sampler
+from elman.engines import TokenSampler
 from elman.engines.sampling import Sampling
 from elman.errors import ConfigError, ModelError, no_such
 from elman.models.task import TextTask
@@ -90,7 +90,7 @@ class SequenceModel(ABC):
 
         return step
 
-    def sampler(self, sampling: Sampling, streams: int) -> Sampler | None:  # noqa: ARG002 - for models that have one
+    def token_sampler(self, sampling: Sampling, streams: int) -> TokenSampler | None:  # noqa: ARG002 - for models that have one
         """Compiled code that samples many tokens in one call, never `<unk>`; None: sample step by step.
 
         Args:
@@ -161,7 +161,7 @@ class Network(nn.Module, SequenceModel):
     ) -> None:  # the signature that building and loading rely on
         super().__init__()
         self.task, self.engine_request, self.seed = task, engine, seed
-        self.config = validated(self.Settings, settings)
+        self.config = validated(self.Settings, current_names(settings, warn=True))
 
     @property
     def is_trained(self) -> bool:
@@ -297,7 +297,7 @@ class Network(nn.Module, SequenceModel):
         for family in FAMILIES.values():
             if issubclass(family, Network):
                 own = {name: values[name] for name in names_of(family.Settings) if name in values}
-                if family is cls or (issubclass(family, Wrapper) and own):
+                if family is cls or (issubclass(family, NetworkWrapper) and own):
                     validated(family.Settings, own, strict=True)
         with torch.device("meta"):
             shapes = assemble(task, cls, settings, engine=engine, seed=None).tensors()
@@ -322,8 +322,8 @@ class Network(nn.Module, SequenceModel):
         """
 
 
-class FeatureNetwork(Network):
-    """A network whose output map can be taken apart: what a wrapper (`Hybrid`, `Copying`) may hold.
+class Backbone(Network):
+    """A network whose output map can be taken apart: what a wrapper (`Hybrid`, `CopyHead`) may hold.
 
     features, evidence, state = network.features(inputs, state)
     logits                    = network.logits(features, evidence)
@@ -371,7 +371,7 @@ class FeatureNetwork(Network):
         return self.logits(features, evidence), state
 
 
-class Wrapper(Network):
+class NetworkWrapper(Network):
     """A network that holds another, `network`, and adds something to its predictions.
 
     Args:
@@ -385,7 +385,7 @@ class Wrapper(Network):
     position: ClassVar[int]
     """Where it stands among wrappers, the innermost with the lowest number."""
 
-    def __init__(self, network: FeatureNetwork | TextTask, *, seed: int | None = 0, **settings: Any) -> None:
+    def __init__(self, network: Backbone | TextTask, *, seed: int | None = 0, **settings: Any) -> None:
         if isinstance(network, TextTask):
             network, settings = self._of_task(network, seed, settings)
         super().__init__(network.task, engine=network.engine_request, seed=seed, **settings)
@@ -393,9 +393,7 @@ class Wrapper(Network):
         self.widths = network.widths
 
     @classmethod
-    def _of_task(
-        cls, task: TextTask, seed: int | None, settings: dict[str, Any]
-    ) -> tuple[FeatureNetwork, dict[str, Any]]:
+    def _of_task(cls, task: TextTask, seed: int | None, settings: dict[str, Any]) -> tuple[Backbone, dict[str, Any]]:
         """The network and the settings of a call as in 0.1, which named those of the network too."""
         warnings.warn(
             f"{cls.__name__} takes the network that it holds: {cls.__name__}(Recurrent(task, ...), ...)",
@@ -406,7 +404,7 @@ class Wrapper(Network):
         engine = values.pop("engine", "auto")
         own = {name: values.pop(name) for name in names_of(cls.Settings) if name in values}
         held = assemble(task, network_family(BASE), values, engine=engine, seed=seed)
-        if not isinstance(held, FeatureNetwork):
+        if not isinstance(held, Backbone):
             raise ConfigError(f"{cls.__name__} cannot hold {held.name}")
         return held, own
 
@@ -463,9 +461,9 @@ class Wrapper(Network):
         self.network.check_buffers(where)
 
 
-def wrappers() -> list[type[Wrapper]]:
+def wrappers() -> list[type[NetworkWrapper]]:
     """The families that hold a network, the innermost first."""
-    found = [family for family in FAMILIES.values() if issubclass(family, Wrapper)]
+    found = [family for family in FAMILIES.values() if issubclass(family, NetworkWrapper)]
     return sorted(found, key=lambda family: family.position)
 
 
@@ -489,7 +487,7 @@ def assemble(
     """
     values = dict(settings)
     base = values.pop("base", BASE)
-    if issubclass(family, Wrapper):
+    if issubclass(family, NetworkWrapper):
         family = network_family(base)
     chosen = [wrapper for wrapper in wrappers() if values.get(wrapper.enabled_by)]
     sizes = {name: values.pop(name) for each in (family, *chosen) for name in each.saved_sizes if name in values}
@@ -500,7 +498,7 @@ def assemble(
         raise ConfigError(f"a network of the family {family.kind!r} has no setting {name!r}: leave it out")
     network: Network = family(task, engine=engine, seed=seed, **own[0])
     for wrapper, settings_of_it in zip(chosen, own[1:], strict=True):
-        if not isinstance(network, FeatureNetwork):
+        if not isinstance(network, Backbone):
             raise ConfigError(
                 f"a network of the family {family.kind!r} has no setting {wrapper.enabled_by!r}: leave it out"
             )
@@ -514,7 +512,7 @@ def networks() -> dict[str, type[Network]]:
     return {
         kind: family
         for kind, family in FAMILIES.items()
-        if issubclass(family, Network) and not issubclass(family, Wrapper)
+        if issubclass(family, Network) and not issubclass(family, NetworkWrapper)
     }
 
 

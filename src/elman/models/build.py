@@ -26,7 +26,9 @@ def settings_classes() -> tuple[type, ...]:
     return tuple(family.Settings for family in families)
 
 
-def build(task: TextTask, settings: Mapping[str, Any], *, engine: str = "auto", seed: int | None = 0) -> Network:
+def build_network(
+    task: TextTask, settings: Mapping[str, Any], *, engine: str = "auto", seed: int | None = 0
+) -> Network:
     """The network of flat settings, at its initial weights.
 
     Args:
@@ -45,7 +47,7 @@ def build(task: TextTask, settings: Mapping[str, Any], *, engine: str = "auto", 
     Example:
         >>> import elman
         >>> task = elman.TextTask(elman.Vocab.chars("abracadabra"))
-        >>> build(task, {"cell": "lstm", "hidden": 8, "copy_window": 4}).name
+        >>> build_network(task, {"cell": "lstm", "hidden": 8, "copy_window": 4}).name
         'lstm + copy'
     """
     values = dict(settings)
@@ -68,7 +70,7 @@ def network_values(settings: Any) -> dict[str, Any]:
         settings: a dataclass that has the fields of all families, and `model`.
 
     Returns:
-        The values for `build`.
+        The values for `build_network`.
     """
     names = names_of(*settings_classes()) | {"model"}
     return {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings) if f.name in names}

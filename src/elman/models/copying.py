@@ -12,7 +12,7 @@ from elman.cells import State
 from elman.config import STRICT, current_names
 from elman.data.batches import Rows
 from elman.errors import ConfigError
-from elman.models.base import FeatureNetwork, ModelSettings, Wrapper, in_range
+from elman.models.base import Backbone, ModelSettings, NetworkWrapper, in_range
 from elman.models.task import TextTask
 from elman.rng import torch_generator
 
@@ -21,14 +21,14 @@ PIECE = 128  # steps whose places are scored together: memory is for N + 128 sco
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class CopyingSettings(ModelSettings):
+class CopyHeadSettings(ModelSettings):
     """A copy head."""
 
     copy_window: Annotated[int, Field(ge=0, le=LARGEST)] = 0
     """Copy head: an attention over the last N states that may repeat the token which followed one; 0: none."""
 
 
-class Copying(Wrapper):
+class CopyHead(NetworkWrapper):
     """A network with a copy head: an attention over its last N states, and a learnt gate.
 
         e_t,j = (W_c h_t + b_c) . h_t-j               the score of the state j steps ago, j = 1 .. N
@@ -54,20 +54,20 @@ class Copying(Wrapper):
     Example:
         >>> import elman, torch
         >>> network = elman.Recurrent(elman.TextTask(elman.Vocab.chars("abracadabra")), cell="lstm", hidden=8)
-        >>> model = Copying(network, copy_window=4)
+        >>> model = CopyHead(network, copy_window=4)
         >>> logits, state = model(torch.tensor([[1, 2, 3]]), model.initial(1))
         >>> tuple(logits.shape), state[-1].tolist()
         ((1, 3, 6), [[6, 1, 2, 3]])
     """
 
     kind: ClassVar[str] = "copying"
-    Settings = CopyingSettings
+    Settings = CopyHeadSettings
     enabled_by = "copy_window"
     position = 2
-    config: CopyingSettings
+    config: CopyHeadSettings
 
-    def __init__(self, network: FeatureNetwork | TextTask, *, seed: int | None = 0, **settings: Any) -> None:
-        super().__init__(network, seed=seed, **({"copy_window": 24} | current_names(settings)))
+    def __init__(self, network: Backbone | TextTask, *, seed: int | None = 0, **settings: Any) -> None:
+        super().__init__(network, seed=seed, **({"copy_window": 24} | current_names(settings, warn=True)))
         if not self.config.copy_window:
             raise ConfigError("copy_window 0 is no copy head: give 1 or more")
         width = self.widths[-1]

@@ -15,7 +15,7 @@ from elman.cells import State
 from elman.config import STRICT, current_names
 from elman.data.batches import Ids, Rows
 from elman.errors import ConfigError, ModelError
-from elman.models.base import Evidence, FeatureNetwork, ModelSettings, Wrapper, in_range
+from elman.models.base import Backbone, Evidence, ModelSettings, NetworkWrapper, in_range
 from elman.models.ngram.experts import HIGHEST, LARGEST, SHARE, ContextFeatures, Experts, Folds, fold_count
 from elman.models.task import TextTask
 
@@ -31,7 +31,7 @@ class HybridSettings(ModelSettings):
     and lines; 0: none."""
 
 
-class Hybrid(Wrapper, FeatureNetwork):
+class Hybrid(NetworkWrapper, Backbone):
     """A log-linear mixture of a network and counted experts (Neubig and Dyer 2016; weighted as by Mahoney 2005).
 
         h_t       = the features of the network
@@ -71,8 +71,8 @@ class Hybrid(Wrapper, FeatureNetwork):
     config: HybridSettings
     text: Tensor
 
-    def __init__(self, network: FeatureNetwork | TextTask, *, seed: int | None = 0, **settings: Any) -> None:
-        super().__init__(network, seed=seed, **({"ngram_experts": 8} | current_names(settings)))
+    def __init__(self, network: Backbone | TextTask, *, seed: int | None = 0, **settings: Any) -> None:
+        super().__init__(network, seed=seed, **({"ngram_experts": 8} | current_names(settings, warn=True)))
         order, size, tied = self.config.ngram_experts, self.task.size, self.network.settings().get("tied", False)
         if size > LARGEST:
             raise ConfigError(

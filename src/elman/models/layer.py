@@ -63,7 +63,7 @@ class Layer(nn.Module):
         hidden: int,
         *,
         tokens: bool,
-        learn_initial: bool,
+        learn_initial_state: bool,
         layer_norm: bool = False,
         residual: bool = False,
         mogrifier: int = 0,
@@ -73,7 +73,7 @@ class Layer(nn.Module):
         W_x = torch.zeros(inputs, rows).t() if tokens else torch.zeros(rows, inputs)
         self.W_x, self.W_h = nn.Parameter(W_x), nn.Parameter(torch.zeros(rows, hidden))
         self.b_x, self.b_h = nn.Parameter(torch.zeros(rows)), nn.Parameter(torch.zeros(rows))
-        self.start = nn.Parameter(torch.zeros(len(cell.states), hidden), requires_grad=learn_initial)
+        self.start = nn.Parameter(torch.zeros(len(cell.states), hidden), requires_grad=learn_initial_state)
         self.norm = nn.LayerNorm(hidden) if layer_norm else None
         self.mogrifier = Mogrifier(inputs, hidden, rounds=mogrifier) if mogrifier else None
         self.has_residual = residual and inputs == hidden and not tokens

@@ -13,10 +13,10 @@ from torch import Generator, Tensor, nn
 from elman.cells import CELLS, State
 from elman.config import STRICT
 from elman.data.batches import Rows
-from elman.engines import ENGINES, Engine, Sampler, Stack, choose
+from elman.engines import ENGINES, Engine, Stack, TokenSampler, choose
 from elman.engines.sampling import Sampling
 from elman.errors import ConfigError, no_such
-from elman.models.base import Evidence, FeatureNetwork, ModelSettings, Step, dropout
+from elman.models.base import Backbone, Evidence, ModelSettings, Step, dropout
 from elman.models.init import INITS
 from elman.models.layer import MOST_ROUNDS, Layer
 from elman.models.task import TextTask
@@ -69,13 +69,13 @@ class RecurrentSettings(ModelSettings):
     """Mogrifier rounds: the embedding and the state gate each other before each step (Melis et al. 2020); 0: none."""
     tied: bool = False
     """Tied weights: the output map is the embedding (Press and Wolf 2017); both must have one width."""
-    learn_initial: bool = False
+    learn_initial_state: bool = False
     """Train the initial state; otherwise it is zero."""
     init: str = "elman"
     """Initial weights: elman, reference (normal, standard deviation 0.01), torch (uniform, as torch.nn's layers)."""
 
 
-class Recurrent(FeatureNetwork):
+class Recurrent(Backbone):
     """A stack of recurrent layers that predicts the next token.
 
         x_t       = one-hot(token_t), or E[token_t] with an embedding
@@ -120,7 +120,7 @@ class Recurrent(FeatureNetwork):
                 i,
                 h,
                 tokens=not c.embedding and n == 0,
-                learn_initial=c.learn_initial,
+                learn_initial_state=c.learn_initial_state,
                 layer_norm=c.layer_norm,
                 residual=c.residual,
                 mogrifier=c.mogrifier,
@@ -293,12 +293,12 @@ class Recurrent(FeatureNetwork):
 
         return one_step
 
-    def sampler(self, sampling: Sampling, streams: int) -> Sampler | None:
+    def token_sampler(self, sampling: Sampling, streams: int) -> TokenSampler | None:
         """The engine's, of the weights as they are now; equal to the steps, but for rounding. It knows no parts."""
         if self.config.layer_norm or self.config.mogrifier or any(layer.has_residual for layer in self.stack):
             return None
         stack = Stack(self.embed, [layer.weights() for layer in self.stack], self.output_weight, self.b_q)
-        return self.engine.sampler(self.cell, stack, sampling, streams=streams, unknown=self.task.vocab.unknown)
+        return self.engine.token_sampler(self.cell, stack, sampling, streams=streams, unknown=self.task.vocab.unknown)
 
     def settings(self) -> dict[str, Any]:
         """The arguments that build this model again: `hidden` as one number a layer; the weights follow."""

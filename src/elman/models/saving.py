@@ -43,7 +43,7 @@ def model_files(model: SequenceModel, counts: npt.NDArray[np.int64]) -> Files:
     """
     if model.members:
         raise ConfigError(f"a {model.kind} is not saved as one: save each of its models, and its settings beside them")
-    task = {"normalize": model.task.clean, "reverse": model.task.reverse}
+    task = {"normalize": model.task.normalize, "reverse": model.task.reverse}
     description = {"format": FORMAT, "model": model.kind} | task | model.settings()
     return {
         "model.json": to_json(description),
@@ -66,7 +66,7 @@ def identity(model: SequenceModel) -> str:
     settings = {old.get(name, name): value for name, value in model.settings().items()}
     if "recurrent_dropout" in settings:  # a recurrent network, which had one setting more in 0.1
         settings["token_noise"] = 0.0
-    return repr((model.kind, sorted(settings.items()), model.task.clean, model.task.reverse))
+    return repr((model.kind, sorted(settings.items()), model.task.normalize, model.task.reverse))
 
 
 def finite(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def load(path: str | Path, *, engine: str = "auto", device: str = "cpu") -> Sequ
         ModelError: no model there, or a damaged or foreign one.
         ConfigError: an engine that cannot run it.
     """
-    return build(open_saved(path), engine=engine, device=device)
+    return load_saved(open_saved(path), engine=engine, device=device)
 
 
 def open_saved(path: str | Path) -> Saved:
@@ -136,7 +136,7 @@ def open_saved(path: str | Path) -> Saved:
     raise ModelError(f"there is no run or model at {str(path)!r}: give the folder that elman train made")
 
 
-def build(saved: Saved, *, engine: str, device: str) -> SequenceModel:
+def load_saved(saved: Saved, *, engine: str, device: str) -> SequenceModel:
     """The model of a saved folder that was already verified.
 
     Raises:
@@ -167,13 +167,13 @@ def build(saved: Saved, *, engine: str, device: str) -> SequenceModel:
     return model
 
 
-def build_network(saved: Saved, *, engine: str, device: str) -> Network:
+def load_saved_network(saved: Saved, *, engine: str, device: str) -> Network:
     """The same, where only a network will do: to go on training it.
 
     Raises:
         ModelError: it is something else.
     """
-    model = build(saved, engine=engine, device=device)
+    model = load_saved(saved, engine=engine, device=device)
     if not isinstance(model, Network):
         raise ModelError(f"{saved.path} holds a {model.kind} model, which is counted and not trained: count it again")
     return model

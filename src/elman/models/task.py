@@ -24,17 +24,17 @@ class TextTask:
     return log-probabilities as they are.
     """
 
-    def __init__(self, vocab: Vocab, clean: str = "none", *, reverse: bool = False) -> None:
+    def __init__(self, vocab: Vocab, normalize: str = "none", *, reverse: bool = False) -> None:
         self.vocab = vocab
-        self.clean = clean
-        """The named cleaning of every text before it is split into tokens (`elman.data.cleaning`)."""
+        self.normalize = normalize
+        """The normalization of every text before it is split into tokens (`elman.data.cleaning`)."""
         self.reverse = reverse
-        """Whether a text is read from its end to its beginning (S19): the next token is the one before."""
+        """Whether a text is read from its end to its beginning: the next token is the one before."""
 
     @classmethod
     def of(cls, corpus: Corpus) -> "TextTask":
         """The task that a corpus was made for."""
-        return cls(corpus.vocab, corpus.clean, reverse=corpus.reverse)
+        return cls(corpus.vocab, corpus.normalize, reverse=corpus.reverse)
 
     @property
     def size(self) -> int:

@@ -56,7 +56,7 @@ class BatchNormRecurrent(elman.Recurrent):
         return self.task.nats(self._logits(x[counted]).transpose(0, 1), targets[:, counted]), after
 
     stepper = Network.stepper  # no engine normalizes a batch
-    sampler = Network.sampler
+    token_sampler = Network.token_sampler
 
 
 def score(model: Network, ids: Ids, protocol: str, steps: int) -> tuple[float, float]:

@@ -71,7 +71,7 @@ class Config(DataSettings, *settings_classes(), TrainSettings, RunSettings):  # 
 
     @property
     def network(self) -> dict[str, Any]:
-        """The settings of the network, for `elman.models.build.build`."""
+        """The settings of the network, for `elman.models.build.build_network`."""
         return network_values(self)
 
     @property
@@ -88,7 +88,7 @@ class Config(DataSettings, *settings_classes(), TrainSettings, RunSettings):  # 
 
 AUTO = "auto"
 """The recipe whose network and training the text decides (`elman.training.auto`)."""
-_KEPT = {*BUDGETS, "seed", "reports", "patience", "keep"}
+_KEPT = {*BUDGETS, "seed", "num_reports", "patience", "final_weights"}
 CHOSEN = (names_of(*settings_classes(), TrainSettings) | {"model"}) - _KEPT
 """Settings that it chooses."""
 _BOOK: dict[str, Any] = {
@@ -104,7 +104,7 @@ _BOOK: dict[str, Any] = {
     "weight_decay": 0.0,
     "schedule": "constant",
     "epochs": 500,
-    "keep": "last",
+    "final_weights": "last",
     "prompts": ("time traveller", "traveller"),
     "sample_temperature": 0.0,
 }
@@ -114,7 +114,7 @@ _NOTES: dict[str, Any] = {
     "window": 35,
     "lr": 1.0,
     "clip": 1.0,
-    "reports": 50,
+    "num_reports": 50,
 }
 RECIPES: dict[str, dict[str, Any]] = {
     AUTO: {},
@@ -138,7 +138,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "window": 64,
         "lr": 100.0,
         "clip": 0.01,
-        "reports": 10,
+        "num_reports": 10,
     },
     "notes": _NOTES,
     "notes-concise": {**_NOTES, "hidden": 256, "init": "torch"},

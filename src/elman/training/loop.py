@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from elman.cells import State
-from elman.config import BUDGETS, DEFAULT_BUDGET, TrainSettings
+from elman.config import BUDGETS, DEFAULT_BUDGET, TrainSettings, current_names, validated
 from elman.data.batches import BATCHINGS, Ids, Rows, check_length, gather
 from elman.data.corpus import Split
 from elman.errors import DivergedError
@@ -162,7 +162,7 @@ def train(
         DataError: the text is shorter than one batch.
         DivergedError: a loss or gradient is not finite; names the step.
     """
-    training = training or TrainState.begin(model, replace(settings or TrainSettings(), **overrides))
+    training = training or TrainState.begin(model, _settings(settings, overrides))
     s = training.settings
     ids = text.ids if isinstance(text, Split) else text
     check_length(s.batching, len(ids), s.batch, s.window)
@@ -171,6 +171,12 @@ def train(
         DistillationTargets(training.model.task, ids, s.distill_weight) if s.distill_weight else None
     )
     return _run(training, ids, None if held_out is None else beginning(model, held_out, HELD_OUT_TOKENS))
+
+
+def _settings(settings: TrainSettings | None, overrides: dict[str, Any]) -> TrainSettings:
+    """The settings with some of them replaced, under their names of today."""
+    values = asdict(settings or TrainSettings()) | current_names(overrides, warn=True)
+    return validated(TrainSettings, values)
 
 
 def _run(training: TrainState, ids: Ids, held_out: Split | None) -> Iterator[Progress]:
@@ -309,9 +315,9 @@ def _measure(training: TrainState, cost: _Cost, n: int, held_out: Split | None, 
 def _report_is_due(training: TrainState, fraction: float, *, epoch_ended: bool) -> bool:
     """Evenly spaced over the run; at the ends of epochs where a budget of epochs has enough of them."""
     s = training.settings
-    due = int(fraction * s.reports + 1e-9)
+    due = int(fraction * s.num_reports + 1e-9)
     epochs_alone = s.steps is None and s.minutes is None
-    if epochs_alone and s.epochs and s.epochs >= s.reports and not epoch_ended:
+    if epochs_alone and s.epochs and s.epochs >= s.num_reports and not epoch_ended:
         return False
     if due <= training.reports:
         return False
@@ -349,11 +355,11 @@ def fit(
     settings: TrainSettings | None = None,
     **overrides: Any,
 ) -> Network:
-    """Train to the end and return the model, with its best weights on `held_out` where `keep` says so."""
-    settings = replace(settings or TrainSettings(), **overrides)
+    """Train to the end and return the model, with its best weights on `held_out` where `final_weights` says so."""
+    settings = _settings(settings, overrides)
     best: dict[str, Tensor] = {}
     for progress in train(model, text, held_out, settings):
-        if progress.improved and settings.keep == "best":
+        if progress.improved and settings.final_weights == "best":
             best = {name: t.clone() for name, t in model.state_dict().items()}
     if best:
         model.load_state_dict(best)

@@ -20,7 +20,7 @@ from elman.inference.findings.run import of_run
 from elman.inference.metrics import perplexity
 from elman.models.base import Network
 from elman.models.ngram.model import NGram
-from elman.models.saving import MODEL_FILES, build_network, finite, load, save, to_json
+from elman.models.saving import MODEL_FILES, finite, load, load_saved_network, save, to_json
 from elman.storage.atomic import replace_file
 from elman.training.config import Config
 from elman.training.loop import HELD_OUT_TOKENS
@@ -41,11 +41,11 @@ def conclude(job: Job) -> dict[str, Any]:
         DivergedError: a perplexity that no float holds.
     """
     checkpoints = job.checkpoints
-    best = checkpoints.best(MODEL_FILES) if job.config.keep == "best" else None
+    best = checkpoints.best(MODEL_FILES) if job.config.final_weights == "best" else None
     chosen = best or checkpoints.latest(MODEL_FILES)
     if chosen is None:
         raise ModelError(f"the run {str(job.path)!r} has no checkpoint: let it train longer")
-    model = build_network(chosen, engine=job.config.engine, device=device_for(job.config.device))
+    model = load_saved_network(chosen, engine=job.config.engine, device=device_for(job.config.device))
     report = _report(job, model, chosen.path.name, counted(job))
     if any(math.isinf(score["perplexity"]) for scores in report["figures"].values() for score in scores):
         raise DivergedError(
@@ -100,7 +100,7 @@ def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> d
         "schema_version": SCHEMA,
         "run": str(job.path),
         "checkpoint": checkpoint,
-        "kept": ", the best on held-out text" if config.keep == "best" and corpus.held_out else ", the last",
+        "kept": ", the best on held-out text" if config.final_weights == "best" and corpus.held_out else ", the last",
         "source": corpus.source,
         "vocabulary": len(corpus.vocab),
         "unknown_symbol": corpus.vocab.unknown,

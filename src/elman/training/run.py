@@ -29,8 +29,8 @@ from elman.environment import device_for, environment
 from elman.errors import ConfigError, DataError, DivergedError, ModelError
 from elman.inference.generation import encode_prompt, generate
 from elman.models.base import Network
-from elman.models.build import build
-from elman.models.saving import build_network, finite, model_files, to_json
+from elman.models.build import build_network
+from elman.models.saving import finite, load_saved_network, model_files, to_json
 from elman.models.task import TextTask
 from elman.rng import numpy_generator
 from elman.storage.atomic import RunLock, replace_file, translate_os_errors
@@ -73,8 +73,8 @@ def read_data(config: Config) -> Corpus:
     """The corpus that a configuration names."""
     return read_corpus(
         config.sources,
-        level=config.tokens,
-        clean=config.normalize,
+        tokens=config.tokens,
+        normalize=config.normalize,
         errors=config.errors,
         limit=config.limit,
         held_out=config.held_out,
@@ -175,7 +175,7 @@ def coverage_of(config: Config, corpus: Corpus, epoch: int = 0) -> Coverage:
 
 
 def _new_model(config: Config, corpus: Corpus) -> Network:
-    model = build(TextTask.of(corpus), config.network, engine=config.engine, seed=config.seed)
+    model = build_network(TextTask.of(corpus), config.network, engine=config.engine, seed=config.seed)
     model.to(device_for(config.device))
     _ = model.engine_name  # an engine that cannot run this is refused before a folder is made
     return model
@@ -215,7 +215,7 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
             f"the text of {', '.join(config.sources)} is not the one that {str(path)!r} learnt from (now "
             f"{len(corpus.train.ids):,} training tokens, {len(corpus.vocab)} symbols): restore it, or begin a new run"
         )
-    model = build_network(saved, engine=config.engine, device=device_for(config.device))
+    model = load_saved_network(saved, engine=config.engine, device=device_for(config.device))
     training = restored(saved, model, config.part(TrainSettings), facts)
     covered = coverage_of(config, corpus, training.epoch)
     if not training.batch < covered.batches:
@@ -225,7 +225,7 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
     counts = token_counts(corpus.train.ids, len(corpus.vocab))
     if any(getattr(config, name) != getattr(facts.config, name) for name in BUDGETS):
         # Another measure of the same steps: what is done of it now, how many reports that was, and new patience.
-        training.reports = int(training.fraction(len(corpus.train.ids)) * config.reports + 1e-9)
+        training.reports = int(training.fraction(len(corpus.train.ids)) * config.num_reports + 1e-9)
         training.reports_since_best = 0
     job = Job(path, config, corpus, model, training, counts, covered, [], facts.records)
     done = ["this run is complete: give it a larger --epochs, --steps or --minutes to go on"] if finished(job) else []
@@ -336,7 +336,7 @@ def _execute(job: Job, stop: Callable[[], bool]) -> Iterator[Progress | Sample]:
         if progress.report:
             yield from _samples(job, progress)
         stopping = stop()
-        best = progress.improved and job.config.keep == "best"
+        best = progress.improved and job.config.final_weights == "best"
         if best or progress.done or stopping or time.monotonic() - saved_at > SAVE_SECONDS:
             save(job, best=best)
             saved_at = time.monotonic()

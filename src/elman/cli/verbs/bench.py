@@ -11,7 +11,7 @@ from elman.cli.options import Json, Quiet
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from elman.comparison.benchmark import Benchmark, Shape
+    from elman.comparison.benchmark import Shape, SpeedBenchmark
 
 MIN_WIDTH = 80  # columns: a figure that is cut is a wrong figure
 ORDER = 12
@@ -48,7 +48,7 @@ def command(
     return 0
 
 
-def _measured(shape: "Shape", threads: list[int] | None, rounds: int, *, quiet: bool) -> "Benchmark":
+def _measured(shape: "Shape", threads: list[int] | None, rounds: int, *, quiet: bool) -> "SpeedBenchmark":
     """The benchmark when all rounds are over; a bar on a terminal, else a line, on standard error."""
     from elman.cli.progress import ProgressDisplay
     from elman.comparison.training_steps import benchmark_steps
@@ -64,7 +64,7 @@ def _measured(shape: "Shape", threads: list[int] | None, rounds: int, *, quiet: 
     return benchmark
 
 
-def _print(benchmark: "Benchmark") -> None:
+def _print(benchmark: "SpeedBenchmark") -> None:
     from elman.cli.console import Console
 
     out = Console(min_width=MIN_WIDTH)
@@ -79,7 +79,7 @@ def _print(benchmark: "Benchmark") -> None:
     )
 
 
-def _table(benchmark: "Benchmark") -> "Table":
+def _table(benchmark: "SpeedBenchmark") -> "Table":
     """Every engine on every number of threads, the fastest first."""
     from rich.table import Table
 

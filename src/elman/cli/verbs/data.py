@@ -60,7 +60,7 @@ def _describe(sources: tuple[str, ...], level: str | None, clean: str, limit: in
     from elman.data.batches import token_counts
     from elman.data.corpus import read_corpus
 
-    corpus = read_corpus(sources, level=level, clean=clean, limit=limit)
+    corpus = read_corpus(sources, tokens=level, normalize=clean, limit=limit)
     counts = token_counts(corpus.train.ids, len(corpus.vocab))
     top = np.argsort(-counts, kind="stable")[:SHOWN]
     return {

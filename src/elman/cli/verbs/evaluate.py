@@ -56,13 +56,13 @@ def command(
 
     from elman.environment import device_for
     from elman.inference.evaluation import AFFORDABLE, evaluate
-    from elman.models.saving import build, finite, load_counts, open_saved
+    from elman.models.saving import finite, load_counts, load_saved, open_saved
     from elman.training.report import described, saved_ngram
 
     if per_token is not None and per_token.exists():
         raise ConfigError(f"{quoted(per_token)} exists already: choose another --per-token file")
     saved = open_saved(run)
-    model = build(saved, engine=engine, device=device_for(device))
+    model = load_saved(saved, engine=engine, device=device_for(device))
     part, before = _part(run, saved, model, sources, limit=limit, drop_unknown=drop_unknown)
     if len(part.ids) * model.task.size > AFFORDABLE:
         sys.stderr.write(f"scoring {len(part.ids):,} tokens\n")
@@ -105,7 +105,7 @@ def _part(
         given = read_part(
             sources,
             model.task.vocab,
-            clean=model.task.clean,
+            normalize=model.task.normalize,
             limit=limit,
             drop_unknown=drop_unknown,
             reverse=model.task.reverse,

@@ -36,13 +36,13 @@ def command(
     from elman.environment import device_for
     from elman.inference.evaluation import LONGEST, beginning
     from elman.inference.rollout import report
-    from elman.models.saving import build, open_saved
+    from elman.models.saving import load_saved, open_saved
     from elman.training.run import checkpoint_metadata, corpus_of
 
     if not temperature > 0:
         raise ConfigError(f"--temperature {temperature}: greedy roll-outs are made in any case, give more than 0")
     saved = open_saved(run)
-    model = build(saved, engine="auto", device=device_for(device))
+    model = load_saved(saved, engine="auto", device=device_for(device))
     corpus = corpus_of(run, checkpoint_metadata(run, saved))
     part = beginning(model, _text(run, model.task, corpus, sources), LONGEST)
     figures = report(
@@ -61,7 +61,7 @@ def _text(run: Path, task: "TextTask", corpus: "Corpus", sources: tuple[str, ...
     from elman.data.corpus import read_part
 
     if sources:
-        return read_part(sources, task.vocab, clean=task.clean, reverse=task.reverse)
+        return read_part(sources, task.vocab, normalize=task.normalize, reverse=task.reverse)
     if corpus.held_out is None:
         raise ConfigError(f"the run {quoted(run)} has no held-out text: name a text to continue")
     return corpus.held_out

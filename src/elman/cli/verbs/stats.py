@@ -50,8 +50,8 @@ def command(
 
     corpus = read_corpus(
         sources,
-        level=level or tokens,
-        clean=clean or normalize,
+        tokens=level or tokens,
+        normalize=clean or normalize,
         limit=limit,
         held_out=0,
         min_count=1,
@@ -78,7 +78,7 @@ def _draw(path: Path, corpus: "Corpus", frequencies: "tuple[Frequencies, ...]") 
     from elman.models.ngram.plots import zipf_picture
 
     try:
-        zipf_picture(path, frequencies, title=f"{Path(corpus.source).name}, {corpus.vocab.level}, {corpus.clean}")
+        zipf_picture(path, frequencies, title=f"{Path(corpus.source).name}, {corpus.vocab.level}, {corpus.normalize}")
     except OSError as error:
         raise StorageError(f"{quoted(path)} cannot be written: {error.strerror}") from error
 
@@ -90,7 +90,7 @@ def _document(corpus: "Corpus", frequencies: "tuple[Frequencies, ...]") -> dict[
         "schema_version": 1,
         "source": corpus.source,
         "level": corpus.vocab.level,
-        "clean": corpus.clean,
+        "clean": corpus.normalize,
         "tokens": len(corpus.train.ids),
         "types": frequencies[0].types,
         "ngrams": [
@@ -114,7 +114,7 @@ def _print(corpus: "Corpus", frequencies: "tuple[Frequencies, ...]") -> None:
 
     out = Console()
     out.print_lines(
-        f"{corpus.source}: {len(corpus.train.ids):,} tokens, level {corpus.vocab.level}, clean {corpus.clean}\n"
+        f"{corpus.source}: {len(corpus.train.ids):,} tokens, level {corpus.vocab.level}, clean {corpus.normalize}\n"
     )
     out.print(_figures(frequencies))
     out.print_lines(

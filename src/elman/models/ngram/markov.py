@@ -37,7 +37,7 @@ def predict_ahead(model: NGram, tokens: Ids, steps: int) -> Float64Array:
     Example:
         >>> import elman
         >>> vocab = elman.Vocab.chars("abracadabra")
-        >>> model = NGram.fit(elman.TextTask(vocab), vocab.encode("abracadabra"), order=2, smoothing="laplace", eps=0)
+        >>> model = NGram.fit(elman.TextTask(vocab), vocab.encode("abracadabra"), order=2, smoothing="laplace", eps=0.0)
         >>> for p in predict_ahead(model, vocab.encode("b"), 3):
         ...     print({letter: round(float(p[vocab[letter]]), 3) for letter in "abcdr"})
         {'a': 0.0, 'b': 0.0, 'c': 0.0, 'd': 0.0, 'r': 1.0}

@@ -33,7 +33,7 @@ def read(level: str, limit: int | None, clean: str = "letters") -> elman.Corpus:
         clean: the cleaning of the text.
     """
     return elman.read_corpus(
-        ["time-machine"], level=level, clean=clean, limit=limit, held_out=0, min_count=1, unknown=False
+        ["time-machine"], tokens=level, normalize=clean, limit=limit, held_out=0, min_count=1, unknown=False
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 import elman
 from elman.inference.rollout import LENGTHS, rollouts
-from elman.models.build import build
+from elman.models.build import build_network
 from elman.reproduce.course import BatchNormRecurrent, score
 from elman.reproduce.experiment import Chart, ChartSeries, Experiment, Measurement, Result, Runner
 
@@ -97,7 +97,7 @@ def train(
     corpus = elman.read_corpus(["human-numbers"])
     task, parts = elman.TextTask.of(corpus), {part.name: part.ids[:tokens] for part in corpus.parts}
     if more.get("plain"):
-        counter = build(task, model, seed=seed)
+        counter = build_network(task, model, seed=seed)
     else:
         counter = BatchNormRecurrent(task, last=protocol == "last", seed=seed, **model)
     began = time.process_time()

@@ -36,7 +36,7 @@ def train(
         places: where rollouts begin, how many.
         length: of a rollout, in characters.
     """
-    corpus = elman.read_corpus(["time-machine"], clean="letters") if whole else lecture.book()
+    corpus = elman.read_corpus(["time-machine"], normalize="letters") if whole else lecture.book()
     network = elman.Recurrent(elman.TextTask.of(corpus), seed=seed, **model)
     elman.fit(network, corpus.train, epochs=epochs, lr=lr, seed=seed)
     found: Found = {}

@@ -34,7 +34,7 @@ Runs = list[dict[str, Any]]
 
 def book() -> elman.Corpus:
     """The first 10,000 characters of the book, and the next 20,000 held out."""
-    return elman.read_corpus(["time-machine"], clean="lower-spaces", limit=30_000, held_out=20_000, unknown=False)
+    return elman.read_corpus(["time-machine"], normalize="lower-spaces", limit=30_000, held_out=20_000, unknown=False)
 
 
 def train(
@@ -58,7 +58,7 @@ def train(
     )
     settings = elman.TrainSettings(
         batching=f"reference-{batching}", batch=32, window=64, optimizer="sgd", lr=100, clip=0.01,
-        schedule=schedule, epochs=epochs, reports=min(epochs, 25), seed=seed,
+        schedule=schedule, epochs=epochs, num_reports=min(epochs, 25), seed=seed,
     )  # fmt: skip
     found = train_curve(model, corpus.train, corpus.held_out, settings)
     scores = {part.name: elman.evaluate(model, part, protocol="carried", streams=1).perplexity for part in corpus.parts}

@@ -20,7 +20,7 @@ BEGUN = "t"
 
 def book(limit: int | None) -> elman.Corpus:
     """The whole book as letters and blanks."""
-    return elman.read_corpus(["time-machine"], clean="letters", limit=limit, held_out=0, unknown=False)
+    return elman.read_corpus(["time-machine"], normalize="letters", limit=limit, held_out=0, unknown=False)
 
 
 def distance_from_powers(limit: int | None = None) -> float:

@@ -41,7 +41,7 @@ Runs = list[dict[str, Any]]
 
 def letters() -> elman.Corpus:
     """The first 10,000 characters as Zhang et al. 2021 clean the text (word boundaries are lost); 20,000 held out."""
-    return elman.read_corpus(["time-machine"], clean="reference-letters", limit=30_000, held_out=20_000)
+    return elman.read_corpus(["time-machine"], normalize="reference-letters", limit=30_000, held_out=20_000)
 
 
 def train(cell: str, hidden: int, init: str, batching: str, epochs: int, seed: int) -> dict[str, Any]:

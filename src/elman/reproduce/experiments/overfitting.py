@@ -25,7 +25,7 @@ Runs = dict[str, list[Curve]]
 
 def parts() -> elman.Corpus:
     """The training, held-out and test parts."""
-    return elman.read_corpus(["time-machine"], clean="letters", limit=30_000, held_out=5_000, test=15_000)
+    return elman.read_corpus(["time-machine"], normalize="letters", limit=30_000, held_out=5_000, test=15_000)
 
 
 def train(
@@ -59,7 +59,7 @@ def train(
     best = {}
     for progress in elman.train(
         model, corpus.train, corpus.held_out, lr=0.003, schedule="constant", weight_decay=weight_decay,
-        epochs=epochs, reports=min(epochs, 40), seed=seed,
+        epochs=epochs, num_reports=min(epochs, 40), seed=seed,
     ):  # fmt: skip
         if progress.epoch_ended:
             found["epochs"].append(round(progress.epoch))

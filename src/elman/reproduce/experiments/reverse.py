@@ -25,7 +25,7 @@ def read(reverse: bool, limit: int | None) -> elman.Corpus:
         reverse: whether each part is read from its end.
         limit: of the tokens; None for all.
     """
-    return elman.read_corpus(["time-machine"], clean="letters", limit=limit, held_out=0.1, reverse=reverse)
+    return elman.read_corpus(["time-machine"], normalize="letters", limit=limit, held_out=0.1, reverse=reverse)
 
 
 def score_ngram(order: int, reverse: bool, limit: int | None = None) -> float:

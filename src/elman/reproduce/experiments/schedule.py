@@ -34,7 +34,9 @@ def train_with_initial_state(learnt: bool, epochs: int, seed: int, hidden: int =
         The curve, and perplexity by part ("scores").
     """
     corpus = letters()
-    model = elman.Recurrent(elman.TextTask.of(corpus), cell="elman", hidden=hidden, learn_initial=learnt, seed=seed)
+    model = elman.Recurrent(
+        elman.TextTask.of(corpus), cell="elman", hidden=hidden, learn_initial_state=learnt, seed=seed
+    )
     found = train_curve(model, corpus.train, None, batching="random", window=WINDOW, lr=0.01, epochs=epochs, seed=seed)
     scores = {p.name: elman.evaluate(model, p, protocol="reset", window=WINDOW).perplexity for p in corpus.parts}
     return found | {"scores": scores}

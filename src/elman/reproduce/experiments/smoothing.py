@@ -30,7 +30,7 @@ LONGEST = 12
 def split(limit: int | None) -> elman.Corpus:
     """The split of Zhang et al. 2023: 10,000 letters and blanks for training, 5,000 held out."""
     learnt, scored = (LEARNT, SCORED) if limit is None else (limit, limit // 2)
-    return elman.read_corpus(["time-machine"], clean="letters", limit=learnt + scored, held_out=scored)
+    return elman.read_corpus(["time-machine"], normalize="letters", limit=learnt + scored, held_out=scored)
 
 
 def perplexities(smoothing: str, eps: float, limit: int | None = None) -> list[float]:
@@ -78,7 +78,9 @@ def unseen(level: str, limit: int | None = None) -> list[float]:
         level: of the tokens, "char" or "word".
         limit: of the tokens; None for all.
     """
-    corpus = elman.read_corpus(["time-machine"], level=level, clean="letters", limit=limit, held_out=0.1, min_count=1)
+    corpus = elman.read_corpus(
+        ["time-machine"], tokens=level, normalize="letters", limit=limit, held_out=0.1, min_count=1
+    )
     learnt, scored = (part.ids.tolist() for part in corpus.parts)
     return [_missing(learnt, scored, n) for n in range(1, LONGEST + 1)]
 

@@ -15,7 +15,7 @@ import torch
 
 import elman
 from elman.data.batches import Ids, Integers, Rows, gather
-from elman.models.build import build
+from elman.models.build import build_network
 from elman.reproduce.curves import freeze_second_bias
 from elman.reproduce.experiment import Chart, ChartSeries, Experiment, Measurement, Result, Runner
 from elman.training.auto import auto_configure
@@ -46,7 +46,7 @@ def split(held_out: int, learnt: int = LEARNT) -> elman.Corpus:
         held_out: characters held out.
         learnt: characters for training.
     """
-    return elman.read_corpus(["time-machine"], clean="letters", limit=learnt + held_out, held_out=held_out)
+    return elman.read_corpus(["time-machine"], normalize="letters", limit=learnt + held_out, held_out=held_out)
 
 
 def train(cell: str, init: str, epochs: int, lr: float, seed: int, layers: int = 1, hidden: int = 32) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def score_default(seed: int, learnt: int = LEARNT, **budget: int) -> dict[str, A
     """
     corpus = split(SCORED, learnt)
     config, _ = auto_configure(elman.Config.resolve(("default", budget)), corpus)
-    model = build(elman.TextTask.of(corpus), config.network, engine=config.engine, seed=seed)
+    model = build_network(elman.TextTask.of(corpus), config.network, engine=config.engine, seed=seed)
     elman.fit(model, corpus.train, settings=config.part(elman.TrainSettings), seed=seed)
     return {"name": model.name, "held-out": elman.evaluate(model, corpus.parts[-1], streams=1).perplexity}
 
