@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +70,7 @@ def saved_ngram(run: Path) -> NGram | None:
     """The n-gram that a run keeps, if it does."""
     path = run / NGRAM
     model = load(path) if path.exists() else None
-    return model if isinstance(model, NGram) else None
+    return cast(NGram, model) if model is not None and model.kind == NGram.kind else None
 
 
 def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> dict[str, Any]:
