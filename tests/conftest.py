@@ -18,7 +18,19 @@ EQUATIONS = [
     *(f"elman.engines.{name}" for name in ("aten", "base", "bptt", "loop", "native")),
     *(
         f"elman.models.{name}"
-        for name in ("base", "build", "copying", "hybrid", "init", "layer", "mlp", "recurrent", "task")
+        for name in (
+            "assemble",
+            "base",
+            "build",
+            "copying",
+            "hybrid",
+            "init",
+            "layer",
+            "mlp",
+            "recurrent",
+            "task",
+            "wrapper",
+        )
     ),
     "elman.models.ngram.model",
     *(f"elman.forecasting.{name}" for name in ("backtest", "base", "fit", "learn", "linear", "mlp", "recurrent")),

@@ -35,7 +35,6 @@ from .inference.mixture import Mixture as Mixture
 from .models.base import Backbone as Backbone
 from .models.base import ModelSettings as ModelSettings
 from .models.base import Network as Network
-from .models.base import NetworkWrapper as NetworkWrapper
 from .models.base import SequenceModel as SequenceModel
 from .models.build import build_network as build_network
 from .models.copying import CopyHead as CopyHead
@@ -48,6 +47,7 @@ from .models.recurrent import Recurrent as Recurrent
 from .models.saving import load as load
 from .models.saving import save as save
 from .models.task import TextTask as TextTask
+from .models.wrapper import NetworkWrapper as NetworkWrapper
 from .training.config import Config as Config
 from .training.loop import Progress as Progress
 from .training.loop import TrainState as TrainState

@@ -27,7 +27,8 @@ from elman.inference import baselines
 from elman.inference.compressors import EMPTY_SIZES, MAX_TRAINING_BYTES, compressed_sizes, split_bytes
 from elman.inference.evaluation import beginning, evaluate
 from elman.inference.metrics import Accuracy
-from elman.models.base import Network, SequenceModel, networks
+from elman.models.assemble import networks
+from elman.models.base import Network, SequenceModel
 from elman.models.build import build_network
 from elman.models.ngram.counts import check_order
 from elman.models.ngram.model import NGram

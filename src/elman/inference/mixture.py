@@ -1,7 +1,7 @@
 """A mixture of models: their probabilities, averaged with weights that are fitted to a text."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -12,11 +12,10 @@ from torch import Generator, Tensor
 
 from elman.cells import State
 from elman.data.batches import Ids
-from elman.errors import ConfigError, ModelError
+from elman.errors import ConfigError
 from elman.inference.evaluation import surprisals
 from elman.models.base import SequenceModel, Step
 from elman.models.task import TextTask
-from elman.storage.folder import Saved
 
 ROUNDS = 500  # of expectation maximisation, at most
 ENOUGH = 1e-9  # nats a token, under which a round has nothing more to gain
@@ -84,11 +83,6 @@ class Mixture(SequenceModel):
         """The old name of `fit`."""
         warnings.warn("Mixture.learnt is now Mixture.fit; the old name goes in 0.3", DeprecationWarning, stacklevel=2)
         return cls.fit(models, ids)
-
-    @classmethod
-    def from_saved(cls, saved: Saved, task: TextTask, settings: Mapping[str, Any], *, engine: str) -> "Mixture":  # noqa: ARG003 - never
-        """A mixture is not saved as one: save each of its models, and its weights beside them."""
-        raise ModelError(f"{saved.path}: a mixture is not saved as one model; load each of its models")
 
     @property
     def is_trained(self) -> bool:

@@ -5,7 +5,6 @@ loaded, compared and sampled from without being named anywhere else (`examples/e
 """
 
 import dataclasses
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,11 +15,11 @@ from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor, nn
 
 from elman.cells import State
-from elman.config import STRICT, current_names, names_of, validated
+from elman.config import STRICT, current_names, validated
 from elman.data.batches import Ids, Rows
 from elman.engines import TokenSampler
 from elman.engines.sampling import Sampling
-from elman.errors import ConfigError, ModelError, no_such
+from elman.errors import ModelError
 from elman.models.task import TextTask
 from elman.storage.folder import Saved
 
@@ -90,7 +89,7 @@ class SequenceModel(ABC):
 
         return step
 
-    def token_sampler(self, sampling: Sampling, streams: int) -> TokenSampler | None:  # noqa: ARG002 - for models that have one
+    def token_sampler(self, sampling: Sampling, streams: int) -> TokenSampler | None:
         """Compiled code that samples many tokens in one call, never `<unk>`; None: sample step by step.
 
         Args:
@@ -116,9 +115,8 @@ class SequenceModel(ABC):
         """Multiply-add operations to predict one token."""
 
     @classmethod
-    @abstractmethod
     def from_saved(cls, saved: Saved, task: TextTask, settings: Mapping[str, Any], *, engine: str) -> "SequenceModel":
-        """The model of a saved folder.
+        """The model of a saved folder; networks need no such method of their own.
 
         Args:
             saved: the folder, whose files were verified.
@@ -130,6 +128,7 @@ class SequenceModel(ABC):
             ModelError: the tensors do not fit the settings.
             ConfigError: settings that cannot be.
         """
+        raise ModelError(f"{saved.path}: a {cls.kind} is not saved as one model")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -153,6 +152,10 @@ class Network(nn.Module, SequenceModel):
     Settings: ClassVar[type[ModelSettings]] = ModelSettings
     widths: list[int]
     """Hidden units of each layer."""
+    enabled_by: ClassVar[str | None] = None
+    """The setting that adds it to a network where it is not 0; None: it holds no network."""
+    position: ClassVar[int] = 0
+    """Where it stands among those that hold a network, the innermost with the lowest number."""
     saved_sizes: ClassVar[tuple[str, ...]] = ()
     """Settings of a saved model that are no settings of its class: the sizes of buffers, see `resize`."""
 
@@ -216,7 +219,7 @@ class Network(nn.Module, SequenceModel):
         inputs: Tensor,
         state: State,
         rng: Generator | None = None,
-        rows: Rows | None = None,  # noqa: ARG002 - for networks that hold counts
+        rows: Rows | None = None,
     ) -> tuple[Tensor, State]:
         """The logits while training.
 
@@ -290,27 +293,6 @@ class Network(nn.Module, SequenceModel):
             sizes: elements of each buffer by name, those of `saved_sizes`.
         """
 
-    @classmethod
-    def from_saved(cls, saved: Saved, task: TextTask, settings: Mapping[str, Any], *, engine: str) -> "Network":
-        """The network with its weights; their sizes are checked before anything is allocated."""
-        values = dict(settings)
-        for family in FAMILIES.values():
-            if issubclass(family, Network):
-                own = {name: values[name] for name in names_of(family.Settings) if name in values}
-                if family is cls or (issubclass(family, NetworkWrapper) and own):
-                    validated(family.Settings, own, strict=True)
-        with torch.device("meta"):
-            shapes = assemble(task, cls, settings, engine=engine, seed=None).tensors()
-        expected = {name: (tuple(t.shape), t.dtype) for name, t in shapes.items()}
-        weights = saved.tensors("model.safetensors", expected)
-        check_finite(weights, saved.path)
-        model = assemble(task, cls, settings, engine=engine, seed=None)
-        if type(model) is not cls:
-            raise ConfigError(f"it says {cls.kind!r}, and its settings are those of a {model.kind!r}")
-        model.load_state_dict({name: weights[saved_name(name)] for name in model.state_dict()})
-        model.check_buffers(saved.path)
-        return model
-
     def check_buffers(self, where: Path) -> None:
         """Refuse buffers that no training leaves.
 
@@ -369,162 +351,6 @@ class Backbone(Network):
         """The logits while training."""
         features, evidence, state = self.features(inputs, state, rng, rows)
         return self.logits(features, evidence), state
-
-
-class NetworkWrapper(Network):
-    """A network that holds another, `network`, and adds something to its predictions.
-
-    Args:
-        network: the network that it holds; it has the weights, the engine and the state.
-        seed: of its own initial weights; None leaves them as they are, to be loaded.
-        **settings: fields of the class's own `Settings`.
-    """
-
-    enabled_by: ClassVar[str]
-    """The setting that adds it where it is not 0."""
-    position: ClassVar[int]
-    """Where it stands among wrappers, the innermost with the lowest number."""
-
-    def __init__(self, network: Backbone | TextTask, *, seed: int | None = 0, **settings: Any) -> None:
-        if isinstance(network, TextTask):
-            network, settings = self._of_task(network, seed, settings)
-        super().__init__(network.task, engine=network.engine_request, seed=seed, **settings)
-        self.network = network
-        self.widths = network.widths
-
-    @classmethod
-    def _of_task(cls, task: TextTask, seed: int | None, settings: dict[str, Any]) -> tuple[Backbone, dict[str, Any]]:
-        """The network and the settings of a call as in 0.1, which named those of the network too."""
-        warnings.warn(
-            f"{cls.__name__} takes the network that it holds: {cls.__name__}(Recurrent(task, ...), ...)",
-            DeprecationWarning,
-            stacklevel=3,
-        )
-        values = current_names(settings)
-        engine = values.pop("engine", "auto")
-        own = {name: values.pop(name) for name in names_of(cls.Settings) if name in values}
-        held = assemble(task, network_family(BASE), values, engine=engine, seed=seed)
-        if not isinstance(held, Backbone):
-            raise ConfigError(f"{cls.__name__} cannot hold {held.name}")
-        return held, own
-
-    @property
-    def engine_name(self) -> str:
-        """That of the held network."""
-        return self.network.engine_name
-
-    @property
-    def slower_for_lack_of_compiler(self) -> bool:
-        """That of the held network."""
-        return self.network.slower_for_lack_of_compiler
-
-    @property
-    def has_dropout(self) -> bool:
-        """That of the held network."""
-        return self.network.has_dropout
-
-    def settings(self) -> dict[str, Any]:
-        """Those of the held network, and its own."""
-        held = self.network.settings()
-        named = {} if self.network.kind in (BASE, *(w.kind for w in wrappers())) else {"base": self.network.kind}
-        return held | dataclasses.asdict(self.config) | named
-
-    @property
-    def dynamic_lr(self) -> float:
-        """That of the held network."""
-        return self.network.dynamic_lr
-
-    @property
-    def has_counts(self) -> bool:
-        """Whether the held network has."""
-        return self.network.has_counts
-
-    @property
-    def recount_interval(self) -> int | None:
-        """That of the held network."""
-        return self.network.recount_interval
-
-    def update_counts(self, ids: Ids) -> None:
-        """Those of the held network."""
-        self.network.update_counts(ids)
-
-    def prepare(self, ids: Ids) -> None:
-        """Prepare the held network."""
-        self.network.prepare(ids)
-
-    def resize(self, sizes: Mapping[str, object]) -> None:
-        """Resize the buffers of the held network."""
-        self.network.resize(sizes)
-
-    def check_buffers(self, where: Path) -> None:
-        """Check those of the held network."""
-        self.network.check_buffers(where)
-
-
-def wrappers() -> list[type[NetworkWrapper]]:
-    """The families that hold a network, the innermost first."""
-    found = [family for family in FAMILIES.values() if issubclass(family, NetworkWrapper)]
-    return sorted(found, key=lambda family: family.position)
-
-
-def assemble(
-    task: TextTask, family: type[Network], settings: Mapping[str, Any], *, engine: str = "auto", seed: int | None = 0
-) -> Network:
-    """The network that settings describe, held by each wrapper whose setting is not 0.
-
-    Args:
-        task: the symbols to read and predict.
-        family: the family of the network; of a wrapper, its network is of the family `settings["base"]`.
-        settings: fields of the `Settings` of all families that take part, and the sizes of buffers.
-        engine: the name of an engine, or "auto".
-        seed: of the initial weights; None leaves them zero, to be loaded.
-
-    Returns:
-        The network, or the outermost wrapper of it.
-
-    Raises:
-        ConfigError: a setting that none of these families has, or one out of range.
-    """
-    values = dict(settings)
-    base = values.pop("base", BASE)
-    if issubclass(family, NetworkWrapper):
-        family = network_family(base)
-    chosen = [wrapper for wrapper in wrappers() if values.get(wrapper.enabled_by)]
-    sizes = {name: values.pop(name) for each in (family, *chosen) for name in each.saved_sizes if name in values}
-    own = [{name: values.pop(name) for name in names_of(each.Settings) if name in values} for each in (family, *chosen)]
-    values = {name: value for name, value in values.items() if name not in {w.enabled_by for w in wrappers()}}
-    if values:
-        name = min(values)
-        raise ConfigError(f"a network of the family {family.kind!r} has no setting {name!r}: leave it out")
-    network: Network = family(task, engine=engine, seed=seed, **own[0])
-    for wrapper, settings_of_it in zip(chosen, own[1:], strict=True):
-        if not isinstance(network, Backbone):
-            raise ConfigError(
-                f"a network of the family {family.kind!r} has no setting {wrapper.enabled_by!r}: leave it out"
-            )
-        network = wrapper(network, seed=seed, **settings_of_it)
-    network.resize(sizes)
-    return network
-
-
-def networks() -> dict[str, type[Network]]:
-    """The families of networks that hold no other, by `kind`."""
-    return {
-        kind: family
-        for kind, family in FAMILIES.items()
-        if issubclass(family, Network) and not issubclass(family, NetworkWrapper)
-    }
-
-
-def network_family(name: str) -> type[Network]:
-    """The family of that name.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    if name not in networks():
-        raise ConfigError(no_such("model", name, sorted(networks())))
-    return networks()[name]
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import elman.models
 from elman.config import changed, names_of
 from elman.errors import ConfigError
-from elman.models.base import BASE, Network, assemble, network_family, networks, wrappers
+from elman.models.assemble import assemble, network_family, networks, wrappers
+from elman.models.base import BASE, Network
 from elman.models.task import TextTask
 
 _NO_FAMILIES = {__name__, "elman.models.saving"}
@@ -52,7 +53,7 @@ def build_network(
     """
     values = dict(settings)
     family = network_family(values.pop("model", BASE))
-    chosen = [w for w in wrappers() if values.get(w.enabled_by)]
+    chosen = [w for w in wrappers() if values.get(w.enabled_by or "")]
     own = names_of(*(each.Settings for each in (family, *chosen)))
     for kind in settings_classes():
         if odd := changed(values, kind, names_of(kind) - own):

@@ -12,8 +12,9 @@ from elman.cells import State
 from elman.config import STRICT, current_names
 from elman.data.batches import Rows
 from elman.errors import ConfigError
-from elman.models.base import Backbone, ModelSettings, NetworkWrapper, in_range
+from elman.models.base import Backbone, ModelSettings, in_range
 from elman.models.task import TextTask
+from elman.models.wrapper import NetworkWrapper
 from elman.rng import torch_generator
 
 LARGEST = 4096  # states that are remembered

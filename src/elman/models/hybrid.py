@@ -15,9 +15,10 @@ from elman.cells import State
 from elman.config import STRICT, current_names
 from elman.data.batches import Ids, Rows
 from elman.errors import ConfigError, ModelError
-from elman.models.base import Backbone, Evidence, ModelSettings, NetworkWrapper, in_range
+from elman.models.base import Backbone, Evidence, ModelSettings, in_range
 from elman.models.ngram.experts import HIGHEST, LARGEST, SHARE, ContextFeatures, Experts, Folds, fold_count
 from elman.models.task import TextTask
+from elman.models.wrapper import NetworkWrapper
 
 RECOUNT, GROWN = 128, 2000
 

@@ -20,12 +20,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from elman.config import REMOVED, RENAMED, current_names
+from elman.config import REMOVED, RENAMED, current_names, names_of, validated
 from elman.data.cleaning import cleaning
 from elman.data.vocab import Vocab
 from elman.errors import ConfigError, ModelError
 from elman.models import build as _families  # noqa: F401 - all families join the registry
-from elman.models.base import FAMILIES, Network, SequenceModel
+from elman.models.assemble import assemble, wrappers
+from elman.models.base import FAMILIES, Network, SequenceModel, check_finite, saved_name
 from elman.models.task import TextTask
 from elman.storage.checkpoints import Checkpoints
 from elman.storage.folder import MANIFEST, Saved, read_folder, write_folder
@@ -158,12 +159,36 @@ def load_saved(saved: Saved, *, engine: str, device: str) -> SequenceModel:
         if type(reverse) is not bool:
             raise ConfigError(f"reverse is {reverse!r:.20}, neither true nor false")
         task = TextTask(vocab, cleaning(normalize).name, reverse=reverse)
-        model = FAMILIES[kind].from_saved(saved, task, values, engine=engine)
+        family = FAMILIES[kind]
+        if issubclass(family, Network):
+            model: SequenceModel = _network(family, saved, task, values, engine=engine)
+        else:
+            model = family.from_saved(saved, task, values, engine=engine)
     except (ConfigError, TypeError, KeyError) as error:
         raise ModelError(f"{saved.path}: model.json does not describe a model of this elman: {error}") from error
     if isinstance(model, Network):
         model.to(device)
         _ = model.engine_name  # an engine that cannot run this is refused now, not at the first step
+    return model
+
+
+def _network(
+    family: type[Network], saved: Saved, task: TextTask, settings: Mapping[str, Any], *, engine: str
+) -> Network:
+    """The network of a saved folder with its weights; their sizes are checked before anything is allocated."""
+    for each in (family, *wrappers()):
+        if own := {name: settings[name] for name in names_of(each.Settings) if name in settings}:
+            validated(each.Settings, own, strict=True)
+    with torch.device("meta"):
+        shapes = assemble(task, family, settings, engine=engine, seed=None).tensors()
+    expected = {name: (tuple(t.shape), t.dtype) for name, t in shapes.items()}
+    weights = saved.tensors("model.safetensors", expected)
+    check_finite(weights, saved.path)
+    model = assemble(task, family, settings, engine=engine, seed=None)
+    if type(model) is not family:
+        raise ConfigError(f"it says {family.kind!r}, and its settings are those of a {model.kind!r}")
+    model.load_state_dict({name: weights[saved_name(name)] for name in model.state_dict()})
+    model.check_buffers(saved.path)
     return model
 
 
