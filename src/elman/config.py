@@ -224,7 +224,7 @@ def help_of(field: str, kinds: Iterable[type] = (DataSettings, TrainSettings, Ru
     for kind in kinds:
         info = kind.__pydantic_fields__.get(field)  # type: ignore[attr-defined]  # made by pydantic
         if info is not None and info.description:
-            return str(info.description)
+            return " ".join(info.description.split())
     raise KeyError(f"the setting {field} has no docstring")
 
 
