@@ -13,8 +13,18 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
 from elman.errors import ConfigError, did_you_mean
 
@@ -23,8 +33,19 @@ STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan
 _S = TypeVar("_S")
 
 
+class _Renamed:
+    """Settings that take keywords under their names of 0.1 too, with a DeprecationWarning."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename(cls, data: Any) -> Any:
+        if isinstance(data, ArgsKwargs) and data.kwargs and not {*RENAMED, *REMOVED}.isdisjoint(data.kwargs):
+            return ArgsKwargs(data.args, current_names(data.kwargs, warn=True))
+        return data
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class DataSettings:
+class DataSettings(_Renamed):
     """From a source to tokens."""
 
     tokens: Literal["char", "word", "byte"] | None = None
@@ -48,7 +69,7 @@ class DataSettings:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class TrainSettings:
+class TrainSettings(_Renamed):
     """How a network is trained."""
 
     batching: str = "sequential"
@@ -103,7 +124,7 @@ class TrainSettings:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class RunSettings:
+class RunSettings(_Renamed):
     """What a run trains on, where it computes, and what it writes."""
 
     sources: Annotated[tuple[str, ...], Field(min_length=1)] = ("python-docs",)
@@ -158,7 +179,7 @@ def current_names(values: Mapping[str, Any], *, warn: bool = False) -> dict[str,
     Raises:
         ConfigError: a removed setting is on, or one setting is given under both of its names.
     """
-    if given := [name for name in REMOVED if values.get(name)]:
+    if given := [name for name in REMOVED if not _is_off(values.get(name))]:
         raise ConfigError(f"the setting {given[0]} was removed: it did not improve held-out perplexity; leave it out")
     if twice := [old for old, new in RENAMED.items() if old in values and new in values]:
         raise ConfigError(f"{twice[0]} is the old name of {RENAMED[twice[0]]}: give one of them")
@@ -169,6 +190,11 @@ def current_names(values: Mapping[str, Any], *, warn: bool = False) -> dict[str,
     if found.get("cell") == "mlp":  # the name of the windowed network in 0.1
         found = {name: value for name, value in found.items() if name != "cell"} | {"model": "mlp"}
     return found
+
+
+def _is_off(value: object) -> bool:
+    """Whether a removed setting, perhaps out of a variable, has no effect."""
+    return value in (None, "", 0) or (isinstance(value, str) and value.strip("0") in {"", "."})
 
 
 def validated(

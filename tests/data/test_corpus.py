@@ -280,3 +280,9 @@ def test_names_of_before_still_work(tmp_path):
         assert corpus.turned().digest == corpus.reversed().digest != corpus.digest
     with pytest.warns(DeprecationWarning, match=r"Vocab\.incremental_decoder"):
         assert corpus.vocab.stream().push(1) == "a"
+    with pytest.warns(DeprecationWarning, match=r"Vocab\.from_tokens"):
+        assert Vocab.of(TokenSequence.read(["abba"], "char")) == Vocab.chars("abba")
+    with pytest.warns(DeprecationWarning, match=r"Vocab\.contains"):
+        assert corpus.vocab.known(TokenSequence.read(["az"], "char")).tolist() == [True, False]
+    with pytest.warns(DeprecationWarning, match=r"Corpus\.normalize"):
+        assert corpus.clean == corpus.normalize == "none"

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import elman
 from elman.errors import ConfigError, ModelError
-from elman.models.saving import load_counts, model_files, open_saved
+from elman.models.saving import identity, load_counts, model_files, open_saved
 from elman.storage.checkpoints import Checkpoints
 from elman.storage.folder import read_folder, write_folder
 
@@ -305,3 +305,54 @@ def test_a_model_from_before_there_was_such_dropout_has_none(tmp_path):
     files = {**saved.files, "model.json": json.dumps(facts).encode()}
     write_folder(tmp_path / "old", files)
     assert not elman.load(tmp_path / "old").has_dropout
+
+
+# --- networks in networks
+
+
+def test_a_held_network_whose_settings_are_of_the_wrong_kind_is_refused(tmp_path):
+    """The strict reading of a folder holds for the network inside too: "true" is no truth value."""
+    elman.save(elman.CopyHead(tiny(), copy_window=4), tmp_path / "m")
+    files = {name: (tmp_path / "m" / name).read_bytes() for name in read_folder(tmp_path / "m").listed}
+    described = json.loads(files["model.json"])
+    for name, bad in {"tied": "false", "hidden": "5", "dropout": "0.5"}.items():
+        files["model.json"] = json.dumps(described | {name: bad}).encode()
+        write_folder(tmp_path / name, files)
+        with pytest.raises(ModelError, match=name):
+            elman.load(tmp_path / name)
+
+
+def test_a_stack_of_absurd_depth_is_refused_before_it_is_built():
+    with pytest.raises(ConfigError, match="hidden"):
+        elman.Recurrent(task(), hidden=[2] * 65)
+    assert elman.Recurrent(task(), hidden=[2] * 64).widths == [2] * 64
+
+
+def test_names_that_would_be_saved_as_one_are_refused(tmp_path):
+    model = elman.CopyHead(tiny(), copy_window=4)
+    model.b_q = torch.nn.Parameter(torch.zeros(V))  # the network that it holds has a b_q
+    with pytest.raises(ConfigError, match="rename one"):
+        elman.save(model, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("make", [elman.CopyHead, elman.Hybrid])
+def test_a_wrapper_holds_a_recurrent_network_and_none_that_belongs_outside(make):
+    with pytest.raises(ConfigError, match="cannot hold"):
+        make(elman.MLP(task(), hidden=3))
+    with pytest.raises(ConfigError, match="cannot hold"):
+        make(elman.CopyHead(tiny()))
+
+
+def test_a_model_with_a_setting_that_was_removed_keeps_its_digest(tmp_path):
+    """Compressed files name the settings of their model, `token_noise` among them."""
+    elman.save(tiny(), tmp_path / "m")
+    files = {name: (tmp_path / "m" / name).read_bytes() for name in read_folder(tmp_path / "m").listed}
+    described = json.loads(files["model.json"])
+    plain = identity(elman.load(tmp_path / "m"))
+    assert "('token_noise', 0.0)" in plain
+    for noise in (0.0, 0.1):
+        files["model.json"] = json.dumps(described | {"token_noise": noise}).encode()
+        write_folder(tmp_path / str(noise), files)
+        wanted = plain.replace("('token_noise', 0.0)", f"('token_noise', {noise})")
+        assert identity(elman.load(tmp_path / str(noise))) == wanted

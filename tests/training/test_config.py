@@ -27,6 +27,44 @@ def refusal(*layers) -> str:
 # --- layers
 
 
+@pytest.mark.parametrize(
+    ("layers", "family", "cell"),
+    [
+        ([{"cell": "gru"}, {"cell": "mlp"}], "gru", "gru"),
+        ([{"cell": "mlp"}, {"cell": "gru"}], "mlp", None),
+        ([{"model": "mlp"}, {"cell": "lstm"}], "mlp", None),
+        ([{"cell": "lstm"}, {"model": "mlp"}], "lstm", "lstm"),
+        ([{"cell": "lstm"}, {"hidden": 4}, {"model": "mlp"}], "lstm", "lstm"),
+        ([{"hidden": 4}, {"cell": "lstm"}, {"model": "mlp"}], "lstm", "lstm"),
+        ([{"model": "recurrent"}, {"cell": "lstm"}], "gru", None),
+    ],
+)
+def test_a_cell_or_a_model_replaces_what_weaker_layers_say_of_both(layers, family, cell):
+    config = Config.resolve(*zip(("flags", "environment", "file"), layers, strict=False))
+    assert config.network_name == family
+    if cell is not None:
+        assert config.cell == cell
+
+
+@pytest.mark.parametrize("off", [None, "", 0, 0.0, "0", "0.0", False])
+def test_a_removed_setting_that_is_off_is_no_fault(off):
+    assert Config.resolve(("environment", {"token_noise": off, "average": off})) == Config.resolve()
+
+
+@pytest.mark.parametrize("on", [0.1, "0.1", 1, True])
+def test_a_removed_setting_that_is_on_is_refused(on):
+    assert "was removed" in refusal(("environment", {"token_noise": on}))
+
+
+def test_groups_of_settings_take_their_names_of_0_1_as_keywords():
+    with pytest.warns(DeprecationWarning, match="level is now tokens"):
+        assert DataSettings(level="byte") == DataSettings(tokens="byte")
+    with pytest.warns(DeprecationWarning, match="keep is now final_weights"):
+        assert TrainSettings(keep="last") == TrainSettings(final_weights="last")
+    with pytest.warns(DeprecationWarning, match="reports is now num_reports"):
+        assert TrainSettings(reports=3) == TrainSettings(num_reports=3)
+
+
 def test_the_first_layer_wins_and_the_recipe_gives_the_rest():
     config = Config.resolve(
         ("flags", {"hidden": 1}),

@@ -282,6 +282,12 @@ def test_the_settings_that_it_has_are_no_difference(stopped, source):
     assert run.resume(stopped, {"hidden": 6, "sources": (str(source),)}).training.step == 6
 
 
+def test_changes_under_their_names_of_0_1_are_read(stopped, source):
+    assert run.resume(stopped, {"reports": config(source).num_reports}).training.step == 6
+    with pytest.raises(ConfigError, match="tokens is"):
+        run.resume(stopped, {"level": "byte"})
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -6,6 +6,7 @@ Perplexities are compared where all models have one vocabulary, else bits per ch
 """
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -57,6 +58,11 @@ class Measured:
     def figures(self) -> dict[str, float | None]:
         """The metrics, and what is known of the training, by name."""
         return self.metrics | {name: getattr(self, name) for name in TRAINING}
+
+    def document(self) -> dict[str, Any]:
+        """The name of `to_dict` in 0.1, until 0.3."""
+        warnings.warn("Comparison.document is now Comparison.to_dict", DeprecationWarning, stacklevel=2)
+        return self.to_dict()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; infinite figures are still in it."""

@@ -69,7 +69,7 @@ class SavedModel:
         if self.facts is None:
             return self.path
         settings = {k: repr(v) for k, v in dataclasses.asdict(self.facts.config).items() if k not in ALIKE}
-        return self.facts.corpus, tuple(sorted(settings.items()))
+        return self.facts.corpus, self.facts.removed, tuple(sorted(settings.items()))
 
     def measured(self, part: Split) -> Measured:
         """Score the model on a part; with the seconds that its training took, where they are known."""

@@ -79,6 +79,12 @@ class Corpus:
         assert train is not None  # noqa: S101 - there always is one
         return replace(self, train=train, held_out=held_out, test=test, reverse=not self.reverse)
 
+    @property
+    def clean(self) -> str:
+        """The name of `normalize` in 0.1, until 0.3."""
+        warnings.warn("Corpus.clean is now Corpus.normalize", DeprecationWarning, stacklevel=2)
+        return self.normalize
+
     def turned(self) -> "Corpus":
         """The name of 0.1 for `reversed`, until 0.3."""
         warnings.warn("Corpus.turned is now Corpus.reversed", DeprecationWarning, stacklevel=2)

@@ -308,6 +308,17 @@ class Vocab:
         """
         return IncrementalDecoder(self)
 
+    @classmethod
+    def of(cls, symbols: TokenSequence, *, min_count: int | None = 1, unknown: bool = True) -> "Vocab":
+        """The name of 0.1 for `from_tokens`, until 0.3."""
+        warnings.warn("Vocab.of is now Vocab.from_tokens", DeprecationWarning, stacklevel=2)
+        return cls.from_tokens(symbols, min_count=min_count, unknown=unknown)
+
+    def known(self, symbols: TokenSequence) -> npt.NDArray[np.bool_]:
+        """The name of 0.1 for `contains`, until 0.3."""
+        warnings.warn("Vocab.known is now Vocab.contains", DeprecationWarning, stacklevel=2)
+        return self.contains(symbols)
+
     def stream(self) -> IncrementalDecoder:
         """The name of 0.1 for `incremental_decoder`, until 0.3."""
         warnings.warn("Vocab.stream is now Vocab.incremental_decoder", DeprecationWarning, stacklevel=2)

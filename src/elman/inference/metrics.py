@@ -10,7 +10,7 @@ Every metric is a sum over targets, kept in float64, that is divided once. A sub
     class TopFive(elman.Metric):
         name, heading, form, better = "top5", "top 5", ".1%", "higher"
 
-        def per_target(self, batch):
+        def token_values(self, batch):
             return (batch.logits.topk(5).indices == batch.targets[:, None]).any(-1)
 
         def value(self, total, text):

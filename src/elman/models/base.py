@@ -19,7 +19,7 @@ from elman.config import STRICT, current_names, validated
 from elman.data.batches import Ids, Rows
 from elman.engines import TokenSampler
 from elman.engines.sampling import Sampling
-from elman.errors import ModelError
+from elman.errors import ConfigError, ModelError
 from elman.models.task import TextTask
 from elman.storage.folder import Saved
 
@@ -164,6 +164,7 @@ class Network(nn.Module, SequenceModel):
     ) -> None:  # the signature that building and loading rely on
         super().__init__()
         self.task, self.engine_request, self.seed = task, engine, seed
+        self.removed_settings: dict[str, Any] = {}
         self.config = validated(self.Settings, current_names(settings, warn=True))
 
     @property
@@ -269,11 +270,15 @@ class Network(nn.Module, SequenceModel):
 
     def tensors(self) -> dict[str, Tensor]:
         """The weights and buffers, by the names under which they are saved."""
-        return {saved_name(name): t for name, t in self.state_dict().items()}
+        found = self.state_dict()
+        named = {saved_name(name): t for name, t in found.items()}
+        if len(named) < len(found):
+            raise ConfigError(f"two tensors of {self.name} have one name but for the network that it holds: rename one")
+        return named
 
     def trained_parameters(self) -> list[tuple[str, nn.Parameter]]:
         """The parameters that training changes, by saved name; those outside of layers first, as checkpoints count."""
-        found = [(saved_name(n), n.count("network."), p) for n, p in self.named_parameters() if p.requires_grad]
+        found = [(saved_name(n), _depth(n), p) for n, p in self.named_parameters() if p.requires_grad]
         named = sorted(found, key=lambda entry: ("." in entry[0], -entry[1]))  # a held network's before its holder's
         return [(name, p) for name, _, p in named]
 
@@ -368,9 +373,14 @@ def check_finite(tensors: Mapping[str, Tensor], where: Path) -> None:
             raise ModelError(f"{where}: {name} holds NaN or infinity; use an earlier checkpoint")
 
 
+def _depth(name: str) -> int:
+    """How deep the network that has a tensor is held."""
+    return 1 + _depth(name.removeprefix("network.")) if name.startswith("network.") else 0
+
+
 def saved_name(name: str) -> str:
-    """The name under which a tensor is saved: that of the network which has it, however deep it is held."""
-    return name.removeprefix("network.") if not name.startswith("network.network.") else saved_name(name[8:])
+    """The name under which a tensor is saved: that in the network which has it, however deep it is held."""
+    return saved_name(name.removeprefix("network.")) if name.startswith("network.") else name
 
 
 def in_range(numbers: Tensor, low: int, high: int) -> bool:

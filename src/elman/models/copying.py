@@ -12,7 +12,7 @@ from elman.cells import State
 from elman.config import STRICT, current_names
 from elman.data.batches import Rows
 from elman.errors import ConfigError
-from elman.models.base import Backbone, ModelSettings, in_range
+from elman.models.base import ModelSettings, Network, in_range
 from elman.models.task import TextTask
 from elman.models.wrapper import NetworkWrapper
 from elman.rng import torch_generator
@@ -67,7 +67,7 @@ class CopyHead(NetworkWrapper):
     position = 2
     config: CopyHeadSettings
 
-    def __init__(self, network: Backbone | TextTask, *, seed: int | None = 0, **settings: Any) -> None:
+    def __init__(self, network: Network | TextTask, *, seed: int | None = 0, **settings: Any) -> None:
         super().__init__(network, seed=seed, **({"copy_window": 24} | current_names(settings, warn=True)))
         if not self.config.copy_window:
             raise ConfigError("copy_window 0 is no copy head: give 1 or more")

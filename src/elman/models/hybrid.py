@@ -15,7 +15,7 @@ from elman.cells import State
 from elman.config import STRICT, current_names
 from elman.data.batches import Ids, Rows
 from elman.errors import ConfigError, ModelError
-from elman.models.base import Backbone, Evidence, ModelSettings, in_range
+from elman.models.base import Backbone, Evidence, ModelSettings, Network, in_range
 from elman.models.ngram.experts import HIGHEST, LARGEST, SHARE, ContextFeatures, Experts, Folds, fold_count
 from elman.models.task import TextTask
 from elman.models.wrapper import NetworkWrapper
@@ -72,7 +72,7 @@ class Hybrid(NetworkWrapper, Backbone):
     config: HybridSettings
     text: Tensor
 
-    def __init__(self, network: Backbone | TextTask, *, seed: int | None = 0, **settings: Any) -> None:
+    def __init__(self, network: Network | TextTask, *, seed: int | None = 0, **settings: Any) -> None:
         super().__init__(network, seed=seed, **({"ngram_experts": 8} | current_names(settings, warn=True)))
         order, size, tied = self.config.ngram_experts, self.task.size, self.network.settings().get("tied", False)
         if size > LARGEST:

@@ -43,13 +43,16 @@ def pick(rows: Tensor, *, one: bool) -> Map:
     return lambda at: rows.narrow(0, int(at), 1)
 
 
+_Widths = Annotated[tuple[Annotated[PositiveInt, Field(le=65536)], ...], Field(max_length=64)]
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RecurrentSettings(ModelSettings):
     """A stack of recurrent layers."""
 
     cell: str = "gru"
     """Recurrent cell: elman, elman-relu, gru, lstm."""
-    hidden: Annotated[PositiveInt, Field(le=65536)] | tuple[Annotated[PositiveInt, Field(le=65536)], ...] = 256
+    hidden: Annotated[PositiveInt, Field(le=65536)] | _Widths = 256
     """Hidden units of a layer, H; or a list with one number a layer."""
     layers: Annotated[PositiveInt, Field(le=64)] = 1
     """Recurrent layers."""

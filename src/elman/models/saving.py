@@ -25,8 +25,8 @@ from elman.data.cleaning import cleaning
 from elman.data.vocab import Vocab
 from elman.errors import ConfigError, ModelError
 from elman.models import build as _families  # noqa: F401 - all families join the registry
-from elman.models.assemble import assemble, wrappers
-from elman.models.base import FAMILIES, Network, SequenceModel, check_finite, saved_name
+from elman.models.assemble import assemble, network_family, wrappers
+from elman.models.base import BASE, FAMILIES, Network, SequenceModel, check_finite, saved_name
 from elman.models.task import TextTask
 from elman.storage.checkpoints import Checkpoints
 from elman.storage.folder import MANIFEST, Saved, read_folder, write_folder
@@ -67,6 +67,8 @@ def identity(model: SequenceModel) -> str:
     settings = {old.get(name, name): value for name, value in model.settings().items()}
     if "recurrent_dropout" in settings:  # a recurrent network, which had one setting more in 0.1
         settings["token_noise"] = 0.0
+    if isinstance(model, Network):
+        settings |= {name: value for name, value in model.removed_settings.items() if name in settings}
     return repr((model.kind, sorted(settings.items()), model.task.normalize, model.task.reverse))
 
 
@@ -154,7 +156,8 @@ def load_saved(saved: Saved, *, engine: str, device: str) -> SequenceModel:
             raise ConfigError(
                 f"format {version!r:.20}, model {kind!r:.40}; this elman reads {FORMAT}, {', '.join(FAMILIES)}"
             )
-        values = current_names({name: value for name, value in values.items() if name not in REMOVED})
+        removed = {name: values.pop(name) for name in REMOVED if name in values}
+        values = current_names(values)
         normalize, reverse = values.pop("normalize"), values.pop("reverse", False)
         if type(reverse) is not bool:
             raise ConfigError(f"reverse is {reverse!r:.20}, neither true nor false")
@@ -167,6 +170,7 @@ def load_saved(saved: Saved, *, engine: str, device: str) -> SequenceModel:
     except (ConfigError, TypeError, KeyError) as error:
         raise ModelError(f"{saved.path}: model.json does not describe a model of this elman: {error}") from error
     if isinstance(model, Network):
+        model.removed_settings = removed
         model.to(device)
         _ = model.engine_name  # an engine that cannot run this is refused now, not at the first step
     return model
@@ -176,7 +180,8 @@ def _network(
     family: type[Network], saved: Saved, task: TextTask, settings: Mapping[str, Any], *, engine: str
 ) -> Network:
     """The network of a saved folder with its weights; their sizes are checked before anything is allocated."""
-    for each in (family, *wrappers()):
+    base = family if family.enabled_by is None else network_family(str(settings.get("base", BASE)))
+    for each in (base, *wrappers()):
         if own := {name: settings[name] for name in names_of(each.Settings) if name in settings}:
             validated(each.Settings, own, strict=True)
     with torch.device("meta"):

@@ -1,5 +1,6 @@
 """What a model is asked to do: the symbols it reads and predicts, and what a prediction costs."""
 
+import warnings
 from typing import TypeVar
 
 import numpy as np
@@ -24,12 +25,23 @@ class TextTask:
     return log-probabilities as they are.
     """
 
-    def __init__(self, vocab: Vocab, normalize: str = "none", *, reverse: bool = False) -> None:
+    def __init__(
+        self, vocab: Vocab, normalize: str = "none", *, reverse: bool = False, clean: str | None = None
+    ) -> None:
         self.vocab = vocab
+        if clean is not None:
+            warnings.warn("clean is now normalize; the old name goes in 0.3", DeprecationWarning, stacklevel=2)
+            normalize = clean
         self.normalize = normalize
         """The normalization of every text before it is split into tokens (`elman.data.cleaning`)."""
         self.reverse = reverse
         """Whether a text is read from its end to its beginning: the next token is the one before."""
+
+    @property
+    def clean(self) -> str:
+        """The name of `normalize` in 0.1, until 0.3."""
+        warnings.warn("clean is now normalize; the old name goes in 0.3", DeprecationWarning, stacklevel=2)
+        return self.normalize
 
     @classmethod
     def of(cls, corpus: Corpus) -> "TextTask":

@@ -26,9 +26,11 @@ class NetworkWrapper(Network):
     enabled_by: ClassVar[str]
     position: ClassVar[int]
 
-    def __init__(self, network: Backbone | TextTask, *, seed: int | None = 0, **settings: Any) -> None:
+    def __init__(self, network: Network | TextTask, *, seed: int | None = 0, **settings: Any) -> None:
         if isinstance(network, TextTask):
             network, settings = self._of_task(network, seed, settings)
+        if not isinstance(network, Backbone) or network.position >= self.position:
+            raise ConfigError(f"{type(self).__name__} cannot hold {network.name}: give a recurrent network")
         super().__init__(network.task, engine=network.engine_request, seed=seed, **settings)
         self.network = network
         self.widths = network.widths
@@ -39,7 +41,7 @@ class NetworkWrapper(Network):
         warnings.warn(
             f"{cls.__name__} takes the network that it holds: {cls.__name__}(Recurrent(task, ...), ...)",
             DeprecationWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
         values = current_names(settings)
         engine = values.pop("engine", "auto")

@@ -59,6 +59,8 @@ class Config(DataSettings, *settings_classes(), TrainSettings, RunSettings):  # 
         for name, values in reversed([*layers, (f"recipe {recipe}", RECIPES[recipe])]):
             if any(values.get(k) is not None for k in BUDGETS):  # a budget replaces all of the weaker layers
                 merged = {k: v for k, v in merged.items() if k not in BUDGETS}
+            if ("cell" in values) != ("model" in values):  # a cell means a recurrent network, a family no weaker cell
+                merged = {k: v for k, v in merged.items() if k not in {"cell", "model"}}
             merged |= {"recipe": recipe} | values
             origin |= dict.fromkeys(values, name)
         if recipe != AUTO and all(merged.get(k) is None for k in BUDGETS):

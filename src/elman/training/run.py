@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from elman.config import BUDGETS, TrainSettings, to_toml
+from elman.config import BUDGETS, TrainSettings, current_names, to_toml
 from elman.data.batches import Coverage, check_length, coverage, token_counts
 from elman.data.corpus import Corpus, read_corpus
 from elman.data.sources import SOURCES
@@ -235,7 +235,7 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
 
 def _changed(config: Config, changes: Mapping[str, Any]) -> Config:
     """The configuration with a new budget or device; anything else that differs is refused."""
-    old = config.values()
+    old, changes = config.values(), current_names(changes)
     if "sources" in changes:
         changes = dict(changes) | {"sources": absolute(changes["sources"])}
     different = {k: v for k, v in changes.items() if k not in RESUMABLE and old.get(k) != v}
