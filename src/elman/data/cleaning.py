@@ -56,7 +56,7 @@ def cleaning(name: str) -> Cleaning:
         ConfigError: there is no such cleaning.
     """
     if name not in CLEANINGS:
-        raise ConfigError(no_such("cleaning", name, CLEANINGS))
+        raise ConfigError(no_such("normalization", name, CLEANINGS))
     return CLEANINGS[name]
 
 

@@ -49,7 +49,7 @@ BINARY: Final = {
     b"\xff\xd8\xff": "a JPEG picture",
     b"PK\x03\x04": "a ZIP archive",
     b"PAR1": "a Parquet table",
-    b"%PDF-": "a PDF document",
+    b"%PDF-": "a PDF",
     b"SQLite format 3\0": "an SQLite database",
 }
 COMPRESSED: Final = {
@@ -292,7 +292,7 @@ def _decode(decoder: codecs.IncrementalDecoder, piece: bytes, at: int, name: str
     if b"\0" in piece:
         offset = at + piece.index(b"\0")
         raise DataError(
-            f"{name}: binary, not text (a NUL byte at offset {offset}): use --level byte, or convert it "
+            f"{name}: binary, not text (a NUL byte at offset {offset}): use --tokens byte, or convert it "
             "to UTF-8 (iconv -f utf-16 -t utf-8) if it is UTF-16"
         )
     held = len(decoder.getstate()[0])
@@ -302,7 +302,7 @@ def _decode(decoder: codecs.IncrementalDecoder, piece: bytes, at: int, name: str
         offset = at - held + error.start
         raise DataError(
             f"{name}: not UTF-8, byte 0x{error.object[error.start]:02X} at offset {offset}: convert it "
-            '(iconv -f latin1 -t utf-8), use --level byte, or set errors = "replace" in the configuration'
+            '(iconv -f latin1 -t utf-8), use --tokens byte, or set errors = "replace" in the configuration'
         ) from error
     return text if at else text.removeprefix("\ufeff")
 
@@ -315,13 +315,13 @@ def _sniffed(pieces: Iterator[bytes], name: str) -> Iterator[bytes]:
     for mark, encoding in UTF16_32.items():
         if head.startswith(mark):
             new = f"iconv -f {encoding.lower()} -t utf-8"
-            raise DataError(f"{name}: {encoding} text, not UTF-8: convert it ({new}), or use --level byte")
+            raise DataError(f"{name}: {encoding} text, not UTF-8: convert it ({new}), or use --tokens byte")
     for magic, (kind, suffix, tool) in COMPRESSED.items():
         if head.startswith(magic):
             way = f"give it a name that ends in {suffix}, or pipe it in ({tool})" if suffix else f"use {tool}"
-            raise DataError(f"{name}: {kind} data, not text: {way}; --level byte reads it as it is")
+            raise DataError(f"{name}: {kind} data, not text: {way}; --tokens byte reads it without decompression")
     for magic, kind in BINARY.items():
         if head.startswith(magic):
-            raise DataError(f"{name}: {kind}, not text: extract its text, or use --level byte")
+            raise DataError(f"{name}: {kind}, not plain text: extract its text, or use --tokens byte")
     yield head
     yield from pieces

@@ -348,7 +348,7 @@ class Vocab:
         """
         content = self.to_json().encode("utf-8")
         if len(content) > JSON_LIMIT:
-            raise ConfigError(f"a vocabulary of {len(self):,} tokens is too large to be read again: raise min_count")
+            raise ConfigError(f"a vocabulary of {len(self):,} tokens is too large to be saved: raise min_count")
         replace_file(Path(path), content)
 
     @classmethod
