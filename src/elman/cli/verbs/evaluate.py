@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ORDER = 3
 EXAMPLES = """Examples:
   elman evaluate runs/book                        # its own held-out text
-  elman evaluate runs/book --protocol dynamic     # it goes on learning as it reads
+  elman evaluate runs/book --protocol dynamic     # it learns while it reads
   elman evaluate runs/book other.txt --json
   elman evaluate runs/book other.txt --per-token surprisal.tsv"""
 
