@@ -58,11 +58,11 @@ def no_such(kind: str, name: str, existing: Iterable[str]) -> str:
         existing: every name that could have been given.
 
     Example:
-        >>> no_such("cleaning", "leters", ["none", "letters"])
-        "there is no cleaning 'leters' (did you mean letters?): choose none, letters"
+        >>> no_such("normalization", "leters", ["none", "letters"])
+        "there is no normalization 'leters' (did you mean letters?): choose one of none, letters"
     """
     existing = list(existing)
-    return f"there is no {kind} {name!r}{did_you_mean(name, existing)}: choose {', '.join(existing)}"
+    return f"there is no {kind} {name!r}{did_you_mean(name, existing)}: choose one of {', '.join(existing)}"
 
 
 def did_you_mean(name: str, existing: Iterable[str]) -> str:

@@ -65,7 +65,7 @@ def test_json_is_one_document() -> None:
     assert {(PLAIN, 1), (PLAIN, 2), ("loop", 1), ("loop", 2)} <= variants
     assert {len(row["rounds"]) for row in found["variants"]} == {2}
     assert [row["threads"] for row in found["matrix_products"]] == [1, 2]
-    assert found["verdict"] == ["Fewer than 5 rounds say nothing of who is faster."]
+    assert found["verdict"] == ["Fewer than 5 rounds cannot show which engine is faster: use --rounds 5 or more."]
     assert torch.get_num_threads() == 1
 
 

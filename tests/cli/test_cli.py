@@ -269,7 +269,7 @@ def test_data_lists_what_there_is() -> None:
     assert found["sources"].keys() == SOURCES.keys()
     assert {"none", "lower", "letters"} <= found["cleanings"].keys()
     listed = good("data").out
-    assert all(name in listed for name in [*found["sources"], *found["cleanings"]])
+    assert all(name in listed for name in [*found["sources"], *found["cleanings"], "normalizations:"])
 
 
 def test_data_shows_what_a_source_holds(home: Path) -> None:

@@ -89,7 +89,7 @@ def test_what_is_printed_is_what_was_measured(home: Path, here: Path) -> None:
 def test_what_would_grow_is_stored_and_said_to_be(home: Path, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(bytes(range(256)))
     out = good("compress", "f", "--run", home / "r", folder=tmp_path).out
-    assert "Stored as it is: compressed with this model it would be longer.\n" in out
+    assert "Stored without compression: with this model the file would become longer.\n" in out
     (tmp_path / "e").write_bytes(b"")
     found = good("compress", "e", "--run", home / "r", "--json", folder=tmp_path).json
     assert (found["bytes"], found["stored"], found["bits_per_character"]) == (0, True, None)
@@ -123,7 +123,11 @@ def test_a_long_file_shows_how_far_it_is(home: Path, here: Path, monkeypatch: py
         ("decompress text.txt --run r", 2, ("does not end in .elman", "--output")),
         ("decompress text.txt --run r --output x", 3, ("'text.txt': not a file that elman compressed",)),
         ("decompress gone.elman --run r", 3, ("'gone.elman': no such file",)),
-        ("decompress text.txt.elman --run r/ngram --output x", 4, ("another model than this", "-gram compressed it")),
+        (
+            "decompress text.txt.elman --run r/ngram --output x",
+            4,
+            ("compressed with another model", "-gram: give the run"),
+        ),
     ],
 )
 def test_refusals(arguments: str, code: int, words: tuple[str, ...], home: Path) -> None:

@@ -15,7 +15,7 @@ from command import ENGLISH, TINY, Done, elman, good, one_line, tree, weights
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 BAD_TEXTS: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "empty": (b"", ("empty",)),
-    "png": (PNG, ("PNG", "--level byte")),
+    "png": (PNG, ("PNG", "--tokens byte")),
     "elf": (b"\x7fELF\x02\x01" + bytes(200), ("ELF",)),
     "parquet": (b"PAR1" + bytes(200), ("Parquet",)),
     "nul": (b"abc\0" * 200, ("NUL", "offset 3")),
@@ -390,7 +390,7 @@ def test_a_finished_run_says_its_result_again(copy: Path) -> None:
 def test_only_a_budget_may_change(copy: Path, home: Path) -> None:
     before = tree(copy)
     call = ["train", "--resume", copy, "--hidden", "9", "--lr", "0.5", "--steps", "20"]
-    refused(elman(*call), 2, "hidden is 8, not 9", "lr is 0.003, not 0.5")
+    refused(elman(*call), 2, "hidden is 8 in the run and 9 here", "lr is 0.003 in the run and 0.5 here")
     refused(elman("train", "other.txt", "--resume", copy, folder=home), 2, "sources", "other.txt")
     refused(elman("train", "--resume", copy, "--run", "x"), 2, "--run")
     refused(elman("train", "--resume", copy, "--config", copy / "config.toml"), 2, "--config")
@@ -448,7 +448,7 @@ def test_no_room_for_a_checkpoint_leaves_the_one_before(home: Path, tmp_path: Pa
 def test_a_run_that_diverges_names_the_step_and_the_way_back(cell: str, home: Path, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text('optimizer = "sgd"\nlr = 1e6\nclip = 0.0\nreports = 2')
     call = ["train", home / "text.txt", *TINY, "--cell", cell, "--steps", "30", "--config", "c.toml", "--run", "r"]
-    message = refused(elman(*call, "-q", folder=tmp_path), 5, "diverged at step", "lower lr", "step-000000")
+    message = refused(elman(*call, "-q", folder=tmp_path), 5, "diverged at step", "a lower lr", "step-000000")
     assert int(message.split("step ")[1].split(":")[0]) < 10
     assert sane(good("evaluate", "r", "--json", folder=tmp_path))
 
@@ -456,7 +456,7 @@ def test_a_run_that_diverges_names_the_step_and_the_way_back(cell: str, home: Pa
 def test_a_last_step_that_diverges_is_noticed_without_a_held_out_text(home: Path, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text('optimizer = "sgd"\nlr = 1e6\nheld_out = 0\nschedule = "constant"')
     call = ["train", home / "text.txt", *TINY, "--steps", "1", "--config", "c.toml", "--run", "r", "-q"]
-    refused(elman(*call, folder=tmp_path), 5, "diverged", "infinite perplexity", "lower lr")
+    refused(elman(*call, folder=tmp_path), 5, "diverged", "infinite perplexity", "a lower lr")
 
 
 def sane(done: Done) -> bool:
@@ -499,7 +499,7 @@ def test_a_fault_of_ours_is_one_line_and_whole_with_debug(home: Path, monkeypatc
         (["gap.csv", "--columns", "z"], 2, "there is no column 'z'"),
         (["gap.csv", "--missing", "guess"], 2, "guess"),
         (["gap.csv", "--horizon", "1.5"], 2, "1.5"),
-        (["sine", "--columns", "y"], 2, "sine is one series without columns"),
+        (["sine", "--columns", "y"], 2, "'sine' is one series without columns"),
         (["sine", "--run", "."], 2, "exists already"),
         (["same.csv"], 3, "nothing to predict"),
         (["words.csv"], 3, "no column is numeric"),

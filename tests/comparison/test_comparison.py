@@ -186,14 +186,14 @@ def test_every_name_that_is_offered_means_a_model(name, corpus):
 
 @pytest.mark.parametrize("name", ["grru", "gram", "-gram", "laplace", "laplace-x", "3-grams", "1.5-gram", "", "mlp "])
 def test_other_names_are_refused(name):
-    with pytest.raises(ConfigError, match=r"there is no model .*: choose ngram, 3-gram"):
+    with pytest.raises(ConfigError, match=r"there is no model .*: choose one of ngram, 3-gram"):
         model_spec(name, Config())
 
 
 def test_what_cannot_be_is_refused_before_anything_is_trained(corpus):
     for models, settings, words in (
         (["gru", "grru"], {}, "did you mean gru"),
-        (["gru", "0-gram"], {}, "order 0"),
+        (["gru", "0-gram"], {}, "order is 0"),
         (["2-gram", "gru"], {"hidden": 65536, "layers": 64}, "parameters"),
         (["mlp"], {"device": "tpu"}, "tpu"),
     ):
@@ -368,7 +368,7 @@ KINDS = {"uniform": "bound", "unigram": "bound", "xz": "compressor"}
             [("gru", 4.0), ("4-gram", 5.0)],
             [
                 "gru wins: perplexity 4.00 against 5.00 of 4-gram, 20.0% less.",
-                "One seed of gru: more seeds would tell how much of the difference is chance.",
+                "gru was trained with one seed: more seeds would show how much of the difference is chance.",
                 "The network beats the best n-gram, 4-gram.",
             ],
         ),
@@ -385,7 +385,7 @@ KINDS = {"uniform": "bound", "unigram": "bound", "xz": "compressor"}
             [
                 "lstm wins: perplexity 3.55 against 4.00 of 5-gram, 11.2% less.",
                 "That is more than the spread over seeds.",
-                "gru loses to the best n-gram, 5-gram.",
+                "gru is worse than the best n-gram, 5-gram.",
             ],
         ),
         (
@@ -397,28 +397,28 @@ KINDS = {"uniform": "bound", "unigram": "bound", "xz": "compressor"}
             [
                 "gru wins: perplexity 4.00 against 20.50 of lstm, 80.5% less.",
                 "That is more than the spread over seeds.",
-                "lstm is no better than unigram: do not use that.",
+                "lstm is no better than unigram: do not use it.",
             ],
         ),
         (
             [("3-gram", 4.0), ("2-gram", 8.0), ("xz", 2.0)],
             [
                 "3-gram wins: perplexity 4.00 against 8.00 of 2-gram, 50.0% less.",
-                "No model beats the best compressor, xz with 1.000 bits per character; the best model has 2.000.",
+                "No model beats the best compressor: xz needs 1.000 bits per character, the best model 2.000.",
             ],
         ),
         (
             [("3-gram", 4.0), ("2-gram", 8.0), ("xz", 6.0)],
             [
                 "3-gram wins: perplexity 4.00 against 8.00 of 2-gram, 50.0% less.",
-                "2-gram does not beat the best compressor, xz with 2.585 bits per character.",
+                "2-gram does not beat the best compressor: xz needs 2.585 bits per character.",
             ],
         ),
         (
             [("3-gram", 4.0), ("2-gram", 8.0), ("xz", 16.0)],
             [
                 "3-gram wins: perplexity 4.00 against 8.00 of 2-gram, 50.0% less.",
-                "The best compressor, xz with 4.000 bits per character, is beaten by every model; the best has 2.000.",
+                "Every model beats the best compressor: xz needs 4.000 bits per character, the best model 2.000.",
             ],
         ),
     ],
@@ -430,6 +430,6 @@ def test_the_verdict(rows, expected):
 def test_models_of_several_vocabularies_are_compared_in_bits_and_unknown_tokens_are_held_against_them():
     found = made(("a", 4.0), ("b", 16.0), vocabulary=None, unknown={"a": 25})
     assert found.verdict[0] == "a wins: bits per character 2.000 against 4.000 of b, 50.0% less."
-    assert "Not fair to all: a scored 25.0% of its tokens as <unk>" in found.verdict[2]
+    assert "The comparison is not fair: a scored 25.0% of its tokens as <unk>" in found.verdict[2]
     assert {"perplexity", "train"} & set(found.table()[0]) == set()
-    assert not any("Not fair" in line for line in made(("a", 4.0), ("b", 5.0), unknown={"a": 9, "b": 9}).verdict)
+    assert not any("not fair" in line for line in made(("a", 4.0), ("b", 5.0), unknown={"a": 9, "b": 9}).verdict)

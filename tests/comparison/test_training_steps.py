@@ -376,7 +376,7 @@ def test_nothing_is_said_of_what_was_not_tried():
     alone = fabricated({("loop", 1): steady(100)}, auto="loop").verdict
     assert alone[0].startswith("loop on 1 thread is the only engine of this cell: 100 tokens/s")
     few = fabricated({("native", 1): steady(200, ENOUGH - 1), ("loop", 1): steady(50, ENOUGH - 1)})
-    assert few.verdict == ["Fewer than 5 rounds say nothing of who is faster."]
+    assert few.verdict == ["Fewer than 5 rounds cannot show which engine is faster: use --rounds 5 or more."]
 
 
 def test_a_document_holds_every_round():

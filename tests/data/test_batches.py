@@ -226,7 +226,7 @@ def test_a_text_shorter_than_one_batch_is_refused_with_the_numbers(name, batch, 
 
 
 def test_a_batching_that_does_not_exist_is_refused():
-    with pytest.raises(ConfigError, match=r"no batching 'shuffled': choose sequential, random, .*reference-"):
+    with pytest.raises(ConfigError, match=r"no batching 'shuffled': choose one of sequential, random, .*reference-"):
         check_length("shuffled", 100, 2, 5)
 
 
@@ -244,9 +244,9 @@ print(find_batching("reference-random").__name__, len(BATCHINGS))
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
     assert out[0].endswith(
-        "choose sequential, random; for the batchings of published programs, import elman.reproduce first"
+        "choose one of sequential, random; for the batchings of published programs, import elman.reproduce first"
     )
-    assert out[1].endswith("choose sequential, random")
+    assert out[1].endswith("choose one of sequential, random")
     assert out[2] == "ReferenceRandom 5"
 
 

@@ -84,7 +84,7 @@ def test_the_first_bad_byte_is_named_with_its_offset(tmp_path_factory, before, b
     message = refused(path, content, size=size)
     assert f"offset {whole.value.start}:" in message
     assert f"0x{content[whole.value.start]:02X}" in message
-    assert "--level byte" in message
+    assert "--tokens byte" in message
     assert b"".join(byte_chunks([path], size=size)) == content
 
 
@@ -135,7 +135,7 @@ def test_binary_files_are_refused_as_text_and_read_as_bytes(tmp_path, content, k
     message = refused(tmp_path / "file.txt", content)
     assert kind in message
     assert refused(tmp_path / "file.txt", content, size=1) == message
-    assert "--level byte" in message
+    assert "--tokens byte" in message
     assert b"".join(byte_chunks([tmp_path / "file.txt"])) == content
 
 

@@ -54,7 +54,9 @@ def test_an_engine_is_given_by_name_or_refused(name):
 
 
 def test_an_engine_that_does_not_exist_is_refused():
-    with pytest.raises(ConfigError, match="no engine 'cudnn': choose auto, aten, bptt, loop, native, native-bfloat16"):
+    with pytest.raises(
+        ConfigError, match="no engine 'cudnn': choose one of auto, aten, bptt, loop, native, native-bfloat16"
+    ):
         choose("cudnn", CELLS["gru"], CPU, torch.float32)
 
 
@@ -127,7 +129,9 @@ def test_a_run_without_the_compiled_engine_notes_why(monkeypatch, tmp_path):
         monkeypatch.setattr(module, "INSTRUCTIONS", [])
     config = Config(sources=(str(tmp_path / "t.txt"),), hidden=4, steps=1)
     job = elman.training.run.begin(tmp_path / "run", config)
-    assert job.notes == ["engine bptt: native is faster, but elman was installed without a C++ compiler"]
+    assert job.notes == [
+        "engine 'bptt' is used; the compiled engine 'native' is faster: install a C++ compiler, then elman again"
+    ]
     mogrified = replace(config, embedding=4, mogrifier=2)  # which no compiler would help
     assert elman.training.run.begin(tmp_path / "mogrified", mogrified).notes == []
 

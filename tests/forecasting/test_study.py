@@ -138,8 +138,8 @@ def test_words_name_what_diverges_what_is_better_and_how_often_intervals_hold():
     x = np.concatenate((np.exp(np.linspace(0, 4, 80)), np.exp(4) + np.zeros(20)))
     study = forecast(series("growth", x + np.random.default_rng(0).normal(0, 0.01, 100)), ["ar-2", "mean-2"], horizon=4)
     words = " ".join(verdict(study))
-    assert "ar-2, asked for, makes the forecast." in words
-    assert "ar-2 diverges when it runs free" in words
+    assert "ar-2, given with --model, makes the forecast." in words
+    assert "ar-2 diverges when it is fed its own predictions" in words
     assert "do not use ar-2" in words
     assert "On the held-out values" in words
     assert "80% intervals hold" in words

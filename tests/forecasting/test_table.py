@@ -130,7 +130,7 @@ def test_numbers_survive_the_table(tmp_path_factory, numbers):
     [
         ("", "empty, there is nothing to read"),
         ("a,b\n", "a header without rows"),
-        ("1,2\n3,4\n", "values and no names: add a row of names"),
+        ("1,2\n3,4\n", "not column names: add a header row"),
         ("a,a\n1,2\n", "two columns are called 'a'"),
         ("a,b\n1,2\n3\n", r"row 2: 1 cells, but the header has 2 \(a,b\)"),
         ("a\nx\ny\n", r"no column is numeric \(a\)"),
@@ -138,7 +138,7 @@ def test_numbers_survive_the_table(tmp_path_factory, numbers):
         ("a\n1;5\n", "no column is numeric"),
         ("a|b\n1,5|2\n2|3\n1|1\n", "a, row 1: '1,5' is not a number; write decimals with a point"),
         ("a\n1\ninf\n2\n", "a, row 2: an infinite value"),
-        ("2024-01-01,5\n2024-01-02,6\n", "values and no names: add a row of names"),
+        ("2024-01-01,5\n2024-01-02,6\n", "not column names: add a header row"),
         ("a\n1\n\n2\n", "a, row 2: the value is missing"),
         ("a\n1e200\n1\n", "a, row 1: 1e\\+200 is too large or small"),
         ("Umsatz;n\n1,5;x\n2,5;y\n", "no column is numeric .Umsatz, n.; write decimals with a point"),
@@ -169,7 +169,7 @@ def test_columns_that_are_not_there(tmp_path):
     for more in ({"columns": ["bb"]}, {"time": "dat"}, {"ids": "not"}):
         with pytest.raises(ConfigError, match="there is no column"):
             read_series(path, **more)
-    with pytest.raises(ConfigError, match="one column of values"):
+    with pytest.raises(ConfigError, match="exactly one value column"):
         read_series(written(tmp_path, "unique_id,y,z\na,1,2\na,2,3\n"), columns=["y", "z"])
     with pytest.raises(DataError, match="no such file"):
         read_series(str(tmp_path / "none.csv"))

@@ -312,7 +312,7 @@ def test_another_model_is_refused() -> None:
     counted = elman.compress(ngram(), TEXT.encode())
     others = [off_by_one_bit(), ngram(), gru("byte"), gru(reverse=True), gru(layers=2)]
     for other in others:
-        with pytest.raises(ModelError, match=r"another model than this .*: name the run that compressed it"):
+        with pytest.raises(ModelError, match=r"with another model, .* of this .*: give the run that compressed it"):
             elman.decompress(other, blob)
     for other in (ngram(order=2), ngram(smoothing="witten-bell"), ngram(clean="lower"), ngram("char-rare")):
         with pytest.raises(ModelError, match="another model"):
@@ -427,7 +427,7 @@ def test_the_layout_of_the_file() -> None:
 def test_a_text_that_the_cleaning_would_change_is_refused() -> None:
     model = ngram(clean="lower")
     assert elman.decompress(model, elman.compress(model, b"the old clock" * 20)) == b"the old clock" * 20
-    with pytest.raises(DataError, match=r"cleaning 'lower'.* at character 4 .*--clean none"):
+    with pytest.raises(DataError, match=r"--normalize lower.* at character 4 .*--normalize none"):
         elman.compress(model, b"the Old clock")
     with pytest.raises(DataError, match="at character 5 "):
         elman.compress(ngram(clean="letters-lines"), b"clock ")

@@ -206,9 +206,9 @@ def test_what_cannot_be_scored_is_refused():
     for nothing in ("", np.array([], np.uint8)):
         with pytest.raises(DataError, match="no tokens"):
             elman.evaluate(model, nothing)
-    with pytest.raises(ConfigError, match="no protocol 'warm': choose carried, reset or dynamic"):
+    with pytest.raises(ConfigError, match="no protocol 'warm': choose one of carried, reset or dynamic"):
         elman.evaluate(model, "abc", protocol="warm")
-    with pytest.raises(ConfigError, match="a window of 0 steps"):
+    with pytest.raises(ConfigError, match="window is 0: it must be at least 1"):
         elman.evaluate(model, "abc", protocol="reset", window=0)
 
 

@@ -35,9 +35,9 @@ def test_a_good_run_is_one_sentence():
 
 def test_an_n_gram_that_wins_is_named():
     assert told(bounds=BOUNDS | {"7-gram": 4.9}) == [
-        "The 7-gram wins on held-out text: perplexity 4.90 against 5.00. "
-        "It is saved in the run as ngram. --experts 8 trains a network that weighs the n-gram and corrects it, as "
-        "elman train does where no network is asked for."
+        "The 7-gram wins on held-out text: perplexity 4.90 against 5.00 of the network. "
+        "It is saved in the folder ngram of the run. --ngram-experts 8 trains a network that uses the predictions of "
+        "an n-gram and corrects them; elman train does this when no setting of the network is given."
     ]
     assert told(bounds=BOUNDS | {"7-gram": 5.5}) == [
         "Better than 7-gram on held-out text: perplexity 5.00 against 5.50."
@@ -48,9 +48,13 @@ def test_an_n_gram_that_wins_is_named():
     ("figure", "expected"),
     [
         (16.99, "Better than unigram on held-out text: perplexity 16.99 against 17.00."),
-        (17.0, "Worse than unigram (17.00) on held-out text: do not use this model."),
-        (20.0, "Worse than unigram (17.00) on held-out text: do not use this model."),
-        (40.0, "Worse than uniform (28.00) and unigram (17.00) on held-out text: do not use this model."),
+        (17.0, "Worse than unigram on held-out text: perplexity 17.00 against 17.00; do not use this model."),
+        (20.0, "Worse than unigram on held-out text: perplexity 20.00 against 17.00; do not use this model."),
+        (
+            40.0,
+            "Worse than uniform and unigram on held-out text: perplexity 40.00 against 28.00 and 17.00; "
+            "do not use this model.",
+        ),
     ],
 )
 def test_the_bounds_come_first(figure, expected):
@@ -59,7 +63,7 @@ def test_the_bounds_come_first(figure, expected):
 
 @pytest.mark.parametrize(("held_out", "expected"), [(5.9, False), (6.0, True), (114.0, True)])
 def test_memorising_is_said_from_one_and_a_half_times_on(held_out, expected):
-    said = [s for s in told(held_out=held_out) if s.startswith("Memorising: 4.00")]
+    said = [s for s in told(held_out=held_out) if s.startswith("Over-fitting: perplexity 4.00")]
     assert bool(said) == expected
     if said:
         assert f"{held_out:.2f}" in said[0]
@@ -71,7 +75,7 @@ def test_a_curve_that_rose_again_says_where_it_was_lowest():
 
 
 def test_a_curve_that_still_falls_wants_a_longer_run():
-    longer = "Still falling when the run ended: a longer one would do better."
+    longer = "Held-out perplexity was still falling when the run ended: train longer."
     assert longer in told(curve=[9.0, 8.0, 7.0, 6.0])
     assert longer not in told(curve=[9.0, 6.1, 6.05, 6.0])
 
@@ -91,9 +95,9 @@ def test_without_held_out_text_that_is_said_and_the_training_figure_counts():
     said = told(held_out=None, curve=[])
     assert said == [
         "Better than unigram on training text: perplexity 4.00 against 17.00.",
-        "No held-out text: these figures cannot tell learning from memorising.",
+        "No held-out text: training figures alone cannot show over-fitting.",
     ]
-    assert told(held_out=None, train=30.0, curve=[])[0].startswith("Worse than uniform (28.00) and unigram")
+    assert told(held_out=None, train=30.0, curve=[])[0].startswith("Worse than uniform and unigram on training")
 
 
 def test_a_model_without_counts_has_only_the_uniform_bound():
@@ -104,9 +108,9 @@ def test_a_compressor_that_wins_is_named():
     bounds = {"uniform": 30.0, "unigram": 20.0, "5-gram": 9.0}
     told = {"train": 3.0, "held_out": 4.0, "bounds": bounds, "curve": [4.0], "training_curve": [3.0]}
     assert sentences(of_run(**told, xz=3.5))[1] == (
-        "xz -9e wins on held-out text: perplexity 3.50 against 4.00. "
-        "Long passages return in it, which a compressor copies; it learns as it reads, as elman evaluate --protocol "
-        "dynamic lets this model do."
+        "xz -9e wins on held-out text: perplexity 3.50 against 4.00 of the network. Long passages repeat in it, and a "
+        "compressor copies them. A compressor also learns while it reads; elman evaluate --protocol dynamic lets "
+        "this model do the same."
     )
     assert (
         sentences(of_run(**told, xz=4.5))
@@ -171,7 +175,9 @@ def test_severities_of_the_bounds():
 def test_a_text_of_another_kind(figure, severity):
     found = run.against_baselines(figure, {**BOUNDS, "7-gram": 6.0})
     assert [f.severity for f in found] == ([severity] if severity else [])
-    assert run.against_baselines(29.0, BOUNDS)[0].sentence.startswith("Worse than uniform and unigram: do not use")
+    assert run.against_baselines(29.0, BOUNDS)[0].sentence.startswith(
+        "Worse than uniform and unigram on this text: perplexity 29.00 against 28.00 and 17.00; do not use"
+    )
 
 
 # --- rules of a comparison
@@ -191,7 +197,7 @@ def test_ranges_over_seeds_that_touch_are_not_told_apart(lowest, severity):
 def test_counts_have_no_seeds_and_one_seed_is_too_few():
     counted = competitor("5-gram", 4.0, network=False)
     assert comparison.spread_over_seeds(counted, competitor("4-gram", 5.0, network=False)) == []
-    assert "One seed of gru" in comparison.spread_over_seeds(counted, competitor("gru", 5.0))[0].sentence
+    assert "gru was trained with one seed" in comparison.spread_over_seeds(counted, competitor("gru", 5.0))[0].sentence
 
 
 def test_medians_that_differ_in_the_last_digits_share_the_first_place():

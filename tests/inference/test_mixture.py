@@ -74,7 +74,7 @@ def test_it_writes_text_and_names_its_models():
     ("models", "weights", "words"),
     [
         (lambda: [], None, "at least one model"),
-        (two, [0.5], "give 2 of 0 or more that add up to 1"),
+        (two, [0.5], "give 2 numbers, each 0 or more, that add up to 1"),
         (two, [0.7, 0.7], "add up to 1"),
         (two, [1.5, -0.5], "0 or more"),
         (two, [float("nan"), 1], "add up to 1"),

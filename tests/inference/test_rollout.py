@@ -95,13 +95,13 @@ def test_the_places_are_those_of_the_seed_whatever_the_model():
 @pytest.mark.parametrize(
     ("error", "message", "settings"),
     [
-        (DataError, r"90 tokens, too few for roll-outs of 75 after 16", {"length": 75}),
-        (ConfigError, "0 roll-outs of 7 tokens", {"places": 0}),
+        (DataError, r"90 tokens, too few for continuations of 75 tokens after 16", {"length": 75}),
+        (ConfigError, "0 continuations of 7 tokens", {"places": 0}),
         (ConfigError, "of 0 tokens", {"length": 0}),
         (ConfigError, "temperature", {"temperature": -1.0}),
-        (ConfigError, "a prompt of 129 tokens", {"prompt": 129}),
-        (ConfigError, "a prompt of 0 tokens", {"prompt": 0}),
-        (DataError, "too few for roll-outs of 60 after 31", {"prompt": 31, "length": 60}),
+        (ConfigError, "prompt is 129 tokens: it must be 1 to 128", {"prompt": 129}),
+        (ConfigError, "prompt is 0 tokens", {"prompt": 0}),
+        (DataError, "too few for continuations of 60 tokens after 31", {"prompt": 31, "length": 60}),
     ],
 )
 def test_what_cannot_be_rolled_out_is_refused(error, message, settings):
@@ -217,10 +217,10 @@ def test_the_command_prints_the_report_of_the_held_out_text(here):
     expected = report(package.load(here / "r"), corpus.held_out.ids, corpus.train.ids, **how)
     assert {k: done[k] for k in expected} == expected
     assert (done["schema_version"], done["model"], done["text"]) == (1, "r", "held-out")
-    out = good("rollout", "r", "--places", "10", "--length", "30", folder=here).out
+    out = good("rollout", "r", "--positions", "10", "--length", "30", folder=here).out
     assert f"{expected['greedy']['exact']['10']:.1%}" in out
     assert "most probable" in out
-    assert "10 places of the first" in out
+    assert "10 positions in the first" in out
 
 
 def test_a_text_of_ones_own_may_be_given(here):
@@ -234,10 +234,10 @@ def test_a_text_of_ones_own_may_be_given(here):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("r", "--temperature", "0"), 2, "give more than 0"),
-        (("r", "--length", "5000"), 3, "too few for roll-outs of 5000"),
+        (("r", "--temperature", "0"), 2, "must be above 0"),
+        (("r", "--length", "5000"), 3, "too few for continuations of 5000"),
         (("nowhere",), 4, "no run or model"),
-        (("r/ngram",), 2, "a model without a run"),
+        (("r/ngram",), 2, "a saved model without a training run"),
     ],
 )
 def test_what_the_command_refuses(here, arguments, code, message):

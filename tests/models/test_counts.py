@@ -89,7 +89,7 @@ def test_the_memory_of_an_order_is_estimated_first(monkeypatch):
 
 
 def test_what_cannot_be_counted_is_refused():
-    with pytest.raises(ConfigError, match="order 0"):
+    with pytest.raises(ConfigError, match="order is 0"):
         Counts.of(np.zeros(9, np.uint8), 1, 0)
     with pytest.raises(DataError, match="a text of 3 tokens has no n-gram of 4"):
         Counts.of(np.zeros(3, np.uint8), 1, 4)

@@ -105,7 +105,7 @@ def test_short_texts():
     assert (whole.top, whole.singleton_stats) == (((("a", "b", "c"), 1),), None)
     with pytest.raises(DataError, match="a text of 3 tokens has no n-gram of 4"):
         counted("abc", order=4)
-    with pytest.raises(ConfigError, match="order 0"):
+    with pytest.raises(ConfigError, match="order is 0"):
         counted("abc", order=0)
 
 

@@ -385,7 +385,9 @@ def test_a_text_of_other_tokens_is_refused(tmp_path, size):
         weights = model.tensors() | {"text": model.text.clone()}
         weights["text"][5] = wrong
         write_folder(tmp_path / f"bad{wrong}", good | {"model.safetensors": weights})
-        with pytest.raises(ModelError, match="the text of its experts holds tokens that the vocabulary does not"):
+        with pytest.raises(
+            ModelError, match="the text of its n-gram experts has tokens that are not in the vocabulary"
+        ):
             elman.load(tmp_path / f"bad{wrong}")
 
 
@@ -393,12 +395,13 @@ def test_what_cannot_be_is_refused(monkeypatch):
     large = elman.TextTask(elman.Vocab.chars("".join(chr(0x4E00 + i) for i in range(4096))))
     with pytest.raises(
         ConfigError,
-        match=r"4,097 probabilities.*slow for vocabularies over 4096: use --ngram-experts 0, or --tokens byte",
+        match=r"at most 4,096 tokens, and this one has 4,097: use --ngram-experts 0, or --tokens byte",
     ):
         hybrid(large, hidden=2)
-    for wrong in ({"ngram_experts": 1}, {"ngram_experts": 3, "tied": True, "embedding": 2}):
-        with pytest.raises(ConfigError, match="give 2 to 16, and do not tie"):
-            hybrid(task(), hidden=2, **wrong)
+    with pytest.raises(ConfigError, match="ngram_experts is 1: it must be 2 to 16"):
+        hybrid(task(), hidden=2, ngram_experts=1)
+    with pytest.raises(ConfigError, match="ngram_experts does not work with tied weights: set tied to false"):
+        hybrid(task(), hidden=2, ngram_experts=3, tied=True, embedding=2)
     with pytest.raises(ConfigError, match="ngram_experts = 17: it must be less than or equal to 16"):
         hybrid(task(), hidden=2, ngram_experts=17)
     with pytest.raises(ConfigError, match="'mlp' has no setting 'ngram_experts'"):
@@ -407,6 +410,6 @@ def test_what_cannot_be_is_refused(monkeypatch):
     model = hybrid(task(), ngram_experts=3, hidden=2)
     assert [model.folds(n) for n in (1, 100, 400, 800)] == [8, 8, 3, 2]
     with pytest.raises(
-        ConfigError, match=r"counting 801 tokens for experts.*--limit the text, or use --ngram-experts 0"
+        ConfigError, match=r"counting the n-grams of 801 tokens.*--limit the text, or use --ngram-experts 0"
     ):
         model.prepare(tokens(801))

@@ -108,7 +108,7 @@ def test_maximum_likelihood_can_be_certain():
 
 def test_what_cannot_be_is_refused(monkeypatch):
     model = chain(2)
-    with pytest.raises(ConfigError, match="0 steps ahead"):
+    with pytest.raises(ConfigError, match="steps is 0: it must be at least 1"):
         predict_ahead(model, TEXT[:2], 0)
     with pytest.raises(DataError, match="no token 7: the vocabulary has ids 0 to 6"):
         predict_ahead(model, np.array([1, 7], np.uint8), 2)

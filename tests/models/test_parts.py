@@ -129,7 +129,7 @@ def test_parts_between_the_layers_of_any_engine(engine):
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"mogrifier": 5}, "mogrifier 5 gates the embedding: give embedding a width"),
+        ({"mogrifier": 5}, "mogrifier 5 needs an embedding: set embedding above 0"),
         ({"mogrifier": -1, "embedding": 3}, "mogrifier = -1: it must be greater than or equal to 0"),
         ({"mogrifier": 17, "embedding": 3}, "mogrifier = 17: it must be less than or equal to 16"),
     ],

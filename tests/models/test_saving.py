@@ -225,12 +225,12 @@ def test_a_vocabulary_of_another_size_is_refused(tmp_path):
 
 def test_nothing_there_is_refused(tmp_path):
     (tmp_path / "runs" / "b" / "checkpoints").mkdir(parents=True)
-    with pytest.raises(ModelError, match=r"runs' is no run, but holds some: give one of b"):
+    with pytest.raises(ModelError, match=r"runs' is a folder of runs, not a run: give one of them: .*runs/b"):
         elman.load(tmp_path / "runs")
     with pytest.raises(ModelError, match="no run or model"):
         elman.load(tmp_path / "m")
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    with pytest.raises(ModelError, match="no checkpoint yet"):
+    with pytest.raises(ModelError, match="no checkpoint yet: wait for the first one"):
         elman.load(tmp_path / "run")
 
 

@@ -250,7 +250,9 @@ def test_the_list_says_what_there_is():
 def test_a_name_that_does_not_exist_is_refused_with_the_nearest(tmp_path):
     done = call("reproduce", "lectrue", folder=tmp_path)
     assert done.code == 2
-    assert one_line(done).startswith("there is no experiment 'lectrue' (did you mean lecture?): choose lecture, notes")
+    assert one_line(done).startswith(
+        "there is no experiment 'lectrue' (did you mean lecture?): choose one of lecture, notes"
+    )
     assert not list(tmp_path.iterdir())
 
 

@@ -610,14 +610,14 @@ def test_checkpoints_none_of_which_is_whole_are_not_taken_for_a_fresh_run(tmp_pa
     checkpoints = save(tmp_path, 1, 2, best=2)
     for path in tmp_path.glob("step-*/step.json"):
         path.write_bytes(b"!")
-    with pytest.raises(ModelError, match=r"no checkpoint in .* is whole: .*step-000002.*step-000001") as error:
+    with pytest.raises(ModelError, match=r"every checkpoint in .* is damaged: .*step-000002.*step-000001") as error:
         latest(checkpoints)
     one_line(error)
     with pytest.raises(ModelError, match="SHA-256"):
         best(checkpoints)
     for folder in tmp_path.glob("step-*"):
         shutil.rmtree(folder)
-    with pytest.raises(ModelError, match=r"no checkpoint in .* is whole"):
+    with pytest.raises(ModelError, match=r"every checkpoint in .* is damaged"):
         latest(checkpoints)
 
 

@@ -54,13 +54,13 @@ def test_an_alphabet_too_large_for_experts_gets_a_network_alone_and_is_told_why(
     text = "".join(chr(0x4E00 + i % (LARGEST + 100)) * 2 for i in range(3 * LARGEST))
     found, reasons = chosen(tmp_path, text, held_out=0)
     assert found.ngram_experts == 0
-    assert f"alone (experts are for characters, up to {LARGEST:,} of them)" in reasons[0]
+    assert f"without n-grams (they are for vocabularies of at most {LARGEST:,} characters)" in reasons[0]
 
 
 def test_words_get_a_network_alone(tmp_path):
     found, reasons = chosen(tmp_path, "one two three " * 400, level="word")
     assert found.ngram_experts == 0
-    assert "alone" in reasons[0]
+    assert "without n-grams" in reasons[0]
 
 
 def test_budgets_that_are_given_hold_and_others_are_chosen(tmp_path):

@@ -86,7 +86,9 @@ def test_a_setting_of_the_network_means_the_defaults_for_ten_epochs_or_three_min
 def test_any_setting_of_a_network_or_its_training_keeps_the_text_from_choosing(name):
     value = getattr(Config(), name)
     assert Config.resolve(("flags", {name: value})).recipe == "elman"
-    assert f"flags: recipe auto chooses {name} by the text" in refusal(("flags", {name: value, "recipe": "auto"}))
+    assert f"flags: recipe auto chooses {name} from the text: leave out the recipe" in refusal(
+        ("flags", {name: value, "recipe": "auto"})
+    )
 
 
 def test_without_any_the_text_chooses_and_the_budget_is_open():
@@ -152,7 +154,7 @@ def test_the_recipes_are_those_of_the_sources():
 
 def test_an_unknown_recipe_lists_those_there_are():
     assert refusal(("flags", {"recipe": "d2l"})) == (
-        "there is no recipe 'd2l': choose auto, elman, alone, lecture, notes, notes-concise"
+        "there is no recipe 'd2l': choose one of auto, elman, alone, lecture, notes, notes-concise"
     )
 
 

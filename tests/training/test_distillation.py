@@ -187,15 +187,19 @@ def test_training_reports_the_cost_of_the_text_alone():
 def test_what_cannot_be_taught_is_refused(monkeypatch):
     large = elman.TextTask(elman.Vocab.chars("".join(chr(0x4E00 + i) for i in range(4096))))
     with pytest.raises(
-        ConfigError, match=r"4,097 probabilities at every step.*leave distill_weight out, or use --tokens byte"
+        ConfigError,
+        match=r"at most 4,096 tokens, and this one has 4,097: leave distill_weight out, or use --tokens byte",
     ):
         DistillationTargets(large, np.zeros(2000, np.uint16), 0.5)
     for n in (1, 7):
-        with pytest.raises(ConfigError, match=rf"{n} tokens.*at least 8.*leave distill_weight out"):
+        with pytest.raises(
+            ConfigError, match=rf"at least 8 training tokens, and there are {n}: .*leave distill_weight out"
+        ):
             DistillationTargets(task(), tokens(n), 0.5)
     assert DistillationTargets(task(), tokens(8), 0.5).soft_targets(rows((0, 8)), 8).sum() == pytest.approx(8)
     monkeypatch.setattr(teaching, "memory", lambda: 10_000)
     with pytest.raises(
-        ConfigError, match=r"counting 500 tokens for distillation.*--limit the text, or leave distill_weight out"
+        ConfigError,
+        match=r"counting the n-grams of 500 tokens for distill_weight.*--limit the text, or leave distill_weight out",
     ):
         DistillationTargets(task(), tokens(500), 0.5)

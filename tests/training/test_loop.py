@@ -393,7 +393,7 @@ def test_a_loss_that_is_no_use_names_the_step(change, clip):
     model = tiny()
     poisoned_loss(model, 7, change)
     done = []
-    with pytest.raises(DivergedError, match=r"diverged at step 7:.*lower lr, or clip more tightly") as caught:
+    with pytest.raises(DivergedError, match=r"diverged at step 7:.*a lower lr or a lower clip") as caught:
         done += iter(train(model, TEXT, settings=replace(FAST, clip=clip)))
     assert "\n" not in str(caught.value)
     assert all(p.isfinite().all() for p in model.parameters())

@@ -232,7 +232,7 @@ def _reset(report: dict[str, Any], score: dict[str, Any]) -> str:
 def _remarks(report: dict[str, Any]) -> list[str]:
     remarks = []
     if report["training_perplexity"] is not None:
-        floor = f"; the floor of this protocol is {report['floor']:.3f}" if report["floor"] else ""
+        floor = f"; the least that this batching allows is {report['floor']:.3f}" if report["floor"] else ""
         remarks.append(f"While training: perplexity {report['training_perplexity']:.3f} in the last epoch{floor}.")
     if report["tokens_per_second"]:
         remarks.append(
@@ -246,8 +246,8 @@ def _remarks(report: dict[str, Any]) -> list[str]:
     ]
     unknown = {name: scores[0]["unknown"] for name, scores in report["figures"].items() if scores[0]["unknown"]}
     remarks.append(f"The weights are those of {report['checkpoint']}{report['kept']}.")
-    fate = "unknown, scored as <unk>" if report["unknown_symbol"] else "unknown, and left out: there is no <unk>"
-    remarks += [f"{count:,} {name} tokens are {fate}." for name, count in unknown.items()]
+    fate = "scored as <unk>" if report["unknown_symbol"] else "left out"
+    remarks += [f"{count:,} {name} tokens are not in the vocabulary, and {fate}." for name, count in unknown.items()]
     return [*remarks, *report["verdict"]]
 
 

@@ -34,4 +34,6 @@ class Stop:
             raise KeyboardInterrupt(number)
         self.signal = number
         with suppress(OSError):  # a terminal that was closed sends SIGHUP and cannot be written to
-            sys.stderr.write("\nelman: stopping after this step, then saving; again to stop at once\n")
+            sys.stderr.write(
+                "\nelman: stopping after this step and saving; press Ctrl-C again to stop immediately without saving\n"
+            )

@@ -21,10 +21,10 @@ from elman.training.checkpoint import CheckpointMetadata
 from elman.training.report import saved_ngram
 from elman.training.run import checkpoint_metadata, corpus_of
 
-REMEDY = "score all of them on one text with --on SOURCE"
+REMEDY = "score all models on one text with --on FILE"
 KEPT = (
     "The weights are those that each run keeps; where they were kept as the best on held-out text, "
-    "the figure on that text flatters them a little."
+    "the figure on that text is a little too good."
 )
 GROUPED = "Runs that differ in the seed alone share a row: median (lowest..highest)."
 ALIKE = {f.name for f in dataclasses.fields(DataSettings)} | {
@@ -132,20 +132,23 @@ def _agree(models: Sequence[SavedModel]) -> None:
     first = models[0].facts
     for saved in models:
         if saved.facts is None:
-            raise ConfigError(f"{str(saved.path)!r} is a model without a run and has no text of its own: {REMEDY}")
+            raise ConfigError(
+                f"{str(saved.path)!r} is a saved model without a training run, so it has no held-out text: {REMEDY}"
+            )
         assert first is not None  # noqa: S101 - it was the first to be looked at
         if saved.facts.corpus != first.corpus:
             a, b = first.config.values(), saved.facts.config.values()
             names = ["sources", *(f.name for f in dataclasses.fields(DataSettings))]
-            odd = [f"{name} {_set(b, name)}, not {_set(a, name)}" for name in names if a.get(name) != b.get(name)]
+            odd = [f"{name}: {_set(b, name)} and {_set(a, name)}" for name in names if a.get(name) != b.get(name)]
             raise ConfigError(
-                f"{str(saved.path)!r} learnt from another text than {str(models[0].path)!r} "
-                f"({'; '.join(odd) or 'its contents differ'}): {REMEDY}"
+                f"{str(saved.path)!r} and {str(models[0].path)!r} were trained on different texts "
+                f"({'; '.join(odd) or 'the contents differ'}): "
+                f"{REMEDY if len(models) > 2 else REMEDY.replace('all models', 'both')}"
             )
 
 
 def _set(settings: dict[str, Any], name: str) -> str:
-    return str(settings.get(name, "as the source has it"))
+    return str(settings.get(name, "the source's default"))
 
 
 def _on_text(models: Sequence[SavedModel], sources: Sequence[str]) -> Iterator[Comparison]:
@@ -153,8 +156,9 @@ def _on_text(models: Sequence[SavedModel], sources: Sequence[str]) -> Iterator[C
     for saved in models:
         if saved.model.task.normalize != task.normalize:
             raise ConfigError(
-                f"{str(saved.path)!r} cleans its text by {saved.model.task.normalize!r}, {str(models[0].path)!r} by "
-                f"{task.normalize!r}: what is left is not the same text, so compare runs of one cleaning"
+                f"{str(saved.path)!r} was trained with --normalize {saved.model.task.normalize} and "
+                f"{str(models[0].path)!r} with --normalize {task.normalize}, so their texts differ: "
+                "compare runs with the same normalization"
             )
     source = resolve(sources)
     text = "".join(source.text())  # once: standard input cannot be read again

@@ -289,8 +289,8 @@ class SharedSplit:
             f"{len(corpus.train.ids):,} of the training part, state carried, the same for every model."
         ]
         if scored.unknown:
-            fate = "scored as <unk>" if corpus.vocab.unknown else "left out: there is no <unk>"
-            notes.append(f"{scored.unknown:,} held-out tokens are unknown, and {fate}.")
+            fate = "scored as <unk>" if corpus.vocab.unknown else "left out"
+            notes.append(f"{scored.unknown:,} held-out tokens are not in the vocabulary, and {fate}.")
         found = Comparison(
             source=corpus.source,
             level=corpus.vocab.level,

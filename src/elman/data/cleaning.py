@@ -56,7 +56,7 @@ def cleaning(name: str) -> Cleaning:
         ConfigError: there is no such cleaning.
     """
     if name not in CLEANINGS:
-        raise ConfigError(no_such("cleaning", name, CLEANINGS))
+        raise ConfigError(no_such("normalization", name, CLEANINGS))
     return CLEANINGS[name]
 
 
@@ -148,12 +148,12 @@ def _joined_lines(pieces: Pieces) -> Iterator[str]:
 
 _RUN: Final = re.compile("[ \n]+")
 _ALL: Final = (
-    Cleaning("none", "the text as it is", iter),
+    Cleaning("none", "the text without any change", iter),
     Cleaning("lower", "lower-case", _lower),
-    Cleaning("lower-spaces", "lower-case, every run of white space one space", lambda text: _spaced(_lower(text))),
+    Cleaning("lower-spaces", "lower case; white space becomes one space", lambda text: _spaced(_lower(text))),
     Cleaning(
         "letters",
-        "lower-case letters of any script, every run of anything else one space",
+        "lower-case letters of any script; everything else becomes one space",
         lambda text: _lower(_spaced(_only_letters(text))),
     ),
     Cleaning(

@@ -253,7 +253,7 @@ def _tokens(source: Source, level: Level, clean: str, limit: int | None = None) 
     tokens = TokenSequence.read(source.bytes() if unchanged else cleaner.apply(source.text()), level, limit)
     if not len(tokens):
         raise DataError(
-            f"{quoted(source.name)}: no {level} is left after the cleaning {clean}: choose another cleaning"
+            f"{quoted(source.name)}: no {level} is left after --normalize {clean}: choose another normalization"
         )
     return tokens
 

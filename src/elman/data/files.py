@@ -49,7 +49,7 @@ BINARY: Final = {
     b"\xff\xd8\xff": "a JPEG picture",
     b"PK\x03\x04": "a ZIP archive",
     b"PAR1": "a Parquet table",
-    b"%PDF-": "a PDF document",
+    b"%PDF-": "a PDF",
     b"SQLite format 3\0": "an SQLite database",
 }
 COMPRESSED: Final = {
@@ -112,7 +112,7 @@ def _name(path: str | Path) -> str:
 def _files(paths: Sequence[str | Path]) -> Iterator[str | Path]:
     """Every file that the paths name, in order."""
     if not paths:
-        raise ConfigError("no path to read was given: name a file, a folder, a pattern, or - for standard input")
+        raise ConfigError("no path to read was given: give a file, a folder, a pattern, or - for standard input")
     for path in paths:
         yield from ["-"] if str(path) == "-" else _expanded(Path(path))
 
@@ -128,7 +128,7 @@ def _expanded(path: Path) -> list[Path]:
     if stat.S_ISDIR(mode):
         return _below(path)
     if stat.S_ISBLK(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode):
-        raise DataError(f"{_name(path)}: a device, not a file: name a text file, or - for standard input")
+        raise DataError(f"{_name(path)}: a device, not a file: give a text file, or - for standard input")
     return [path]
 
 
@@ -174,9 +174,9 @@ def _raw(path: str | Path, size: int) -> Iterator[bytes]:
         kind = "a broken link" if Path(path).is_symlink() else "the file has gone"
         raise DataError(f"{name}: {kind}") from error
     except EOFError as error:
-        raise DataError(f"{name}: cut short, the compressed data ends too early: fetch it again") from error
+        raise DataError(f"{name}: cut short, the compressed data ends too early: download or copy it again") from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{name}: damaged or not gzip ({error}): fetch it again") from error
+        raise DataError(f"{name}: damaged or not gzip ({error}): download or copy it again") from error
     except PermissionError as error:
         raise StorageError(f"{name}: no permission to read it") from error
     except OSError as error:
@@ -188,7 +188,7 @@ def _opened(path: str | Path) -> "AbstractContextManager[IO[bytes]]":
         return Path(path).open("rb")
     stdin: TextIO | None = sys.stdin  # None in a process without one, which typeshed does not declare
     if stdin is None or stdin.closed:
-        raise DataError("standard input is closed: name a file, or pipe a text in")
+        raise DataError("standard input is closed: give a file, or pipe a text in")
     return nullcontext(stdin.buffer)  # the caller's, so it stays open
 
 
@@ -211,7 +211,7 @@ def _no_bomb(pieces: Iterator[bytes], file: IO[bytes], name: str) -> Iterator[by
         if total > FREE_BYTES and total > MAX_RATIO * file.tell():
             raise DataError(
                 f"{name}: expands to more than {MAX_RATIO} times its size (a decompression bomb?): "
-                "if you trust it, decompress it first and name the result"
+                "if you trust it, decompress it first and give the result"
             )
         yield piece
 
@@ -271,9 +271,9 @@ def _bad_zstd(file: IO[bytes], error: Exception) -> DataError:
     if "memory" in str(error):
         return DataError(
             f"{quoted(file.name)}: needs a decompression window above the safe limit of 128 MiB: "
-            "decompress it first (zstd -d --long=31) and name the result"
+            "decompress it first (zstd -d --long=31) and give the result"
         )
-    return DataError(f"{quoted(file.name)}: damaged or not Zstandard ({error}): fetch it again")
+    return DataError(f"{quoted(file.name)}: damaged or not Zstandard ({error}): download or copy it again")
 
 
 def _decoded(pieces: Iterator[bytes], path: str | Path, errors: DecodingErrors) -> Iterator[str]:
@@ -292,7 +292,7 @@ def _decode(decoder: codecs.IncrementalDecoder, piece: bytes, at: int, name: str
     if b"\0" in piece:
         offset = at + piece.index(b"\0")
         raise DataError(
-            f"{name}: binary, not text (a NUL byte at offset {offset}): use --level byte, or convert it "
+            f"{name}: binary, not text (a NUL byte at offset {offset}): use --tokens byte, or convert it "
             "to UTF-8 (iconv -f utf-16 -t utf-8) if it is UTF-16"
         )
     held = len(decoder.getstate()[0])
@@ -302,7 +302,7 @@ def _decode(decoder: codecs.IncrementalDecoder, piece: bytes, at: int, name: str
         offset = at - held + error.start
         raise DataError(
             f"{name}: not UTF-8, byte 0x{error.object[error.start]:02X} at offset {offset}: convert it "
-            '(iconv -f latin1 -t utf-8), use --level byte, or set errors = "replace" in the configuration'
+            '(iconv -f latin1 -t utf-8), use --tokens byte, or set errors = "replace" in the configuration'
         ) from error
     return text if at else text.removeprefix("\ufeff")
 
@@ -315,13 +315,13 @@ def _sniffed(pieces: Iterator[bytes], name: str) -> Iterator[bytes]:
     for mark, encoding in UTF16_32.items():
         if head.startswith(mark):
             new = f"iconv -f {encoding.lower()} -t utf-8"
-            raise DataError(f"{name}: {encoding} text, not UTF-8: convert it ({new}), or use --level byte")
+            raise DataError(f"{name}: {encoding} text, not UTF-8: convert it ({new}), or use --tokens byte")
     for magic, (kind, suffix, tool) in COMPRESSED.items():
         if head.startswith(magic):
             way = f"give it a name that ends in {suffix}, or pipe it in ({tool})" if suffix else f"use {tool}"
-            raise DataError(f"{name}: {kind} data, not text: {way}; --level byte reads it as it is")
+            raise DataError(f"{name}: {kind} data, not text: {way}; --tokens byte reads it without decompression")
     for magic, kind in BINARY.items():
         if head.startswith(magic):
-            raise DataError(f"{name}: {kind}, not text: extract its text, or use --level byte")
+            raise DataError(f"{name}: {kind}, not plain text: extract its text, or use --tokens byte")
     yield head
     yield from pieces

@@ -147,7 +147,7 @@ class Vocab:
         self.idx_to_token: tuple[str, ...] = (*([UNKNOWN] if unknown else []), *tokens)
         self.token_to_idx: dict[str, int] = {token: i for i, token in enumerate(self.idx_to_token)}
         if len(self) == int(unknown):
-            raise DataError("there is no symbol for a vocabulary: give more text, or lower min_count")
+            raise DataError("the vocabulary would be empty: give more text, or lower min_count")
         if level == "char" and (wrong := [t for t in self.idx_to_token[int(unknown) :] if len(t) != 1]):
             raise ConfigError(f"at level char every token is one character, but {wrong[0]!r} has {len(wrong[0])}")
         try:
@@ -359,7 +359,7 @@ class Vocab:
         """
         content = self.to_json().encode("utf-8")
         if len(content) > JSON_LIMIT:
-            raise ConfigError(f"a vocabulary of {len(self):,} tokens is too large to be read again: raise min_count")
+            raise ConfigError(f"a vocabulary of {len(self):,} tokens is too large to be saved: raise min_count")
         replace_file(Path(path), content)
 
     @classmethod

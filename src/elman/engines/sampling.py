@@ -34,9 +34,9 @@ class Sampling:
         if not (self.temperature >= 0 and math.isfinite(self.temperature)):
             raise ConfigError(f"temperature {self.temperature}: give a finite number, 0 or more (0 is arg-max)")
         if self.top_k is not None and self.top_k < 1:
-            raise ConfigError(f"top_k {self.top_k}: keep at least one token")
+            raise ConfigError(f"top_k is {self.top_k}: it must be at least 1")
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ConfigError(f"top_p {self.top_p} is not in (0, 1]")
+            raise ConfigError(f"top_p is {self.top_p}: it must be above 0 and at most 1")
 
     @property
     def clipped_temperature(self) -> float:

@@ -323,7 +323,7 @@ def display_horizons(horizon: int) -> list[int]:
 def findings(study: ForecastResult) -> list[Finding]:
     """Which model makes the forecast, and what the figures of all mean."""
     chosen = study.model(study.chosen)
-    reason = "chosen by its error on the end of the training part" if study.automatic else "asked for"
+    reason = "chosen by its error on the end of the training part" if study.automatic else "given with --model"
     if study.automatic and math.isinf(chosen.calibration_mse):
         reason = "the naive forecast, since there are too few training values to choose on"
     tested = [

@@ -142,7 +142,9 @@ def _csv(path: str) -> ParsedTable:
     while body and not any(body[-1]):
         body.pop()
     if any(map(_is_number, names)) and all(_is_number(cell) or _date(cell, None) for cell in names):
-        raise DataError(f"{name}: the first row is {', '.join(names[:3])}, values and no names: add a row of names")
+        raise DataError(
+            f"{name}: the first row holds values ({', '.join(names[:3])}), not column names: add a header row"
+        )
     twice = [cell for i, cell in enumerate(names) if cell in names[:i]]
     if twice:
         raise DataError(f"{name}: two columns are called {twice[0]!r}: give them different names")
@@ -304,7 +306,7 @@ def _value_columns(table: ParsedTable, named: Sequence[str], time: str | None) -
     values = [name for name in names if _mostly_numbers(table.columns[name]) and not _is_index(table, name)]
     if not values:
         hints = {_hint(cell) for name in names for cell in table.columns[name][:1]} - {""}
-        listed = ", ".join(names) or "there is none but the time"
+        listed = ", ".join(names) or "there is only the time"
         raise DataError(f"{table.name}: no column is numeric ({listed}){''.join(sorted(hints)[:1])}")
     left_out = [name for name in names if name not in values]
     return values, [f"left out, since they are not numeric: {', '.join(map(repr, left_out))}"] if left_out else []
@@ -330,7 +332,10 @@ def _long(
     names = table.column(ids)
     value = columns[0] if columns else "y"
     if len(columns) > 1:
-        raise ConfigError(f"a long table has one column of values, not {', '.join(columns)}: name one")
+        raise ConfigError(
+            f"a long table needs exactly one value column, and {', '.join(columns)} were given: "
+            "choose one with --columns"
+        )
     cells = table.column(value)
     by_name: dict[str, list[int]] = {}
     for row, name in enumerate(names):

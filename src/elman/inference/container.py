@@ -75,7 +75,7 @@ class Container:
             DataError: it was not written by `elman compress`, has another version, is cut short, or damaged.
         """
         if not data.startswith(MAGIC):
-            raise DataError(f"{where}: not a file that elman compressed: name one that elman compress wrote")
+            raise DataError(f"{where}: not a file that elman compressed: give one that elman compress wrote")
         if data[len(MAGIC) : len(MAGIC) + 1] not in (b"", bytes([VERSION])):
             raise DataError(
                 f"{where}: format {data[len(MAGIC)]}, but this elman reads {VERSION}: "
@@ -115,13 +115,13 @@ class Container:
             values = zip(PLATFORM, self.platform, platform, strict=False)
             differ = [f"{what} {there!r:.40}, here {here!r:.40}" for what, there, here in values if there != here]
             raise ConfigError(
-                f"it was compressed with {'; '.join(differ) or 'other programs'}: predictions differ in their last "
-                "bits there, so decompress it where these are the same"
+                f"this file was compressed with {'; '.join(differ) or 'other programs'}: predictions have other "
+                "last digits there, so decompress it where these are the same"
             )
         if model_digest != self.model_digest:
             raise ModelError(
-                f"another model than this {name} compressed it, or the same one with other weights: "
-                "name the run that compressed it"
+                f"this file was compressed with another model, or with other weights of this {name}: "
+                "give the run that compressed it"
             )
 
     def check_predictions(self, prediction_digest: bytes) -> None:

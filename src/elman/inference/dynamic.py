@@ -78,7 +78,9 @@ def dynamic_chunks(
         members = [dynamic_chunks(member, ids, before=before, lr=lr) for member, _ in model.members]
         return _of_mixture(model, members)
     if not isinstance(model, Network):
-        raise ConfigError(f"{model.name} was counted once and does not go on learning: evaluate it at rest")
+        raise ConfigError(
+            f"{model.name} is an n-gram model, which cannot learn while it is scored: use --protocol carried"
+        )
     return _of_network(copy.deepcopy(model), ids, before, model.dynamic_lr if lr is None else lr)
 
 

@@ -281,11 +281,13 @@ def score_batches(
         DataError: an empty text.
     """
     if protocol not in PROTOCOLS:
-        raise ConfigError(f"there is no protocol {protocol!r}: choose {', '.join(PROTOCOLS[:-1])} or {PROTOCOLS[-1]}")
+        raise ConfigError(
+            f"there is no protocol {protocol!r}: choose one of {', '.join(PROTOCOLS[:-1])} or {PROTOCOLS[-1]}"
+        )
     if len(ids) == 0:
         raise DataError("there is nothing to score: the text has no tokens")
     if window < 1:
-        raise ConfigError(f"a window of {window} steps: it needs at least one")
+        raise ConfigError(f"window is {window}: it must be at least 1")
     if protocol == "dynamic":
         return _scored_dynamic(model, ids, before)
     return _scored_at_rest(model, ids, protocol, window, streams)

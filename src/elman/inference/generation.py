@@ -159,7 +159,7 @@ def sample_tokens(
         ConfigError: a negative count, or no samples.
     """
     if count < 0 or samples < 1:
-        raise ConfigError(f"{samples} samples of {count} tokens: give at least one sample and no negative length")
+        raise ConfigError(f"{samples} samples of {count} tokens: give at least 1 sample, and 0 or more tokens")
     if not count:
         return
     # Not around the loop: a generator that yields inside the mode would leave its caller in it.
@@ -276,13 +276,14 @@ def encode_prompt(task: TextTask, prompt: str) -> Ids:
     unseen = task.vocab.unseen(prompt)
     if unseen:
         listed = ", ".join(repr(s) for s in unseen[:10]) + (", ..." if len(unseen) > 10 else "")
+        symbols = "1 symbol that is" if len(unseen) == 1 else f"{len(unseen)} symbols that are"
         how = (
             ""
             if task.normalize == "none"
-            else f", or write it as the cleaning {task.normalize!r} left the training text"
+            else f", or write it as --normalize {task.normalize} writes the training text"
         )
         raise DataError(
-            f"the prompt has symbols that the model has never seen ({len(unseen)}): {listed}; "
+            f"the prompt has {symbols} not in the vocabulary: {listed}; "
             f"leave them out{how}, or train on a text that has them"
         )
     return task.vocab.encode(prompt)

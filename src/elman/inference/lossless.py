@@ -129,7 +129,6 @@ def _check_clean(data: bytes, clean: str) -> None:
         pairs = zip(text, cleaned, strict=False)
         same = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(text), len(cleaned)))
         raise DataError(
-            f"the model was trained on text after the cleaning {clean!r}, which would change this text at character "
-            f"{same:,} and could not be undone: compress a text that is clean already, or "
-            "use a model trained with --clean none"
+            f"the model was trained with --normalize {clean}, which would change this text at character {same:,} and "
+            "cannot be undone: compress a text that is normalized already, or use a model trained with --normalize none"
         )

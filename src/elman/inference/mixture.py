@@ -53,10 +53,12 @@ class Mixture(SequenceModel):
         first = models[0].task
         for model in models[1:]:
             if not _same(first, model.task):
-                raise ConfigError(f"{model.name} has another vocabulary, cleaning or direction than {models[0].name}")
+                raise ConfigError(
+                    f"{model.name} has another vocabulary, normalization or direction than {models[0].name}"
+                )
         w = np.full(len(models), 1 / len(models)) if weights is None else np.asarray(weights, np.float64)
         if w.shape != (len(models),) or not (w >= 0).all() or abs(float(w.sum()) - 1) > 1e-6:
-            raise ConfigError(f"weights {weights}: give {len(models)} of 0 or more that add up to 1")
+            raise ConfigError(f"weights {weights}: give {len(models)} numbers, each 0 or more, that add up to 1")
         self.task, self.models, self.weights = first, tuple(models), w / w.sum()
 
     @classmethod

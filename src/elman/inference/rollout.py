@@ -115,14 +115,14 @@ def rollouts(
         DataError: a text shorter than 16 tokens and a roll-out.
     """
     if length < 1 or places < 1:
-        raise ConfigError(f"{places} roll-outs of {length} tokens: give at least one of each")
+        raise ConfigError(f"{places} continuations of {length} tokens: both numbers must be at least 1")
     if prompt is not None and not 1 <= prompt <= WARM:
-        raise ConfigError(f"a prompt of {prompt} tokens: read 1 to {WARM}, or all that stands before")
+        raise ConfigError(f"prompt is {prompt} tokens: it must be 1 to {WARM}")
     least = max(CONTEXT, prompt or 0)
     if len(ids) < least + length:
         raise DataError(
-            f"the text has {len(ids):,} tokens, too few for roll-outs of {length} after {least}: "
-            "lower the length, or give more text"
+            f"the text has {len(ids):,} tokens, too few for continuations of {length} tokens after {least}: "
+            "use a lower length, or give more text"
         )
     text, last = ids.astype(np.int64), len(ids) - length
     candidates = np.arange(max(least, min(WARM, last)), last + 1)

@@ -70,7 +70,7 @@ class CopyHead(NetworkWrapper):
     def __init__(self, network: Network | TextTask, *, seed: int | None = 0, **settings: Any) -> None:
         super().__init__(network, seed=seed, **({"copy_window": 24} | current_names(settings, warn=True)))
         if not self.config.copy_window:
-            raise ConfigError("copy_window 0 is no copy head: give 1 or more")
+            raise ConfigError("copy_window is 0: a copy head needs 1 or more")
         width = self.widths[-1]
         self.W_c, self.b_c = nn.Parameter(torch.zeros(width, width)), nn.Parameter(torch.zeros(width))
         self.w_g, self.b_g = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.zeros(1))

@@ -77,11 +77,13 @@ class Hybrid(NetworkWrapper, Backbone):
         order, size, tied = self.config.ngram_experts, self.task.size, self.network.settings().get("tied", False)
         if size > LARGEST:
             raise ConfigError(
-                f"experts compute {size:,} probabilities at every step, which is slow for vocabularies over {LARGEST}: "
+                f"ngram_experts needs a vocabulary of at most {LARGEST:,} tokens, and this one has {size:,}: "
                 "use --ngram-experts 0, or --tokens byte"
             )
-        if order < 2 or tied:
-            raise ConfigError(f"ngram_experts {order}, tied {tied}: give 2 to {HIGHEST}, and do not tie")
+        if order < 2:
+            raise ConfigError(f"ngram_experts is {order}: it must be 2 to {HIGHEST}")
+        if tied:
+            raise ConfigError("ngram_experts does not work with tied weights: set tied to false")
         number = Experts.number(order)
         self.order = order
         self.A = nn.Parameter(torch.zeros(number, self.widths[-1]))
@@ -165,7 +167,7 @@ class Hybrid(NetworkWrapper, Backbone):
         number = fold_count(tokens, self.order)
         if number < 2:
             raise ConfigError(
-                f"counting {tokens:,} tokens for experts may take more than 1/{SHARE} of this machine's memory: "
+                f"counting the n-grams of {tokens:,} tokens may take more than 1/{SHARE} of this machine's memory: "
                 "--limit the text, or use --ngram-experts 0"
             )
         return number
@@ -233,14 +235,14 @@ class Hybrid(NetworkWrapper, Backbone):
         """Make room for the text that was counted."""
         tokens = sizes.get("text", 0)
         if type(tokens) is not int or not 0 <= tokens <= 2**40:
-            raise ConfigError(f"text {tokens!r:.40} is no number of tokens")
+            raise ConfigError(f"text {tokens!r:.40} is not a number of tokens")
         self.text = torch.zeros(tokens, dtype=self.text.dtype)
         super().resize(sizes)
 
     def check_buffers(self, where: Path) -> None:
         """Refuse a text that holds tokens which the vocabulary does not."""
         if len(self.text) and not in_range(self.text, 0, self.task.size - 1):
-            raise ModelError(f"{where}: the text of its experts holds tokens that the vocabulary does not")
+            raise ModelError(f"{where}: the text of its n-gram experts has tokens that are not in the vocabulary")
 
     def operations(self) -> int:
         """Those of the network, and of weighting the experts."""

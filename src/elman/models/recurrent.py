@@ -148,9 +148,7 @@ class Recurrent(Backbone):
             ConfigError: there is no such engine, or it cannot run this.
         """
         if self.config.mogrifier and self.engine_request not in ("auto", "loop"):
-            raise ConfigError(
-                f"engine {self.engine_request!r} cannot run a mogrifier, whose input waits for its state: use loop"
-            )
+            raise ConfigError(f"engine {self.engine_request!r} cannot run a mogrifier: use engine loop or auto")
         if self.config.mogrifier:
             return ENGINES["loop"]
         one_hot = 0 if self.embed is not None else self.task.size
@@ -322,15 +320,18 @@ def _check(size: int, c: RecurrentSettings, widths: list[int]) -> None:
     if c.init not in INITS:
         raise ConfigError(no_such("init", c.init, sorted(INITS)))
     if not widths or c.layers not in (1, len(widths)):
-        raise ConfigError(f"hidden {widths} has {len(widths)} layers, and layers is {c.layers}: give one of the two")
+        raise ConfigError(
+            f"hidden {widths} has {len(widths)} layers, and layers is {c.layers}: give only one of these two settings"
+        )
     if c.input_dropout and not c.embedding:
-        raise ConfigError("input_dropout drops numbers of the embedding: give embedding a width, or leave it out")
+        raise ConfigError("input_dropout needs an embedding: set embedding above 0, or leave input_dropout out")
     if c.tied and c.embedding != widths[-1]:
         raise ConfigError(
-            f"a tied output needs an embedding as wide as the last layer: {c.embedding} is not {widths[-1]}"
+            f"tied weights need embedding equal to the width of the last layer: set embedding to {widths[-1]}, "
+            f"it is {c.embedding}"
         )
     if c.mogrifier and not c.embedding:
-        raise ConfigError(f"mogrifier {c.mogrifier} gates the embedding: give embedding a width, or leave it out")
+        raise ConfigError(f"mogrifier {c.mogrifier} needs an embedding: set embedding above 0, or leave mogrifier out")
     gates = len(CELLS[c.cell].gates)
     inputs = [c.embedding or size, *widths[:-1]]
     pairs = list(zip(inputs, widths, strict=True))

@@ -23,7 +23,7 @@ from torch import Tensor
 from elman.config import REMOVED, RENAMED, current_names, names_of, validated
 from elman.data.cleaning import cleaning
 from elman.data.vocab import Vocab
-from elman.errors import ConfigError, ModelError
+from elman.errors import ConfigError, ModelError, printable
 from elman.models import build as _families  # noqa: F401 - all families join the registry
 from elman.models.assemble import assemble, network_family, wrappers
 from elman.models.base import BASE, FAMILIES, Network, SequenceModel, check_finite, saved_name
@@ -129,13 +129,17 @@ def open_saved(path: str | Path) -> Saved:
         checkpoints = Checkpoints(path / "checkpoints")
         found = checkpoints.best(MODEL_FILES) or checkpoints.latest(MODEL_FILES)
         if found is None:
-            raise ModelError(f"the run {str(path)!r} has no checkpoint yet: let it train longer, or --resume it")
+            raise ModelError(
+                f"the run {str(path)!r} has no checkpoint yet: wait for the first one, "
+                "or begin the run again in another folder"
+            )
         return found
     if (path / MANIFEST).exists() or (path / MODEL_FILES[0]).exists():
         return read_folder(path, names=MODEL_FILES)
     runs = sorted(p.parent.name for p in path.glob("*/checkpoints")) if path.is_dir() else []
     if runs:
-        raise ModelError(f"{str(path)!r} is no run, but holds some: give one of {', '.join(runs[:10])}")
+        shown = ", ".join(printable(path / name) for name in runs[:10])
+        raise ModelError(f"{str(path)!r} is a folder of runs, not a run: give one of them: {shown}")
     raise ModelError(f"there is no run or model at {str(path)!r}: give the folder that elman train made")
 
 
@@ -150,7 +154,7 @@ def load_saved(saved: Saved, *, engine: str, device: str) -> SequenceModel:
     try:
         values = saved.json("model.json")
         if not isinstance(values, dict):
-            raise ConfigError("it is no object")
+            raise ConfigError("it is not a JSON object")
         version, kind = values.pop("format"), values.pop("model")
         if type(version) is not int or version != FORMAT or kind not in FAMILIES:
             raise ConfigError(
@@ -205,7 +209,7 @@ def load_saved_network(saved: Saved, *, engine: str, device: str) -> Network:
     """
     model = load_saved(saved, engine=engine, device=device)
     if not isinstance(model, Network):
-        raise ModelError(f"{saved.path} holds a {model.kind} model, which is counted and not trained: count it again")
+        raise ModelError(f"{saved.path}: an n-gram model has no training to resume: use it as it is")
     return model
 
 

@@ -141,7 +141,7 @@ class Checkpoints:
             else:
                 self.skipped = tuple(dict.fromkeys(skipped))
                 return saved
-        raise ModelError(f"no checkpoint in {quoted(self.root)} is whole: {'. '.join(dict.fromkeys(skipped))}")
+        raise ModelError(f"every checkpoint in {quoted(self.root)} is damaged: {'. '.join(dict.fromkeys(skipped))}")
 
     def _prune(self, step: int, saved: Path) -> None:
         older = [number for number in reversed(self._numbers()) if number[0] < step]

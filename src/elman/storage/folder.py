@@ -88,7 +88,7 @@ def _writable(name: str) -> str:
 def _encoded(name: str, value: "bytes | Tensors") -> bytes:
     data = value if isinstance(value, bytes) else dump_tensors(value)
     if name.endswith(".json") and len(data) > JSON_LIMIT:
-        raise ConfigError(f"{name} would have {len(data)} bytes, at most {JSON_LIMIT} can be read back")
+        raise ConfigError(f"{name} would have {len(data)} bytes, and at most {JSON_LIMIT} can be saved")
     return data
 
 

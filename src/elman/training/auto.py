@@ -28,27 +28,29 @@ def auto_configure(config: Config, corpus: Corpus) -> tuple[Config, list[str]]:
         budget["epochs"] = chosen.pop("epochs")
     chosen.pop("epochs", None)
     settings = replace(config, recipe="elman", **chosen, **budget)
-    return settings, [f"chosen for {tokens:,} tokens of {size:,} symbols: {', '.join(reasons)}", _limits(settings)]
+    return settings, [f"chosen for {tokens:,} tokens of {size:,} symbols: {'. '.join(reasons)}", _limits(settings)]
 
 
 def _network(tokens: int, size: int, level: str) -> tuple[dict[str, Any], list[str]]:
     """The network, and why."""
     if tokens < SHORT:
         made = {"hidden": 128, "dropout": 0.6, "recurrent_dropout": 0.4, "epochs": 16}
-        why = "a short text is soon known by heart: few units, much dropout"
+        why = "A short text is soon memorised, so the network is small and dropout is high"
     elif tokens < LONG:
         made = {"hidden": 256, "dropout": 0.5, "recurrent_dropout": 0.2, "epochs": 16}
-        why = "a text of this size over-fits: dropout of outputs and weights"
+        why = "A text of this size is over-fitted easily, so outputs and weights have dropout"
     else:
         made = {"hidden": 256, "dropout": 0.1, "epochs": 10}
-        why = "a long text hardly over-fits: little dropout"
+        why = "A long text is rarely over-fitted, so dropout is low"
     made |= {"embedding": 64, "input_dropout": 0.1 if tokens < LONG else 0.0, "weight_decay": 0.05}
+    network = f"a GRU of {made['hidden']} units"
     if size > LARGEST or level == "word":
-        return made, [f"gru {made['hidden']} alone (experts are for characters, up to {LARGEST:,} of them)", why]
+        return made, [f"{network} without n-grams (they are for vocabularies of at most {LARGEST:,} characters)", why]
     if tokens > EXPERTS_MOST or fold_count(tokens, ORDER) < 2:
-        return made, [f"gru {made['hidden']} alone (counting experts would take too much memory or time)", why]
+        return made, [f"{network} without n-grams (counting them would take too much memory or time)", why]
     return made | {"ngram_experts": ORDER}, [
-        f"gru {made['hidden']} that weighs an {ORDER}-gram, words and lines, since counts know a text soonest",
+        f"{network} combined with an {ORDER}-gram and with counts of words and of positions in a line",
+        "N-gram counts learn fastest from little text",
         why,
     ]
 
@@ -63,4 +65,4 @@ def _limits(settings: Config) -> str:
     """When it ends."""
     limits = [f"{settings.epochs} epochs" if settings.epochs else f"{settings.steps:,} steps" if settings.steps else ""]
     limits += [f"at most {settings.minutes:g} min"] if settings.minutes else []
-    return f"{', '.join(x for x in limits if x)}; --recipe elman trains a network alone"
+    return f"{', '.join(x for x in limits if x)}; --recipe elman trains a network without n-grams"

@@ -157,13 +157,13 @@ def _carried(tensors: Mapping[str, Tensor], model: Network, settings: TrainSetti
 
 def _whole(value: object) -> int:
     if type(value) is not int or value < 0:
-        raise TypeError(f"{value!r:.40}, which is no whole number")
+        raise TypeError(f"{value!r:.40}, which is not a whole number")
     return value
 
 
 def _real(value: object) -> float:
     if type(value) not in (int, float):
-        raise TypeError(f"{value!r:.40}, which is no number")
+        raise TypeError(f"{value!r:.40}, which is not a number")
     return float(value)  # type: ignore[arg-type]  # one of the two
 
 

@@ -53,7 +53,9 @@ class Config(DataSettings, *settings_classes(), TrainSettings, RunSettings):  # 
         if recipe not in RECIPES:
             raise ConfigError(no_such("recipe", recipe, RECIPES))
         if recipe == AUTO and own:
-            raise ConfigError(f"{own[0]}: recipe auto chooses {own[1]} by the text: leave one of the two out")
+            raise ConfigError(
+                f"{own[0]}: recipe auto chooses {own[1]} from the text: leave out the recipe, or {own[1]}"
+            )
         merged: dict[str, Any] = {}
         origin: dict[str, str] = {}
         for name, values in reversed([*layers, (f"recipe {recipe}", RECIPES[recipe])]):

@@ -35,19 +35,19 @@ class DistillationTargets:
     def __init__(self, task: TextTask, ids: Ids, share: float) -> None:
         if task.size > LARGEST:
             raise ConfigError(
-                f"distillation computes {task.size:,} probabilities at every step, which is slow for vocabularies over "
-                f"{LARGEST}: leave distill_weight out, or use --tokens byte"
+                f"distill_weight needs a vocabulary of at most {LARGEST:,} tokens, and this one has {task.size:,}: "
+                "leave distill_weight out, or use --tokens byte"
             )
         if len(ids) < FOLDS:
             raise ConfigError(
-                f"distillation from {len(ids)} tokens, of which an n-gram counts seven of eight folds: give at least "
-                f"{FOLDS}, or leave distill_weight out"
+                f"distill_weight needs at least {FOLDS} training tokens, and there are {len(ids)}: "
+                "give more text, or leave distill_weight out"
             )
         self.ids, self.share, self.order = ids, share, best_order(task, ids)
         if FOLDS * BYTES * self.order * len(ids) > memory() // SHARE:
             raise ConfigError(
-                f"counting {len(ids):,} tokens for distillation may take more than 1/{SHARE} of this machine's memory: "
-                "--limit the text, or leave distill_weight out"
+                f"counting the n-grams of {len(ids):,} tokens for distill_weight may take more than 1/{SHARE} of this "
+                "machine's memory: --limit the text, or leave distill_weight out"
             )
         self.edges = np.arange(FOLDS + 1) * len(ids) // FOLDS
         rests = [np.concatenate((ids[:a], ids[b:])) for a, b in zip(self.edges[:-1], self.edges[1:], strict=True)]

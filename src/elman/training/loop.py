@@ -252,7 +252,7 @@ def _check(nats: float, tokens: int, step: int) -> None:
     if not math.isfinite(perplexity(nats, tokens)):
         raise DivergedError(
             f"training diverged at step {step}: the loss is {nats / tokens:.4g} nats a token; "
-            "lower lr, or clip more tightly"
+            "use a lower lr or a lower clip"
         )
 
 
@@ -261,7 +261,7 @@ def _clipped(training: TrainState) -> float:
         return clip_gradients(training.model.trained_parameters(), training.settings.clip)
     except DivergedError as error:
         raise DivergedError(
-            f"training diverged at step {training.step + 1}: {error}; lower lr, or clip more tightly"
+            f"training diverged at step {training.step + 1}: {error}; use a lower lr or a lower clip"
         ) from error
 
 

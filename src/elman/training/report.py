@@ -44,13 +44,15 @@ def conclude(job: Job) -> dict[str, Any]:
     best = checkpoints.best(MODEL_FILES) if job.config.final_weights == "best" else None
     chosen = best or checkpoints.latest(MODEL_FILES)
     if chosen is None:
-        raise ModelError(f"the run {str(job.path)!r} has no checkpoint: let it train longer")
+        raise ModelError(
+            f"the run {str(job.path)!r} has no checkpoint: begin it again in another folder, and let it train longer"
+        )
     model = load_saved_network(chosen, engine=job.config.engine, device=device_for(job.config.device))
     report = _report(job, model, chosen.path.name, counted(job))
     if any(math.isinf(score["perplexity"]) for scores in report["figures"].values() for score in scores):
         raise DivergedError(
             f"training diverged: the weights in {str(chosen.path)!r} have an infinite perplexity; "
-            "begin a new run with a lower lr, or clip more tightly"
+            "begin a new run with a lower lr or a lower clip"
         )
     replace_file(job.path / "report.json", to_json(finite(report)))
     return report

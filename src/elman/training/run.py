@@ -97,7 +97,9 @@ def checkpoint_metadata(path: Path, saved: Saved) -> CheckpointMetadata:
         ModelError: a damaged run.
     """
     if "training.json" not in saved.listed:
-        raise ConfigError(f"{str(path)!r} is a model without a run: name a text to score")
+        raise ConfigError(
+            f"{str(path)!r} is a saved model without a training run, so it has no held-out text: give a text to score"
+        )
     return read_facts(saved)
 
 
@@ -113,7 +115,7 @@ def corpus_of(path: Path, facts: CheckpointMetadata) -> Corpus:
     """
     corpus = read_data(facts.config)
     if corpus.digest != facts.corpus:
-        raise DataError(f"the text that {str(path)!r} learnt from has changed: restore it, or name a text to score")
+        raise DataError(f"the training text of {str(path)!r} has changed: restore it, or give a text to score")
     return corpus
 
 
@@ -151,7 +153,10 @@ def _slower(config: Config, model: Network) -> list[str]:
     """Why the engine is not the fastest that there is, where that is so."""
     if INSTRUCTIONS or config.engine != "auto" or not model.slower_for_lack_of_compiler:
         return []
-    return [f"engine {model.engine_name}: native is faster, but elman was installed without a C++ compiler"]
+    return [
+        f"engine {model.engine_name!r} is used; the compiled engine 'native' is faster: "
+        "install a C++ compiler, then elman again"
+    ]
 
 
 def _is_text(name: str) -> bool:
@@ -198,7 +203,7 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
     checkpoints = Checkpoints(path / "checkpoints")
     saved = checkpoints.latest()
     if saved is None:
-        raise ModelError(f"the run {str(path)!r} has no checkpoint to go on from: begin it again in another folder")
+        raise ModelError(f"the run {str(path)!r} has no checkpoint to resume from: begin it again in another folder")
     facts = read_facts(saved)
     if facts.removed:
         raise ConfigError(
@@ -209,10 +214,10 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
     try:
         corpus = read_data(config)
     except DataError as error:
-        raise DataError(f"the text that {str(path)!r} learns from: {error}") from error
+        raise DataError(f"the training text of {str(path)!r}: {error}") from error
     if corpus.digest != facts.corpus:
         raise DataError(
-            f"the text of {', '.join(config.sources)} is not the one that {str(path)!r} learnt from (now "
+            f"the text of {', '.join(config.sources)} is not the training text of {str(path)!r} (it now has "
             f"{len(corpus.train.ids):,} training tokens, {len(corpus.vocab)} symbols): restore it, or begin a new run"
         )
     model = load_saved_network(saved, engine=config.engine, device=device_for(config.device))
@@ -240,8 +245,8 @@ def _changed(config: Config, changes: Mapping[str, Any]) -> Config:
         changes = dict(changes) | {"sources": absolute(changes["sources"])}
     different = {k: v for k, v in changes.items() if k not in RESUMABLE and old.get(k) != v}
     if different:
-        listed = ", ".join(f"{k} is {old.get(k)!r}, not {v!r}" for k, v in sorted(different.items()))
-        raise ConfigError(f"this run cannot be resumed with other settings: {listed}; begin a new run for those")
+        listed = ", ".join(f"{k} is {old.get(k)!r} in the run and {v!r} here" for k, v in sorted(different.items()))
+        raise ConfigError(f"this run cannot be resumed with other settings: {listed}; begin a new run")
     return Config.resolve(("command line", dict(changes)), ("run", old))
 
 

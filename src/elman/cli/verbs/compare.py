@@ -69,7 +69,7 @@ def command(
         names: Sequence[str] = runs
         events = _of_runs(runs, on, changes)
     elif on is not None:
-        raise ConfigError("--on is the text to score runs on: give runs, or leave it out")
+        raise ConfigError("--on gives a text to score runs on, and no run was given: give runs, or leave out --on")
     else:
         settled = resolve(changes | ({"sources": list(sources)} if sources else {}), config)
         chosen = [name.strip() for each in models or [] for name in each.split(",") if name.strip()]
@@ -99,7 +99,8 @@ def _series(
     """Forecasters instead of models of text."""
     held_out = changes.pop("held_out", None)
     if changes or odd is not None:
-        raise ConfigError(f"{source!r} is a series: leave out what is for texts, and see elman forecast --help")
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in changes) or "--on and --config"
+        raise ConfigError(f"{source!r} is a series of numbers: leave out {options}, and see elman forecast --help")
     return forecast.command(
         source,
         model=models,
@@ -120,7 +121,7 @@ def _refuse_for_runs(asked: dict[str, Any]) -> None:
     """Runs are what they are: only where they are computed can be chosen."""
     odd = [name for name, value in asked.items() if value is not None and name != "device"]
     if odd:
-        raise ConfigError(f"runs are compared as they are: leave out --{odd[0].replace('_', '-')}")
+        raise ConfigError(f"runs are compared without further training: leave out --{odd[0].replace('_', '-')}")
 
 
 def _of_models(

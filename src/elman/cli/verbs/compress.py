@@ -89,7 +89,7 @@ def _print(out: Path, made: "Compressed", others: dict[str, int]) -> None:
     for name, value in rows:
         sys.stdout.write(f"{name:<20}{value}\n")
     if not made.streams:
-        sys.stdout.write("Stored as it is: compressed with this model it would be longer.\n")
+        sys.stdout.write("Stored without compression: with this model the file would become longer.\n")
     sys.stdout.write(f"{out}\n")
 
 

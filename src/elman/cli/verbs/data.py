@@ -11,11 +11,12 @@ from elman.cli.options import Json
 
 ORDER = 8
 EXAMPLES = """Examples:
-  elman data                          # sources and cleanings
+  elman data                          # sources and normalizations
   elman data time-machine --normalize letters
   elman data notes/ --tokens word --json"""
 
 SHOWN = 10  # most frequent tokens
+SHOWN_AS = {"clean": "normalization", "cleanings": "normalizations"}  # by key of the JSON
 
 
 def command(
@@ -33,7 +34,7 @@ def command(
         print(json_module.dumps({"schema_version": 1} | facts, ensure_ascii=False))
         return 0
     for key, value in facts.items():
-        name = key.replace("_", " ")
+        name = SHOWN_AS.get(key, key.replace("_", " "))
         if isinstance(value, dict):
             sys.stdout.write(f"{name}:\n" + "".join(f"  {k:<18}{v}\n" for k, v in value.items()))
         else:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ORDER = 3
 EXAMPLES = """Examples:
   elman evaluate runs/book                        # its own held-out text
-  elman evaluate runs/book --protocol dynamic     # it goes on learning as it reads
+  elman evaluate runs/book --protocol dynamic     # it learns while it reads
   elman evaluate runs/book other.txt --json
   elman evaluate runs/book other.txt --per-token surprisal.tsv"""
 
@@ -83,7 +83,7 @@ def command(
     else:
         _print(figures)
     if max_ppl is not None and not score.perplexity <= max_ppl:  # a figure that is no number is no pass
-        raise GateError(f"perplexity {score.perplexity:.3f} is above the limit of {max_ppl:g}")
+        raise GateError(f"perplexity {score.perplexity:.3f} is above --max-ppl {max_ppl:g}")
     return 0
 
 
@@ -114,7 +114,7 @@ def _part(
     corpus = corpus_of(run, checkpoint_metadata(run, saved))
     held_out, before = corpus.held_out, corpus.train.ids[-WARM:]
     if held_out is None:
-        raise ConfigError(f"the run {quoted(run)} held nothing out: name a text to score")
+        raise ConfigError(f"the run {quoted(run)} has no held-out text: give a text to score")
     if limit is None:
         return held_out, before
     return part_of(model, model.task.reading_order(model.task.reading_order(held_out.ids)[:limit])), before

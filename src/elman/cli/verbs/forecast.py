@@ -161,7 +161,7 @@ def _read(
         from elman.forecasting.series import sine
 
         if columns or time or ids:
-            raise ConfigError("sine is one series without columns: leave out --columns, --time and --id")
+            raise ConfigError("'sine' is one series without columns: leave out --columns, --time and --id")
         return [sine(seed=seed)], []
     from elman.forecasting.table import read_series
 

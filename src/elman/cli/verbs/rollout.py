@@ -25,14 +25,15 @@ EXAMPLES = """Examples:
 def command(
     run: Annotated[Path, Parameter(help="A run, whose training text is read again.")],
     *sources: Annotated[str, Parameter(help="The text to continue [default: the run's held-out text].")],
-    length: Annotated[int, number("Tokens of a roll-out.", least=1)] = 200,
-    places: Annotated[int, number("How many roll-outs, at random places of the text.", least=1)] = 200,
-    temperature: Annotated[float, Parameter(help="Of the sampled roll-outs; the greedy ones have none.")] = 0.7,
-    seed: Annotated[int, number("The same seed gives the same places and samples.", least=0)] = 0,
+    length: Annotated[int, number("Tokens of a continuation.", least=1)] = 200,
+    positions: Annotated[int, number("How many continuations, at random positions of the text.", least=1)] = 200,
+    places: Annotated[int | None, Parameter(show=False)] = None,
+    temperature: Annotated[float, Parameter(help="Of the sampled continuations; the greedy ones have none.")] = 0.7,
+    seed: Annotated[int, number("The same seed gives the same positions and samples.", least=0)] = 0,
     device: Annotated[str, Parameter(help=help_of("device"))] = "auto",
     json: Json = False,
 ) -> int:
-    """Continue a text at many places: how many tokens are correct, what goes wrong first, how many end in a loop."""
+    """Continue a text at many positions: how many tokens are correct, what goes wrong first, how many end in a loop."""
     from elman.environment import device_for
     from elman.inference.evaluation import LONGEST, beginning
     from elman.inference.rollout import report
@@ -40,13 +41,15 @@ def command(
     from elman.training.run import checkpoint_metadata, corpus_of
 
     if not temperature > 0:
-        raise ConfigError(f"--temperature {temperature}: greedy roll-outs are made in any case, give more than 0")
+        raise ConfigError("--temperature must be above 0: greedy continuations are always measured too")
     saved = open_saved(run)
+    if "training.json" not in saved.listed:
+        raise ConfigError(f"{quoted(run)} is a saved model without a training run, whose text is needed: give a run")
     model = load_saved(saved, engine="auto", device=device_for(device))
     corpus = corpus_of(run, checkpoint_metadata(run, saved))
     part = beginning(model, _text(run, model.task, corpus, sources), LONGEST)
     figures = report(
-        model, part.ids, corpus.train.ids, length=length, places=places, temperature=temperature, seed=seed
+        model, part.ids, corpus.train.ids, length=length, places=places or positions, temperature=temperature, seed=seed
     )
     figures = {"schema_version": 1, "model": str(run), "text": part.name, **figures}
     if json:
@@ -63,7 +66,7 @@ def _text(run: Path, task: "TextTask", corpus: "Corpus", sources: tuple[str, ...
     if sources:
         return read_part(sources, task.vocab, normalize=task.normalize, reverse=task.reverse)
     if corpus.held_out is None:
-        raise ConfigError(f"the run {quoted(run)} has no held-out text: name a text to continue")
+        raise ConfigError(f"the run {quoted(run)} has no held-out text: give a text to continue")
     return corpus.held_out
 
 
@@ -85,15 +88,17 @@ def _print(found: dict[str, Any]) -> None:
     for first, *cells in rows:
         sys.stdout.write(f"{first:<24}" + "".join(f"{cell:>20}" for cell in cells).rstrip() + "\n")
     sys.stdout.write(
-        f"{found['places']:,} places of the first {found['tokens']:,} tokens of {found['text']}; numbers of tokens "
+        f"{found['places']:,} positions in the first {found['tokens']:,} tokens of {found['text']}; numbers of tokens "
         "as median (quartiles).\n"
     )
     for example in found["greedy"]["examples"][:1]:
         shown = {name: json_module.dumps(text, ensure_ascii=False) for name, text in example.items()}
-        sys.stdout.write(f"After {shown['after']} the model has {shown['wrote']}, the text {shown['truth']}.\n")
+        sys.stdout.write(
+            f"After {shown['after']} the model writes {shown['wrote']}, and the text has {shown['truth']}.\n"
+        )
 
 
 def _spread(lengths: dict[str, Any], most: int) -> str:
-    """Median and quartiles; + marks the length at which the roll-outs ended."""
+    """Median and quartiles; + marks the length at which the continuations ended."""
     low, middle, high = (f"{n}{'+' * (n == most)}" for n in (lengths["quantiles"][q] for q in ("0.25", "0.5", "0.75")))
     return f"{middle} ({low}..{high})"

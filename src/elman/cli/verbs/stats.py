@@ -114,7 +114,8 @@ def _print(corpus: "Corpus", frequencies: "tuple[Frequencies, ...]") -> None:
 
     out = Console()
     out.print_lines(
-        f"{corpus.source}: {len(corpus.train.ids):,} tokens, level {corpus.vocab.level}, clean {corpus.normalize}\n"
+        f"{corpus.source}: {len(corpus.train.ids):,} tokens, level {corpus.vocab.level}, "
+        f"normalization {corpus.normalize}\n"
     )
     out.print(_figures(frequencies))
     out.print_lines(

@@ -27,7 +27,7 @@ def text() -> Iterator[str]:
         from pydoc_data.topics import topics
     except ImportError as error:
         raise DataError(
-            "python-docs: this Python lacks pydoc_data.topics, name another source or a text file"
+            "python-docs: this Python lacks pydoc_data.topics: use another source or a text file"
         ) from error
     pages = (without_frames(topics[name]).strip("\n") for name in sorted(topics))
     yield "\n\n".join(without_repeats(pages)) + "\n"

@@ -80,7 +80,7 @@ def of_benchmark(timings: Timings) -> list[Finding]:
     engines = [variant for name, variant in timings.best.items() if name != PLAIN]
     rounds = len(timings.rates[engines[0]])
     if rounds < ENOUGH:
-        sentence = f"Fewer than {ENOUGH} rounds say nothing of who is faster."
+        sentence = f"Fewer than {ENOUGH} rounds cannot show which engine is faster: use --rounds {ENOUGH} or more."
         return [Finding("rounds", "warning", sentence, {"rounds": rounds})]
     first, others = engines[0], engines[1:]
     equal = [variant for variant in others if not clearly_faster(timings, first, variant)]

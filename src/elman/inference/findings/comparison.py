@@ -89,7 +89,10 @@ def spread_over_seeds(best: Competitor, second: Competitor) -> list[Finding]:
     """
     alone = [m.label for m in (best, second) if m.is_network and m.seed_count == 1]
     if alone:
-        sentence = f"One seed of {listed(alone)}: more seeds would tell how much of the difference is chance."
+        sentence = (
+            f"{listed(alone)} {verb(alone, 'was', 'were')} trained with one seed: "
+            "more seeds would show how much of the difference is chance."
+        )
         return [Finding("seeds", "warning", sentence, {"seeds": 1})]
     if not best.is_network and not second.is_network:
         return []
@@ -107,8 +110,8 @@ def unknown_tokens(models: Sequence[Competitor]) -> list[Finding]:
         return []
     worst = max(shares, key=lambda label: shares[label])
     sentence = (
-        f"Not fair to all: {worst} scored {shares[worst]:.1%} of its tokens as <unk>, "
-        "which costs less than to spell them; a model at level byte or char knows all or most."
+        f"The comparison is not fair: {worst} scored {shares[worst]:.1%} of its tokens as <unk>, which costs "
+        "fewer bits than to spell them; models of bytes have no unknown tokens, and models of characters have few."
     )
     return [Finding("unknown-tokens", "warning", sentence, shares)]
 
@@ -126,7 +129,7 @@ def networks_and_ngram(models: Sequence[Competitor]) -> list[Finding]:
         return [Finding("ngram", "note", f"{subject} the best n-gram, {ngram.label}.", figures)]
     if len(losers) == len(networks) > 1:
         return [Finding("ngram", "warning", f"No network beats the best n-gram, {ngram.label}.", figures)]
-    sentence = f"{listed(losers)} {verb(losers, 'loses', 'lose')} to the best n-gram, {ngram.label}."
+    sentence = f"{listed(losers)} {verb(losers, 'is', 'are')} worse than the best n-gram, {ngram.label}."
     return [Finding("ngram", "warning", sentence, figures)]
 
 
@@ -140,7 +143,10 @@ def no_better_than_bound(models: Sequence[Competitor], bounds: Sequence[Competit
     for bound in bounds:
         worse = [m.label for m in models if m.seeds.median >= bound.seeds.median]
         if worse:
-            sentence = f"{listed(worse)} {verb(worse, 'is', 'are')} no better than {bound.label}: do not use that."
+            sentence = (
+                f"{listed(worse)} {verb(worse, 'is', 'are')} no better than {bound.label}: "
+                f"do not use {verb(worse, 'it', 'them')}."
+            )
             return [Finding("bounds", "problem", sentence, {bound.label: bound.seeds.median})]
     return []
 
@@ -155,14 +161,15 @@ def against_compressor(models: Sequence[Competitor], compressors: Sequence[tuple
     if not compressors:
         return []
     name, bits = compressors[0]
-    subject = f"{name} with {bits:.3f} bits per character"
+    given = name.replace(" after training", ", given the training text first,")
+    rival = f"the best compressor: {given} needs {bits:.3f} bits per character"
     losers = [m.label for m in models if m.bits >= bits]
     figures = {name: bits, models[0].label: models[0].bits}
     if len(losers) == len(models):
-        sentence = f"No model beats the best compressor, {subject}; the best model has {models[0].bits:.3f}."
+        sentence = f"No model beats {rival}, the best model {models[0].bits:.3f}."
         return [Finding("compressor", "warning", sentence, figures)]
     if losers:
-        sentence = f"{listed(losers)} {verb(losers, 'does', 'do')} not beat the best compressor, {subject}."
+        sentence = f"{listed(losers)} {verb(losers, 'does', 'do')} not beat {rival}."
         return [Finding("compressor", "warning", sentence, figures)]
-    sentence = f"The best compressor, {subject}, is beaten by every model; the best has {models[0].bits:.3f}."
+    sentence = f"Every model beats {rival}, the best model {models[0].bits:.3f}."
     return [Finding("compressor", "note", sentence, figures)]

@@ -86,10 +86,15 @@ def against_naive(chosen: ForecasterErrors, naive: ForecasterErrors) -> list[Fin
     if chosen.is_naive:
         return []
     if chosen.overall >= naive.overall:
-        sentence = f"The naive forecast {naive.name} does no worse ({naive.overall:.4g}): do not use {chosen.name}."
+        sentence = (
+            f"The naive forecast {naive.name} is at least as good: mean squared error {naive.overall:.4g} "
+            f"against {chosen.overall:.4g}; do not use {chosen.name}."
+        )
         return [Finding("naive", "problem", sentence, figures)]
     less = 1 - chosen.overall / naive.overall
-    sentence = f"Its squared error is {less:.0%} less than that of the best naive forecast, {naive.name}."
+    sentence = (
+        f"The squared error of {chosen.name} is {less:.0%} less than that of the best naive forecast, {naive.name}."
+    )
     return [Finding("naive", "note", sentence, figures)]
 
 
@@ -104,7 +109,9 @@ def useful_horizon(chosen: ForecasterErrors, last: ForecasterErrors) -> list[Fin
     if not len(better) or better[-1] + 1 == len(chosen.mse):
         return []
     steps = int(better[-1]) + 1
-    sentence = f"More than {steps} steps ahead it is no better than the last value."
+    sentence = (
+        f"Over {steps} step{'s' if steps > 1 else ''} ahead, {chosen.name} is no better than repeating the last value."
+    )
     return [Finding("horizon", "warning", sentence, {"steps": steps})]
 
 
@@ -114,8 +121,8 @@ def divergence(tested: ForecasterErrors) -> list[Finding]:
     if not found:
         return []
     sentence = (
-        f"{tested.name} diverges when it runs free: after {min(found)} steps it is outside the range of the data "
-        f"by more than that range ({len(found)} of {len(tested.diverged)} seeds)."
+        f"{tested.name} diverges when it is fed its own predictions: after {min(found)} steps they are outside the "
+        f"range of the data by more than the width of that range ({len(found)} of {len(tested.diverged)} seeds)."
     )
     return [Finding("divergence", "warning", sentence, {"step": min(found), "seeds": len(found)})]
 

@@ -70,13 +70,13 @@ def against_bounds(figure: float, bounds: Mapping[str, float], *, is_held_out: b
     lost = [name for name, bound in bounds.items() if figure >= bound]
     figures = {"model": figure, **bounds}
     if set(lost) & {"uniform", "unigram"}:
-        named = " and ".join(f"{name} ({bounds[name]:.2f})" for name in lost)
-        return [Finding("bounds", "problem", f"Worse than {named} on {where}: do not use this model.", figures)]
+        sentence = f"{_worse(figure, {name: bounds[name] for name in lost}, where)}; do not use this model."
+        return [Finding("bounds", "problem", sentence, figures)]
     if lost:
         sentence = (
-            f"The {lost[0]} wins on {where}: perplexity {bounds[lost[0]]:.2f} against {figure:.2f}. "
-            "It is saved in the run as ngram. --experts 8 trains a network that weighs the n-gram and corrects it, as "
-            "elman train does where no network is asked for."
+            f"The {lost[0]} wins on {where}: perplexity {bounds[lost[0]]:.2f} against {figure:.2f} of the network. "
+            "It is saved in the folder ngram of the run. --ngram-experts 8 trains a network that uses the predictions "
+            "of an n-gram and corrects them; elman train does this when no setting of the network is given."
         )
         return [Finding("bounds", "warning", sentence, figures)]
     best = min(bounds, key=lambda name: bounds[name])
@@ -94,8 +94,9 @@ def against_xz(held_out: float | None, xz: float | None) -> list[Finding]:
     if held_out is None or xz is None or held_out < xz:
         return []
     sentence = (
-        f"xz -9e wins on held-out text: perplexity {xz:.2f} against {held_out:.2f}. Long passages return in it, which "
-        "a compressor copies; it learns as it reads, as elman evaluate --protocol dynamic lets this model do."
+        f"xz -9e wins on held-out text: perplexity {xz:.2f} against {held_out:.2f} of the network. Long passages "
+        "repeat in it, and a compressor copies them. A compressor also learns while it reads; "
+        "elman evaluate --protocol dynamic lets this model do the same."
     )
     return [Finding("xz", "warning", sentence, {"model": held_out, "xz": xz})]
 
@@ -110,8 +111,8 @@ def memorising(train: float, held_out: float | None) -> list[Finding]:
     if held_out is None or held_out < MEMORISING * train:
         return []
     sentence = (
-        f"Memorising: {train:.2f} on the training text, {held_out:.2f} on text it has not seen; "
-        "more text, dropout, a smaller network or a shorter run would help."
+        f"Over-fitting: perplexity {train:.2f} on the training text and {held_out:.2f} on held-out text; "
+        "more text, more dropout, a smaller network or a shorter run would help."
     )
     return [Finding("memorising", "warning", sentence, {"train": train, "held_out": held_out})]
 
@@ -132,9 +133,8 @@ def course(curve: Sequence[float]) -> list[Finding]:
         )
         return [Finding("held-out-rose", "warning", sentence, figures)]
     if best == len(curve) - 1 and curve[-1] < FELL * curve[-1 - len(curve) // 4]:
-        return [
-            Finding("still-falling", "note", "Still falling when the run ended: a longer one would do better.", figures)
-        ]
+        sentence = "Held-out perplexity was still falling when the run ended: train longer."
+        return [Finding("still-falling", "note", sentence, figures)]
     return []
 
 
@@ -167,16 +167,26 @@ def against_baselines(perplexity: float, baselines: Mapping[str, float]) -> list
     worse = [name for name, value in baselines.items() if perplexity >= value]
     figures = {"model": perplexity, **baselines}
     if {"uniform", "unigram"} & set(worse):
-        sentence = f"Worse than {' and '.join(worse)}: do not use this model for this kind of text."
+        named = _worse(perplexity, {name: baselines[name] for name in worse}, "this text")
+        sentence = f"{named}; do not use this model for this kind of text."
         return [Finding("baselines", "problem", sentence, figures)]
     if worse:
-        return [Finding("baselines", "warning", f"The {worse[0]} of its training text does better.", figures)]
+        sentence = (
+            f"The {worse[0]} of the training text is better on this text: perplexity {baselines[worse[0]]:.2f} against "
+            f"{perplexity:.2f} of the model."
+        )
+        return [Finding("baselines", "warning", sentence, figures)]
     return []
+
+
+def _worse(figure: float, bounds: Mapping[str, float], where: str) -> str:
+    values = " and ".join(f"{value:.2f}" for value in bounds.values())
+    return f"Worse than {' and '.join(bounds)} on {where}: perplexity {figure:.2f} against {values}"
 
 
 def no_held_out(held_out: float | None) -> list[Finding]:
     """Nothing was held out."""
     if held_out is not None:
         return []
-    sentence = "No held-out text: these figures cannot tell learning from memorising."
+    sentence = "No held-out text: training figures alone cannot show over-fitting."
     return [Finding("no-held-out", "warning", sentence)]

@@ -197,7 +197,7 @@ def check_order(tokens: int, size: int, order: int) -> None:
         DataError: fewer tokens than `order`.
     """
     if order < 1:
-        raise ConfigError(f"order {order}: an n-gram has at least one token")
+        raise ConfigError(f"order is {order}: it must be at least 1")
     if tokens < order:
         raise DataError(f"a text of {tokens:,} tokens has no n-gram of {order}: give more text, or a lower order")
     needed, there = estimate(tokens, size, order), memory()

@@ -67,7 +67,7 @@ def _contexts(prefix: Int64Array, size: int, free: int) -> Int64Array:
 def _check(model: NGram, tokens: Ids, steps: int) -> None:
     size, order = model.task.size, model.order - 1
     if steps < 1:
-        raise ConfigError(f"{steps} steps ahead: look at least 1 step ahead")
+        raise ConfigError(f"steps is {steps}: it must be at least 1")
     if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < size:
         raise DataError(f"there is no token {int(tokens.max())}: the vocabulary has ids 0 to {size - 1}")
     needed, there = 8 * (TABLES * size ** min(order + 1, steps) + steps * size), memory()
