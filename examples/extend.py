@@ -102,7 +102,7 @@ def main() -> None:
     models = ["3-gram", "gru", "mgu", "convolution"]
     print(elman.compare(corpus, models, hidden=32, steps=60, batch=8, window=32).markdown())
     task = elman.TextTask.of(corpus)
-    model = elman.fit(Convolution(task, hidden=32, width=6), corpus.train, steps=60, batch=8, window=32)
+    model = elman.fit(Convolution(task, hidden=32), corpus.train, steps=60, batch=8, window=32)
     with tempfile.TemporaryDirectory() as folder:
         elman.save(model, Path(folder) / "model")
         again = elman.load(Path(folder) / "model")

@@ -16,8 +16,8 @@ from elman.forecasting import learn
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
-CI = {"make demo", "make test", 'pip install ".[all]"'}
-"""What is no `elman` command: CI calls it, or the installation that it makes."""
+CI = {"make demo", "make test"}
+"""What is no `elman` command: CI calls it."""
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:

@@ -128,10 +128,10 @@ class RunSettings(_Renamed):
     """What a run trains on, where it computes, and what it writes."""
 
     sources: Annotated[tuple[str, ...], Field(min_length=1)] = ("python-docs",)
-    """What to train on: names of sources, files, folders, globs, or - for standard input."""
+    """What to train on: names of sources, files, folders, globs, or - for standard input; not given: python-docs."""
     recipe: str = "elman"
-    """Settings to start from: auto (chosen by the text; the default where no setting of a network or its training is
-    given), elman (the default otherwise), alone, lecture, notes, notes-concise."""
+    """Settings to start from: auto (chosen from the text; the default), elman (the default if a setting of the network
+    or of its training is given), alone (the best without n-grams), lecture, notes, notes-concise."""
     device: str = "auto"
     """Where to compute: auto (a CUDA GPU if there is one), cpu, cuda, mps."""
     engine: str = "auto"

@@ -21,7 +21,7 @@ def letters() -> elman.TextTask:
 
 
 def test_the_shapes_of_the_lecture():
-    """A minibatch (2, 5) of 28 symbols through 512 units (S33, S42)."""
+    """A minibatch (2, 5) of 28 symbols through 512 units (Zhang et al. 2023, section 9.5)."""
     model = elman.Recurrent(letters(), cell="elman", hidden=512)
     state = model.initial(2)
     assert isinstance(state, tuple)
@@ -42,7 +42,7 @@ def test_the_states_of_a_stack_are_a_flat_tuple_the_lowest_layer_first():
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_one_hot_input_is_an_embedding_of_the_identity(cell):
-    """`embedding = V` with E = 1 and the same W_x is the same model (S32)."""
+    """`embedding = V` with E = 1 and the same W_x is the same model (Zhang et al. 2023, section 9.5, exercise 1)."""
     one_hot, embedded = tiny(cell=cell), tiny(cell=cell, embedding=V)
     shared = dict(one_hot.state_dict())
     embedded.load_state_dict(shared | {"embed": torch.eye(V)})

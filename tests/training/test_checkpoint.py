@@ -173,7 +173,8 @@ def test_the_n_gram_of_the_training_text_is_a_bound_and_a_model(run, monkeypatch
     again = elman.load(run.path / "ngram")
     assert again.settings() == expected.settings()
     assert elman.evaluate(again, corpus.held_out).perplexity == pytest.approx(bound)
-    assert f"{name} ({bound:.2f})" in report["verdict"][0]
+    assert f" and {name} on held-out text: perplexity" in report["verdict"][0]
+    assert f" and {bound:.2f};" in report["verdict"][0]
     monkeypatch.setattr("elman.training.report.NGram.fit", None)  # counted once, then loaded
     assert conclude(run)["figures"] == report["figures"]
 

@@ -139,7 +139,8 @@ def test_every_recipe_is_a_configuration(recipe):
 
 
 def test_the_recipes_are_those_of_the_sources():
-    """500 epochs, batch 32: 64 steps, rate 100, clip 0.01 (S61); 35 steps, rate 1, clip 1 (S62)."""
+    """500 epochs, batch 32: 64 steps, rate 100, clip 0.01 (Smola and Li 2019); 35 steps, rate 1, clip 1
+    (notes on Zhang et al. 2021)."""
     lecture, notes, concise = (Config.resolve(("", {"recipe": r})) for r in ("lecture", "notes", "notes-concise"))
     for config in (lecture, notes, concise):
         assert (config.epochs, config.batch, config.optimizer) == (500, 32, "sgd")

@@ -34,7 +34,7 @@ def gradients(named: list[tuple[str, nn.Parameter]]) -> list[float]:
     return [float(x) for _, p in named if p.grad is not None for x in p.grad]
 
 
-# --- clipping (S56 to S59)
+# --- clipping (Pascanu et al. 2013)
 
 
 @given(lists, st.floats(1e-3, 1e3))

@@ -5,9 +5,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from elman.errors import ElmanError, quoted
+
+if TYPE_CHECKING:
+    from cyclopts import CycloptsError
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -45,7 +48,7 @@ def run(arguments: list[str]) -> int:
         The exit code.
     """
     debug = "--debug" in arguments or bool(os.environ.get("ELMAN_DEBUG"))
-    from cyclopts import CycloptsError, UnusedCliTokensError
+    from cyclopts import CycloptsError
 
     from elman.cli.app import app
 
@@ -63,8 +66,7 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt as error:
         return _report("interrupted", 128 + (error.args[0] if error.args else signal.SIGINT))
     except CycloptsError as error:
-        quotes = " (put a text with spaces in quotes)" if isinstance(error, UnusedCliTokensError) else ""
-        return _report(str(error).strip() + quotes, 2)
+        return _report(_of_arguments(error), 2)
     except ElmanError as error:
         if debug:
             raise
@@ -104,3 +106,23 @@ def _report(message: str, code: int) -> int:
     line = " ".join(message.split("\n"))
     print(f"elman: {line}", file=sys.stderr)
     return code
+
+
+def _of_arguments(error: "CycloptsError") -> str:
+    """What is wrong with the arguments: a number that is none, a setting without a flag, or as cyclopts says it."""
+    from cyclopts import CoercionError, UnknownOptionError, UnusedCliTokensError
+
+    said = str(error).strip()
+    if isinstance(error, CoercionError) and error.token is not None:
+        kinds = {int: "a whole number", float: "a number"}
+        if wanted := [kinds[kind] for kind in (error.target_type, *get_args(error.target_type)) if kind in kinds]:
+            return f"{error.token.keyword} is {error.token.value!r}: give {wanted[0]}"
+    if isinstance(error, UnknownOptionError):
+        from elman.training.config import Config
+
+        name = error.token.value.partition("=")[0].removeprefix("--").replace("-", "_")
+        if name in Config.__dataclass_fields__:
+            return (
+                f"--{name.replace('_', '-')} is no option of this command: a TOML file (--config) sets {name} for train"
+            )
+    return said + (" (put a text with spaces in quotes)" if isinstance(error, UnusedCliTokensError) else "")

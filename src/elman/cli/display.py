@@ -232,8 +232,11 @@ def _reset(report: dict[str, Any], score: dict[str, Any]) -> str:
 def _remarks(report: dict[str, Any]) -> list[str]:
     remarks = []
     if report["training_perplexity"] is not None:
-        floor = f"; the least that this batching allows is {report['floor']:.3f}" if report["floor"] else ""
-        remarks.append(f"While training: perplexity {report['training_perplexity']:.3f} in the last epoch{floor}.")
+        floor = f"; the lowest possible in this batching is {report['floor']:.3f}" if report["floor"] else ""
+        remarks.append(
+            f"While training (weights still change): perplexity {report['training_perplexity']:.3f} in the last "
+            f"epoch{floor}."
+        )
     if report["tokens_per_second"]:
         remarks.append(
             f"{report['steps']:,} steps, {report['epochs']:.1f} epochs, {report['seconds']:.0f} s: "

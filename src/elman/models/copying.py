@@ -1,4 +1,4 @@
-"""A recurrent network that may also point: say again what followed a state like this one."""
+"""A recurrent network with a copy head: it may repeat the token that followed a state like this one."""
 
 from typing import Annotated, Any, ClassVar
 

@@ -115,7 +115,7 @@ class MLP(Network):
         return F.linear(h, self.W_q, self.b_q), (read[:, inputs.shape[1] :],)
 
     def _preactivation(self, windows: Tensor) -> Tensor:
-        """What the tokens ask of the hidden units, (B, T, H): a sum of rows for one-hot inputs, else a product."""
+        """The input of the hidden units, (B, T, H): a sum of rows for one-hot inputs, else a product."""
         if self.embed is None:
             rows = self.W.flatten(0, 1)
             at = (

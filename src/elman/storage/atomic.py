@@ -19,7 +19,7 @@ from types import TracebackType
 
 from filelock import FileLock, Timeout
 
-from elman.errors import ConfigError, StorageError
+from elman.errors import ConfigError, StorageError, quoted
 
 LOCK = ".lock"
 """The file in a run folder that carries its lock."""
@@ -153,11 +153,6 @@ def _reason(path: Path, needed: int, error: OSError) -> str:
         f"{error.strerror}; {needed} bytes are needed and {free} are free: "
         "make room (or raise the quota or `ulimit -f`), then try again"
     )
-
-
-def quoted(path: Path) -> str:
-    """The path in quotes, for a message: a line break in a name must not make two lines of it."""
-    return repr(str(path))
 
 
 def remove_folder(path: Path) -> None:

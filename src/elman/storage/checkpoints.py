@@ -8,8 +8,8 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from elman.errors import ConfigError, ModelError, StorageError
-from elman.storage.atomic import quoted, remove_folder, remove_stale_temporaries, replace_file, translate_os_errors
+from elman.errors import ConfigError, ModelError, StorageError, quoted
+from elman.storage.atomic import remove_folder, remove_stale_temporaries, replace_file, translate_os_errors
 from elman.storage.folder import MANIFEST, Saved, Tensors, read_folder, write_folder
 from elman.storage.tensors import damaged
 

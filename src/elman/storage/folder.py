@@ -18,10 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from elman.errors import ConfigError, ModelError
+from elman.errors import ConfigError, ModelError, quoted
 from elman.storage.atomic import (
     make_folder,
-    quoted,
     sync_folder,
     temporary_path,
     translate_os_errors,

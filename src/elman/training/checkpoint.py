@@ -101,7 +101,7 @@ def read_facts(saved: Saved) -> CheckpointMetadata:
             removed,
         )
     except (KeyError, TypeError, IndexError, AttributeError, ConfigError) as error:
-        raise _foreign(saved.path, f"training.json says nothing useful of {error}") from error
+        raise _foreign(saved.path, f"training.json has no usable value for {error}") from error
 
 
 def restored(saved: Saved, model: Network, settings: TrainSettings, facts: CheckpointMetadata) -> TrainState:

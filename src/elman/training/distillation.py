@@ -17,7 +17,7 @@ from elman.models.task import TextTask
 class DistillationTargets:
     """A Kneser-Ney n-gram that says of every training token what it would have expected.
 
-        cost = sum_t -(1 - s) log P(x_t) - s sum_w Q_t(w) log P(w)        s the teacher's share
+        cost = sum_t -(1 - s) log P(x_t) - s sum_w Q_t(w) log P(w)        s the weight of the teacher, distill_weight
 
     Q is the n-gram, of the order that predicts the end of the text best. Of each of eight stretches of the text it is
     counted on the other seven: of tokens that it had seen, it would teach what it knows by heart.

@@ -230,7 +230,9 @@ def pictures(path: Path) -> list[Path]:
         raise ModelError(f"{str(path)!r} has no readable report.json: finish the run first") from error
     limits = dict(report["curve_bounds"])
     if report["floor"]:
-        limits["floor of this training"] = report["floor"]
+        limits["lowest possible in training"] = report["floor"]
     widths = "+".join(map(str, report["hidden"]))
     title = f"{Path(report['source']).name}: {report['cell']} {widths}, {report['epochs']:.3g} epochs"
+    if "held-out" in report["figures"] and report["figures"]["held-out"][0]["tokens"] > HELD_OUT_TOKENS:
+        title += f"\nheld-out: the first {HELD_OUT_TOKENS:,} tokens"
     return run_pictures(path, records(path / "metrics.jsonl"), limits, title=title, clip=report["clip"])

@@ -52,7 +52,7 @@ def command(
         return 0
     if resume is not None and (run is not None or config is not None):
         raise ConfigError("--resume takes its settings from the run: leave out --run and --config")
-    # Settings are checked before PyTorch is imported: a slip of the pen need not cost two seconds.
+    # Settings are checked before PyTorch is imported: a misspelt one need not cost two seconds.
     settled = None if resume is not None else resolve(changes, config)
     return _train(settled, run, resume, changes, json=json, quiet=quiet)
 

@@ -94,9 +94,8 @@ def against_xz(held_out: float | None, xz: float | None) -> list[Finding]:
     if held_out is None or xz is None or held_out < xz:
         return []
     sentence = (
-        f"xz -9e wins on held-out text: perplexity {xz:.2f} against {held_out:.2f} of the network. Long passages "
-        "repeat in it, and a compressor copies them. A compressor also learns while it reads; "
-        "elman evaluate --protocol dynamic lets this model do the same."
+        f"xz -9e wins on held-out text: perplexity {xz:.2f} against {held_out:.2f} of the network. A compressor "
+        "also learns while it reads; elman evaluate --protocol dynamic lets this model do the same."
     )
     return [Finding("xz", "warning", sentence, {"model": held_out, "xz": xz})]
 
@@ -180,8 +179,13 @@ def against_baselines(perplexity: float, baselines: Mapping[str, float]) -> list
 
 
 def _worse(figure: float, bounds: Mapping[str, float], where: str) -> str:
-    values = " and ".join(f"{value:.2f}" for value in bounds.values())
-    return f"Worse than {' and '.join(bounds)} on {where}: perplexity {figure:.2f} against {values}"
+    values = _listed([f"{value:.2f}" for value in bounds.values()])
+    return f"Worse than {_listed(list(bounds))} on {where}: perplexity {figure:.2f} against {values}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names as a sentence lists them: with commas, and `and` before the last."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
 def no_held_out(held_out: float | None) -> list[Finding]:

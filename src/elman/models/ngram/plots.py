@@ -34,7 +34,7 @@ def rank_frequency(axes: "Axes", found: "Sequence[Frequencies]") -> None:
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.7)
     axes.set_xlabel("rank")
-    axes.set_ylabel("times")
+    axes.set_ylabel("count")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
 
