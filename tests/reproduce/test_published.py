@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1800)]
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "published.json"
 COMPARED = RESULTS.with_name("compare_d2l.json")
 COMPARISON = (
-    "compare", "time-machine", "--clean", "letters", "--limit", "15000", "--held-out", "5000",
+    "compare", "time-machine", "--normalize", "letters", "--limit", "15000", "--held-out", "5000",
     "--models", "ngram,4-gram,mlp,elman,gru,lstm", "--seeds", "3",
 )  # fmt: skip
 SEEDS = (0, 1)

@@ -425,7 +425,7 @@ def test_the_sources_are_trained_as_the_recipes_say(recipe, train, monkeypatch):
     for field in fields(TrainSettings):
         if field.name not in {"epochs", "seed", "num_reports", "final_weights", "weight_decay"}:
             assert getattr(seen["settings"], field.name) == getattr(config, field.name), field.name
-    assert seen["model"].init == config.init
+    assert seen["model"].config.init == config.init
     assert len(seen["text"].ids) == config.limit - config.held_out
     assert seen["model"].layers[0].b_h.requires_grad == (config.init == "torch")
 

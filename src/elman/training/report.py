@@ -234,5 +234,5 @@ def pictures(path: Path) -> list[Path]:
     widths = "+".join(map(str, report["hidden"]))
     title = f"{Path(report['source']).name}: {report['cell']} {widths}, {report['epochs']:.3g} epochs"
     if "held-out" in report["figures"] and report["figures"]["held-out"][0]["tokens"] > HELD_OUT_TOKENS:
-        title += f"\nheld-out: the first {HELD_OUT_TOKENS:,} tokens"
+        title += f", first {HELD_OUT_TOKENS:,} held-out tokens"
     return run_pictures(path, records(path / "metrics.jsonl"), limits, title=title, clip=report["clip"])
