@@ -110,6 +110,22 @@ def scaling(document: Mapping[str, Any]) -> Iterator[str]:
         yield table([variable, *values], [[cell, *(times.get((cell, v), "") for v in values)] for cell in cells])
 
 
+def agreement(document: Mapping[str, Any]) -> Iterator[str]:
+    """Twelve texts: what `evaluate` says and what `compress` writes."""
+    head = ["script", "level", "V", "unknown", "evaluate", "of which tokens", "compress", "difference", "xz -9e"]
+    yield "Bits per character of held-out text. The compressed file without its header of 120 bytes, beside"
+    yield "the bits of `elman evaluate`, which hold the spelling of unknown symbols and the spaces between words."
+    yield ""
+    yield table(head, [_agreement(row) for row in document["result"]])
+
+
+def _agreement(row: Mapping[str, Any]) -> list[str]:
+    xz = 8 * row["xz_bytes"] / (8 * row["body_bytes"] / row["compress"])
+    figures = [f"{row[name]:.3f}" for name in ("evaluate", "tokens_alone", "compress")]
+    unknown, difference = f"{row['unknown']:.2%}", f"{row['difference']:+.2%}"
+    return [row["script"], row["level"], f"{row['V']:,}", unknown, *figures, difference, f"{xz:.3f}"]
+
+
 def small_text(document: Mapping[str, Any]) -> Iterator[str]:
     """Bits a character: medians over the seeds, lowest and highest, and CPU seconds."""
     rows = document["result"]
@@ -208,6 +224,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], Iterator[str]]]] = 
     "kernels": ("The native engine alone", kernels),
     "scaling": ("As sizes vary", scaling),
     "generating": ("Generating", generating),
+    "agreement": ("What `evaluate` says and what `compress` writes", agreement),
     "small_text": ("The best models of a small text", small_text),
     "other_texts": ("Texts that nothing was chosen on", other_texts),
     "small_text_hybrid": ("The network with n-gram without each lever", without),

@@ -113,7 +113,8 @@ def test_evaluate_another_text_counts_what_is_unknown(home: Path) -> None:
     assert strange == 3 * 9
     assert (found["tokens"], found["unknown"], found["text"]) == (len(text), strange, "other.txt")
     assert found["bytes"] == len(text.encode())
-    assert f"({strange} unknown)" in good("evaluate", "r", "other.txt", folder=home).out
+    share = f"{strange} unknown, {strange / len(text):.2%}"
+    assert f"({share}: bits pay for their spelling" in good("evaluate", "r", "other.txt", folder=home).out
 
 
 def test_evaluate_reads_standard_input(home: Path) -> None:

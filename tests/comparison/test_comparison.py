@@ -17,7 +17,7 @@ import elman
 from elman.comparison.result import Comparison, ComparisonRow, Measured
 from elman.comparison.trained import EXAMPLES, NetworkSpec, NGramSpec, TrainingStep, compare_steps, model_spec
 from elman.errors import ConfigError, DataError
-from elman.inference.compressors import EMPTY_SIZES, compressed_sizes, split_bytes
+from elman.inference.compressors import EMPTY_SIZES, compressed_sizes, training_bytes
 from elman.inference.spreads import SeedRange
 from elman.models.build import build_network
 from elman.models.saving import finite
@@ -154,22 +154,23 @@ def test_compressors_by_the_standard_library_on_the_text_that_was_typed(clean, t
     assert {name: len(module.compress(b"")) for name, module in (("xz", lzma), ("bz2", bz2))} == EMPTY_SIZES
 
 
-def test_characters_of_other_scripts_are_characters_and_words_have_no_perplexity_of_a_compressor(tmp_path):
+def test_characters_of_other_scripts_are_characters_and_words_pay_for_their_spacing(tmp_path):
     chinese = elman.compare(corpus_of(tmp_path, SCRIPTS["chinese"]), ["2-gram"])
     size = len(lzma.compress(SCRIPTS["chinese"][-chinese.parts["held-out"]["tokens"] :].encode(), preset=9 | 1 << 31))
     assert entry(chinese, "xz").measured[0].metrics["bits_per_character"] == pytest.approx(
         8 * size / chinese.parts["held-out"]["characters"]
     )
     words = elman.compare(corpus_of(tmp_path, tokens="word"), ["2-gram"])
-    assert entry(words, "xz").spread("perplexity") is None
-    assert entry(words, "xz").spread("bits_per_character") is not None
-    assert next(c for c in words.table() if c[0] == "xz")[1] == ""
+    bits, ngram = entry(words, "xz").spread("bits_per_character"), words.models[0].measured[0]
+    assert bits is not None
+    nats = (bits.median * ngram.characters - ngram.other_bits) * math.log(2)
+    assert entry(words, "xz").spread("perplexity").median == pytest.approx(math.exp(nats / ngram.tokens))
 
 
 def test_of_a_long_text_the_end_is_compressed(corpus):
     whole = corpus.vocab.decode(corpus.train.ids).encode()
-    assert split_bytes(corpus.vocab, corpus.train) == whole
-    assert split_bytes(corpus.vocab, corpus.train, max_bytes=100) == whole[-100:]
+    assert training_bytes(corpus.vocab, corpus.train) == whole
+    assert training_bytes(corpus.vocab, corpus.train, max_bytes=100) == whole[-100:]
     assert compressed_sizes(b"") == EMPTY_SIZES
 
 

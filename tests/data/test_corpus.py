@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from elman.data.cleaning import cleaning
 from elman.data.corpus import read_corpus, read_part, split
 from elman.data.sources import SOURCES
-from elman.data.tokens import LEVELS, TokenSequence
+from elman.data.tokens import LEVELS, TokenSequence, join_words
 from elman.data.vocab import Vocab
 from elman.errors import ConfigError, DataError
 
@@ -47,16 +47,15 @@ def test_the_parts_are_the_text_and_their_sizes_are_exact(path, level, clean):
     assert [part.name for part in corpus.parts] == ["train", "held-out", "test"]
     assert len(corpus.test.ids) == 100
     assert len(corpus.held_out.ids) == round(len(whole) * 0.2)
-    assert corpus.vocab.decode(whole) == TokenSequence.read([cleaning(clean)(TEXT)], level).text()
+    text = cleaning(clean)(TEXT)
+    tokens = TokenSequence.read([text], level).tokens()
+    assert corpus.vocab.decode(whole) == (join_words(tokens) if level == "word" else text)
+    assert b"".join(part.text_bytes(corpus.vocab) for part in corpus.parts) == text.encode()
     for part in corpus.parts:
         assert part.ids.dtype == corpus.vocab.dtype
         assert part.unknown == 0
-        if level != "byte":
-            assert part.characters == len(corpus.vocab.decode(part.ids))
-            assert part.bytes == len(corpus.vocab.decode(part.ids).encode())
-    if level == "byte":
-        assert sum(part.characters for part in corpus.parts) == len(cleaning(clean)(TEXT))
-        assert sum(part.bytes for part in corpus.parts) == len(cleaning(clean)(TEXT).encode())
+    assert sum(part.characters for part in corpus.parts) == len(text)
+    assert sum(part.bytes for part in corpus.parts) == len(text.encode())
 
 
 def test_the_vocabulary_knows_the_training_part_only(tmp_path):
@@ -69,7 +68,7 @@ def test_the_vocabulary_knows_the_training_part_only(tmp_path):
     assert corpus.held_out.characters == 4
     without = read_corpus([str(path)], held_out=4, unknown=False)
     assert without.vocab.decode(without.held_out.ids) == "a"
-    assert (without.held_out.unknown, without.held_out.characters) == (3, 1)
+    assert (without.held_out.unknown, without.held_out.characters) == (3, 4)
 
 
 def test_rare_symbols_are_unknown_in_training_too(tmp_path):
@@ -205,7 +204,7 @@ def test_unknown_symbols_are_dropped_only_on_request(tmp_path):
         read_part([str(other)], vocab)
     part = read_part([str(other)], vocab, drop_unknown=True)
     assert vocab.decode(part.ids) == "ab c"
-    assert (part.unknown, part.characters, part.bytes) == (3, 4, 4)
+    assert (part.unknown, part.characters, part.bytes) == (3, 7, 9)
     other.write_text("xyz")
     with pytest.raises(DataError, match="none of its 3 symbols"):
         read_part([str(other)], vocab, drop_unknown=True)

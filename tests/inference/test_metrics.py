@@ -91,11 +91,11 @@ def test_every_command_shows_a_new_metric(top2, tmp_path):
 
 def test_values_without_a_sum_or_a_unit_are_none():
     class Words:
-        tokens, characters, bytes = None, 10, None
+        tokens, characters, bytes, other_bits = None, 10, None, 10.0
 
     found = values(math.log(2) * 20, {}, Words())
-    assert found == {"perplexity": None, "bits_per_character": 2.0, "bits_per_byte": None, "accuracy": None}
-    assert math.isnan(bits_per(0, 1.0))
+    assert found == {"perplexity": None, "bits_per_character": 3.0, "bits_per_byte": None, "accuracy": None}
+    assert math.isnan(bits_per(0, 1.0, 0.0))
     assert perplexity(701.0, 1) == math.inf
 
 

@@ -211,7 +211,7 @@ def print_report(console: Console, report: dict[str, Any]) -> None:
     columns = list(report["figures"].values())
     for bound in columns[0][0]["baselines"]:
         table.add_row(bound, *(f"{scores[0]['baselines'][bound]:.2f}" for scores in columns))
-    table.add_row("xz -9e", *(f"{value:.2f}" for value in report["xz"].values()))
+    table.add_row("xz -9e", *("" if value is None else f"{value:.2f}" for value in report["xz"].values()))
     for i, score in enumerate(columns[0]):
         label = f"{report['cell']}, state carried" if score["protocol"] == "carried" else _reset(report, score)
         table.add_row(label, *(f"{scores[i]['perplexity']:.2f}" for scores in columns))
@@ -220,6 +220,8 @@ def print_report(console: Console, report: dict[str, Any]) -> None:
             figures = (scores[0].get(name) for scores in columns)
             cells = ("" if figure is None else format(figure, metric.form) for figure in figures)
             table.add_row(f"{metric.words}, carried", *cells)
+        if found := report.get(f"xz_{name}"):
+            table.add_row(f"{metric.words}, xz -9e", *(format(figure, metric.form) for figure in found.values()))
     console.print(table)
     for line in _remarks(report):
         console.print(line, markup=False, soft_wrap=True)
@@ -247,10 +249,14 @@ def _remarks(report: dict[str, Any]) -> list[str]:
         for name, whole in report["scored_whole"].items()
         if not whole and name != "train"
     ]
-    unknown = {name: scores[0]["unknown"] for name, scores in report["figures"].items() if scores[0]["unknown"]}
+    unknown = {name: scores[0] for name, scores in report["figures"].items() if scores[0]["unknown"]}
     remarks.append(f"The weights are those of {report['checkpoint']}{report['kept']}.")
     fate = "scored as <unk>" if report["unknown_symbol"] else "left out"
-    remarks += [f"{count:,} {name} tokens are not in the vocabulary, and {fate}." for name, count in unknown.items()]
+    remarks += [
+        f"{score['unknown']:,} {name} tokens ({score['unknown'] / score['tokens']:.1%}) are not in the vocabulary, and "
+        f"{fate}; bits per character pay for their spelling, perplexity does not."
+        for name, score in unknown.items()
+    ]
     return [*remarks, *report["verdict"]]
 
 

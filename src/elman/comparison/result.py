@@ -37,6 +37,8 @@ class Measured:
     """Held-out bytes in UTF-8."""
     unknown: int = 0
     """Held-out tokens that were scored as `<unk>`."""
+    other_bits: float | None = 0.0
+    """Bits of what is not in the held-out tokens (`elman.inference.lossless`)."""
     totals: Mapping[str, float] = field(default_factory=dict)
     """Sums over the held-out tokens of the metrics that do not follow from the nats, by name (`Score.totals`)."""
     train: float | None = None

@@ -15,6 +15,7 @@ from elman.data.sources import resolve
 from elman.errors import ConfigError, DataError, printable
 from elman.inference.compressors import compressed_sizes
 from elman.inference.evaluation import part_of
+from elman.inference.lossless import other_bits
 from elman.models.base import SequenceModel
 from elman.models.saving import load_saved, open_saved
 from elman.training.checkpoint import CheckpointMetadata
@@ -174,12 +175,12 @@ def _on_text(models: Sequence[SavedModel], sources: Sequence[str]) -> Iterator[C
         notes=(
             "The same text for every model, state carried.",
             *_group_note(models),
-            *_notes(parts, shared=shared),
+            *([] if shared else ["Vocabularies differ, so bits per character are compared and not perplexities."]),
         ),
     )
     yield comparison
     made = compressed_sizes(cleaning(task.normalize)(text).encode())
-    comparison = with_compressors(comparison, made, part, per_token=shared and task.vocab.level == "char")
+    comparison = with_compressors(comparison, made, part, other_bits(part, task.vocab) if shared else None)
     for each in _grouped(models):
         comparison = comparison.with_entry(_entry(each, tuple(one.measured(parts[one.path]) for one in each)))
         yield comparison
@@ -198,16 +199,6 @@ def _part(saved: SavedModel, text: str) -> Split:
         return part_of(saved.model, text)
     except DataError as error:
         raise DataError(f"{error} (the vocabulary is that of {str(saved.path)!r})") from error
-
-
-def _notes(parts: dict[Path, Split], *, shared: bool) -> list[str]:
-    """What the figures of different vocabularies do not show."""
-    notes = []
-    if not shared:
-        notes.append("Vocabularies differ, so bits per character are compared and not perplexities.")
-    if len({part.characters for part in parts.values()}) > 1:
-        notes.append("Words do not hold the spacing of the text, so characters were counted as each model reads them.")
-    return notes
 
 
 def _grouped(models: Sequence[SavedModel]) -> list[list[SavedModel]]:

@@ -24,8 +24,9 @@ from elman.data.corpus import Corpus, Split
 from elman.environment import device_for
 from elman.errors import ConfigError, DivergedError, no_such
 from elman.inference import baselines
-from elman.inference.compressors import EMPTY_SIZES, MAX_TRAINING_BYTES, compressed_sizes, split_bytes
+from elman.inference.compressors import EMPTY_SIZES, compressed_sizes, nats_of_tokens, training_bytes
 from elman.inference.evaluation import beginning, evaluate
+from elman.inference.lossless import other_bits
 from elman.inference.metrics import Accuracy
 from elman.models.assemble import networks
 from elman.models.base import Network, SequenceModel
@@ -276,6 +277,11 @@ class SharedSplit:
         return beginning(self, whole, SCORED_TOKENS, SCORED_LOGITS)
 
     @cached_property
+    def other_bits(self) -> float | None:
+        """Bits of what is not in the held-out tokens."""
+        return other_bits(self.held_out, self.corpus.vocab)
+
+    @cached_property
     def train(self) -> Split:
         """As much of the training part as is scored."""
         return beginning(self, self.corpus.train, SCORED_TRAINING_TOKENS)
@@ -324,18 +330,15 @@ class SharedSplit:
     def _costing(self, nats: float, hits: float | None = None, **more: Any) -> Measured:
         """What is known of a predictor without logits: its nats and its hits on the held-out part."""
         totals = {} if hits is None else {Accuracy.name: hits}
-        return replace(_of_split(self.held_out, nats), totals=totals, **more)
+        return replace(_of_split(self.held_out, nats, self.other_bits), totals=totals, **more)
 
     def with_compressors(self, comparison: Comparison) -> Comparison:
         """The comparison with the compressors, alone and after the training text."""
         vocab = self.corpus.vocab
-        order = self.task.reading_order  # a compressor reads forward
-        read = (replace(part, ids=order(part.ids)) for part in (self.corpus.train, self.held_out))
-        training, held_out = (split_bytes(vocab, part) for part in read)
-        comparison = with_compressors(
-            comparison, compressed_sizes(held_out, training), self.held_out, per_token=vocab.level == "char"
-        )
-        if len(training) < self.corpus.train.bytes and self.corpus.train.bytes > MAX_TRAINING_BYTES:
+        training = training_bytes(vocab, self.corpus.train)
+        sizes = compressed_sizes(self.held_out.text_bytes(vocab), training)
+        comparison = with_compressors(comparison, sizes, self.held_out, self.other_bits)
+        if len(training) < self.corpus.train.bytes:
             comparison = comparison.with_note(f"Compressors saw the last {len(training):,} bytes of the training text.")
         return comparison
 
@@ -399,11 +402,18 @@ def measured_on(model: SequenceModel, part: Split) -> Measured:
         part: in the order in which the model reads.
     """
     score = evaluate(model, part)
-    return replace(_of_split(part, score.nats), totals=score.totals)
+    return replace(_of_split(part, score.nats, score.other_bits), totals=score.totals)
 
 
-def _of_split(part: Split, nats: float) -> Measured:
-    return Measured(nats=nats, tokens=len(part.ids), characters=part.characters, bytes=part.bytes, unknown=part.unknown)
+def _of_split(part: Split, nats: float, other_bits: float | None) -> Measured:
+    return Measured(
+        nats=nats,
+        tokens=len(part.ids),
+        characters=part.characters,
+        bytes=part.bytes,
+        unknown=part.unknown,
+        other_bits=other_bits,
+    )
 
 
 def entry(name: str, model: SequenceModel, measured: tuple[Measured, ...]) -> ComparisonRow:
@@ -425,22 +435,27 @@ def entry(name: str, model: SequenceModel, measured: tuple[Measured, ...]) -> Co
     )
 
 
-def with_compressors(comparison: Comparison, found: dict[str, int], part: Split, *, per_token: bool) -> Comparison:
+def with_compressors(
+    comparison: Comparison, found: dict[str, int], part: Split, other_bits: float | None
+) -> Comparison:
     """The comparison with a row for each compressor.
 
     Args:
         comparison: without them.
         found: bytes of the compressed part, by the name of the compressor.
         part: what was compressed.
-        per_token: whether tokens are characters, so that a perplexity can be compared.
+        other_bits: what models spend on what is not in the tokens, so that a compressor has the perplexity of a model
+            that needs as many bits; None where models differ in it.
     """
     for name, size in found.items():
-        nats = 8 * size * math.log(2)
-        measured = replace(_of_split(part, nats), tokens=len(part.ids) if per_token else None, unknown=0)
+        nats = nats_of_tokens(size, other_bits or 0.0)
+        per_token = other_bits is not None and nats >= 0
+        measured = _of_split(part, nats, other_bits or 0.0)
+        measured = replace(measured, tokens=measured.tokens if per_token else None, unknown=0)
         comparison = comparison.with_entry(ComparisonRow(name=name, kind="compressor", measured=(measured,)))
     note = (
-        f"Compressors: xz -9e and bz2 -9 of the same text in UTF-8; {EMPTY_SIZES['xz']} and {EMPTY_SIZES['bz2']} bytes "
-        "are for the container of a text alone"
+        f"Compressors: xz -9e and bz2 -9 of the text itself; {EMPTY_SIZES['xz']} and {EMPTY_SIZES['bz2']} bytes are "
+        "for the container of a text alone; their perplexity is that of a model that needs as many bits"
     )
     after = "; after training is what the held-out text adds to the training text" if len(found) > 2 else ""
     return comparison.with_note(f"{note}{after}.")

@@ -5,19 +5,23 @@
 No part sees the tokens of another: the split comes before vocabulary, windows and batches.
 """
 
+import builtins
 import hashlib
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Final, TypeVar
 
+import numpy as np
+
 from elman.data.cleaning import cleaning
 from elman.data.files import DecodingErrors
+from elman.data.originals import Originals
 from elman.data.sources import Source, resolve
-from elman.data.tokens import Level, TokenSequence, check_level
+from elman.data.tokens import Level, TokenSequence, check_level, utf8_length
 from elman.data.vocab import Ids, Vocab
 from elman.errors import ConfigError, DataError, quoted
 
@@ -34,9 +38,10 @@ class Split:
     Args:
         name: "train", "held-out" or "test", or the name of a text that is scored.
         ids: (n,) in the smallest unsigned type that holds them.
-        characters: the number of characters of its text; spaces between words are included.
-        bytes: the number of bytes of its text in UTF-8.
+        characters: the number of characters of its text, white space and what is unknown included.
+        bytes: the number of bytes of the same text in UTF-8.
         unknown: how many of the tokens are `<unk>`, or, where those are dropped, how many were dropped.
+        originals: the spelling of unknown tokens and the white space between words; None: not known.
     """
 
     name: str
@@ -44,6 +49,86 @@ class Split:
     characters: int
     bytes: int
     unknown: int
+    originals: Originals | None = None
+
+    def first(self, count: int, vocab: Vocab) -> "Split":
+        """The first `count` tokens in the order of reading, with the lengths of their text.
+
+        Args:
+            count: how many, at least 1.
+            vocab: the vocabulary of the ids.
+        """
+        if count >= len(self.ids):
+            return self
+        originals = None if self.originals is None else self.originals.first(count)
+        return numbered(self.name, self.ids[:count], originals, vocab)
+
+    def first_of_text(self, count: int, vocab: Vocab) -> "Split":
+        """The first `count` tokens of the text, in the order of reading.
+
+        Args:
+            count: how many, at least 1.
+            vocab: the vocabulary of the ids.
+        """
+        return self._backward().first(count, vocab)._backward() if self._is_reversed else self.first(count, vocab)
+
+    def last_of_text(self, count: int, vocab: Vocab) -> "Split":
+        """The last `count` tokens of the text, in the order of reading.
+
+        Args:
+            count: how many, at least 1.
+            vocab: the vocabulary of the ids.
+        """
+        return self.first(count, vocab) if self._is_reversed else self._backward().first(count, vocab)._backward()
+
+    @property
+    def _is_reversed(self) -> bool:
+        return self.originals is not None and self.originals.reverse
+
+    def _backward(self) -> "Split":
+        """A view of the same tokens in the other order."""
+        originals = None if self.originals is None else self.originals.reversed()
+        return replace(self, ids=self.ids[::-1], originals=originals)
+
+    def text_bytes(self, vocab: Vocab) -> builtins.bytes:
+        """The bytes of the text, exactly; where `originals` is None, of what the ids are written as.
+
+        Args:
+            vocab: the vocabulary of the ids.
+        """
+        if self.originals is None or vocab.level == "byte":
+            return vocab.decode_bytes(self.ids[::-1] if self._is_reversed else self.ids)
+        return self.originals.text(self.ids, vocab).encode("utf-8")
+
+
+def numbered(name: str, ids: Ids, originals: Originals | None, vocab: Vocab) -> Split:
+    """A part of a text with its lengths.
+
+    Args:
+        name: of the part.
+        ids: (n,) token ids, in the order of reading.
+        originals: what the ids do not hold; None: the text is what they are written as.
+        vocab: the vocabulary of the ids.
+    """
+    if originals is None:
+        text = np.frombuffer(vocab.decode_bytes(ids), np.uint8)
+        unknown = int((ids == 0).sum()) if vocab.unknown else 0
+        return Split(name, ids, _beginning_characters(text), len(text), unknown)
+    if vocab.level == "byte":
+        return Split(name, ids, _beginning_characters(ids), len(ids), 0, originals)
+
+    def length(size: Callable[[str], int]) -> int:
+        of_ids = np.array([size(token) for token in vocab.idx_to_token], np.int64)
+        gaps = np.array([size(gap) for gap in originals.gap_types], np.int64)
+        between = 0 if originals.gaps is None else int(gaps[originals.gaps].sum()) + size(originals.tail)
+        return int(originals.values(ids, of_ids, size).sum()) + between
+
+    return Split(name, ids, length(len), length(utf8_length), originals.unknown, originals)
+
+
+def _beginning_characters(values: Ids) -> int:
+    """How many bytes begin a character of UTF-8."""
+    return int(np.count_nonzero(values & 0xC0 != 0x80))
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,18 +350,21 @@ def _known_only(name: str, tokens: TokenSequence, vocab: Vocab) -> Split:
         return _numbered(name, tokens, vocab)
     if unknown == len(tokens):
         raise DataError(f"{quoted(name)}: none of its {unknown:,} symbols is in the vocabulary: choose another text")
-    return replace(_numbered(name, tokens[vocab.contains(tokens)], vocab), unknown=unknown)
+    originals = Originals.of(tokens, vocab)
+    return numbered(name, vocab.encode(tokens[vocab.contains(tokens)], consume=True), originals, vocab)
 
 
 def _numbered(name: str, tokens: TokenSequence, vocab: Vocab) -> Split:
     """The tokens numbered; they are overwritten, so that a text is in memory once."""
-    characters, in_bytes, unknown = tokens.characters, tokens.bytes, _unknown_count(tokens, vocab)
-    return Split(name, vocab.encode(tokens, consume=True), characters, in_bytes, unknown)
+    characters, in_bytes, originals = tokens.characters, tokens.bytes, Originals.of(tokens, vocab)
+    ids = vocab.encode(tokens, consume=True)
+    return Split(name, ids, characters, in_bytes, originals.unknown, originals)
 
 
 def reversed_split(part: Split) -> Split:
     """The same tokens in reverse order."""
-    return replace(part, ids=part.ids[::-1].copy())
+    found = part._backward()
+    return replace(found, ids=found.ids.copy())
 
 
 def _unknown_count(tokens: TokenSequence, vocab: Vocab) -> int:

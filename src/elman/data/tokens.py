@@ -5,16 +5,16 @@
     byte   a token is a byte, its code the value
 
 A table rather than code points, because one emoji would make every code of a gigabyte four bytes wide.
-Characters and bytes give the text back exactly. Words lose the spacing: they are written with one space
-between them and none around a line end.
+The white space between words is no token: a text that was read keeps it beside them, so that every level gives the
+text back exactly. Words without it are written with one space between them and none around a line end.
 """
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -59,18 +59,24 @@ class TokenSequence:
         level: what a token is.
         codes: (n,) the index of each token in `types`, in the smallest unsigned type that holds the largest.
         types: the distinct tokens; a part of a text shares the table of the whole.
+        gaps: (n,) the index in `gap_types` of the white space before each token; None: as `join_words` writes it.
+        gap_types: the distinct stretches of white space between words.
+        tail: white space after the last token.
 
     Example:
         >>> symbols = TokenSequence.read(["the time ", "traveller, the\n"], "word")
         >>> len(symbols), symbols.tokens()
         (6, ['the', 'time', 'traveller', ',', 'the', '\n'])
-        >>> symbols[1:3].text(), symbols[1:3].characters
-        ('time traveller', 14)
+        >>> symbols[1:4].text(), symbols[1:4].characters
+        (' time traveller,', 16)
     """
 
     level: Level
     codes: Codes
     types: tuple[str, ...]
+    gaps: Codes | None = None
+    gap_types: tuple[str, ...] = ()
+    tail: str = ""
 
     @classmethod
     def read(cls, pieces: Pieces, level: Level, limit: int | None = None) -> "TokenSequence":
@@ -87,8 +93,11 @@ class TokenSequence:
         if level == "byte":
             values = (np.frombuffer(_as_bytes(piece), np.uint8) for piece in pieces)
             return cls(level, _concatenated(values, limit), BYTE_NAMES)
-        table = _CharacterTable() if level == "char" else _WordTable()
-        codes = _concatenated(table.codes(map(_as_text, pieces)), limit)
+        texts = map(_as_text, pieces)
+        if level == "word":
+            return _read_words(texts, limit)
+        table = _CharacterTable()
+        codes = _concatenated(table.codes(texts), limit)
         return cls(level, codes, tuple(table.types()))
 
     def __len__(self) -> int:
@@ -96,7 +105,12 @@ class TokenSequence:
 
     def __getitem__(self, part: "slice | npt.NDArray[np.bool_]") -> "TokenSequence":
         """The tokens at the positions of a slice (a view), or where a mask (n,) holds (a copy)."""
-        return TokenSequence(self.level, self.codes[part], self.types)
+        codes = self.codes[part]
+        if self.gaps is None:
+            return TokenSequence(self.level, codes, self.types)
+        at_end = isinstance(part, slice) and len(codes) and part.indices(len(self))[1] == len(self)
+        tail = self.tail if at_end else ""
+        return TokenSequence(self.level, codes, self.types, self.gaps[part], self.gap_types, tail)
 
     def counts(self) -> npt.NDArray[np.int64]:
         """How often each code occurs, (number of types,)."""
@@ -111,33 +125,43 @@ class TokenSequence:
         """The number of characters of `text()`; a byte counts if it begins a character."""
         if self.level == "byte":
             return sum(n for value, n in enumerate(self.counts().tolist()) if value & 0xC0 != 0x80)
-        return self._sum(len(token) for token in self.types) + self._separators
+        return self._sum(len(token) for token in self.types) + self._white_space(len)
 
     @property
     def bytes(self) -> int:
         """The number of bytes of `text()` in UTF-8; at level byte, of the text itself."""
         if self.level == "byte":
             return len(self)
-        return self._sum(len(token.encode("utf-8")) for token in self.types) + self._separators
+        return self._sum(len(token.encode("utf-8")) for token in self.types) + self._white_space(utf8_length)
 
     def _sum(self, sizes: Iterable[int]) -> int:
         return sum(n * size for n, size in zip(self.counts().tolist(), sizes, strict=True))
 
-    @property
-    def _separators(self) -> int:
-        """The spaces between words: one between neighbours of which neither is a line end."""
+    def _white_space(self, size: Callable[[str], int]) -> int:
+        """The size of all white space beside the words."""
         if self.level != "word" or not len(self):
             return 0
-        if NEWLINE not in self.types:
-            return len(self) - 1
-        inline = self.codes != self.types.index(NEWLINE)
-        return int(np.count_nonzero(inline[1:] & inline[:-1]))
+        gaps, types = self.white_space()
+        return int(token_counts(gaps, len(types)) @ np.array([size(gap) for gap in types])) + size(self.tail)
+
+    def white_space(self) -> tuple[Codes, tuple[str, ...]]:
+        """The index of the white space before each word, (n,), and the distinct stretches of white space."""
+        if self.gaps is not None:
+            return self.gaps, self.gap_types
+        ends = self.codes == self.types.index(NEWLINE) if NEWLINE in self.types else np.zeros(len(self), np.bool_)
+        gaps = np.zeros(len(self), np.uint8)
+        gaps[1:] = ~(ends[1:] | ends[:-1])
+        return gaps, ("", " ")
 
     def text(self) -> str:
-        """The text itself; bytes that are not UTF-8 become U+FFFD, words are joined by `join_words`."""
+        """The text itself; bytes that are not UTF-8 become U+FFFD."""
         if self.level == "byte":
             return self.codes.tobytes().decode("utf-8", "replace")
-        return join_words(self.tokens()) if self.level == "word" else "".join(self.tokens())
+        if self.level == "char":
+            return "".join(self.tokens())
+        gaps, types = self.white_space()
+        pairs = zip(gaps.tolist(), self.codes.tolist(), strict=True)
+        return "".join(f"{types[gap]}{self.types[code]}" for gap, code in pairs) + self.tail
 
     def tokens(self) -> list[str]:
         """The tokens one by one, as strings."""
@@ -152,6 +176,11 @@ def join_words(words: Iterable[str]) -> str:
         'one ,\ntwo'
     """
     return "".join(separator(before, word) + word for before, word in pairwise([NEWLINE, *words]))
+
+
+def utf8_length(text: str) -> int:
+    """The number of bytes of a text in UTF-8."""
+    return len(text.encode("utf-8"))
 
 
 def separator(before: str, word: str) -> str:
@@ -236,21 +265,50 @@ def _concatenated(parts: Iterable[Codes], limit: int | None) -> Codes:
     return np.concatenate(held) if held else np.empty(0, np.uint8)
 
 
-class _WordTable(dict[str, int]):
-    """Word -> its place in order of appearance, assigned when it is first looked up."""
+class _Places(dict[str, int]):
+    """String -> its place in order of appearance, assigned when it is first looked up."""
 
     def __missing__(self, word: str) -> int:
         self[word] = place = len(self)
         return place
 
-    def types(self) -> Iterator[str]:
-        """The word of each code."""
-        return iter(self)
 
-    def codes(self, pieces: Iterable[str]) -> Iterator[Codes]:
-        """The codes of the words of each piece."""
-        for words in _words(pieces):
-            yield np.fromiter(map(self.__getitem__, words), unsigned(len(self) + len(words)), len(words))
+def _read_words(pieces: Iterable[str], limit: int | None) -> TokenSequence:
+    """The words of a text, each with the white space before it.
+
+    Both are looked up as one string, whose distinct values are then cut in two: as fast as words alone.
+    """
+    spaced = _Places()
+    tail: list[str] = []
+    codes = _concatenated(
+        (
+            np.fromiter(map(spaced.__getitem__, words), unsigned(len(spaced) + len(words)), len(words))
+            for words in _spaced_words(pieces, tail)
+        ),
+        limit,
+    )
+    words, gaps = _Places(), _Places()
+    cut = [(gaps[gap], words[word]) for gap, word in map(cut_gap, spaced)]
+    gap_of, word_of = (
+        (
+            np.array(column, unsigned(len(table)))
+            for column, table in zip(zip(*cut, strict=True), (gaps, words), strict=True)
+        )
+        if cut
+        else (np.empty(0, np.uint8), np.empty(0, np.uint8))
+    )
+    return TokenSequence("word", word_of[codes], tuple(words), gap_of[codes], tuple(gaps), "".join(tail))
+
+
+def cut_gap(spaced: str) -> tuple[str, str]:
+    r"""A word with the white space before it, as the white space and the word.
+
+    Example:
+        >>> cut_gap("  so"), cut_gap(" \n")
+        (('  ', 'so'), (' ', '\n'))
+    """
+    word = NEWLINE if spaced.endswith(NEWLINE) else spaced.lstrip()
+    return spaced[: len(spaced) - len(word)], word
 
 
 _ASCII_WORDS: Final = re.compile(rf"\w{{1,{LONGEST_WORD}}}|\n|[^\w\s]")
@@ -272,20 +330,36 @@ def _mark_ranges() -> Iterator[tuple[str, str]]:
             yield characters[0], characters[-1]
 
 
-def _words(pieces: Iterable[str]) -> Iterator[list[str]]:
-    """The words of each piece; the last one waits, for it may go on in the next piece."""
+def _spaced_words(pieces: Iterable[str], tail: list[str]) -> Iterator[list[str]]:
+    """The words of each piece with the white space before them; the last one waits, for it may go on in the next piece.
+
+    Args:
+        pieces: a text, cut anywhere.
+        tail: filled with the white space after the last word, once all pieces were read.
+    """
     held = ""
-    for piece in pieces:
+    gap: list[str] = []
+    for piece, is_last in chain(((piece, False) for piece in pieces), [("", True)]):
         _encoded(piece, "utf-8")  # refuses half of a surrogate pair
         text = held + piece
-        words = _split(text)
-        held = words.pop() if words and text.endswith(words[-1]) else ""
+        words = _spaced(_pattern(text)).findall(text)
+        after = text[sum(map(len, words)) :]
+        if words:
+            words[0] = "".join(gap) + words[0]
+            gap.clear()
+        held = ""
+        if words and not after and not is_last:
+            before, held = cut_gap(words.pop())
+            gap.append(before)
+        gap.append(after)
         yield words
-    yield _split(held)
+    tail.extend(gap)
 
 
-def _split(text: str) -> list[str]:
-    return _pattern(text).findall(text)
+@cache
+def _spaced(pattern: re.Pattern[str]) -> re.Pattern[str]:
+    """The same words, each with the white space before it."""
+    return re.compile(rf"[^\S\n]*(?:{pattern.pattern})")
 
 
 def _pattern(text: str) -> re.Pattern[str]:

@@ -27,20 +27,27 @@ from elman.data.batches import START
 from elman.environment import same_threads, version
 from elman.errors import ConfigError, ModelError
 from elman.inference.container import MAX_STREAMS, Container, sha256
-from elman.inference.lossless import SURROGATE, LosslessTokens, token_bytes, unknown_id
+from elman.inference.lossless import (
+    COUNT_INCREMENT,
+    END,
+    SPELLING,
+    SURROGATE,
+    LosslessTokens,
+    gap_context,
+    token_bytes,
+    unknown_id,
+)
 from elman.models.base import SequenceModel
 from elman.models.saving import identity
 
 STREAM_TOKENS: Final = 5_000
 """Tokens of a stream: each begins without a past, which cost 7 to 15 bits on a book, 0.1 % of what 5,000 take."""
+STREAM_BITS: Final = 3_000
+"""Bits of a stream, at the least: 15 of them are 0.5 %. What takes fewer is coded again in fewer streams."""
 MAX_PROBABILITIES: Final = 2**22
 """Probabilities computed at a time, at the most."""
 PROBE_STEPS: Final = 8
 """Steps whose predictions are digested."""
-END: Final = 256
-"""The symbol after the last byte of an escape."""
-COUNT_INCREMENT: Final = 32.0
-"""What an occurrence adds to the weight of a symbol, where one that never occurred has 1."""
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -124,6 +131,9 @@ def compress(
     n, fingerprint = len(text.ids), platform_fingerprint(model)
     streams = max(1, min(MAX_STREAMS, n // STREAM_TOKENS, MAX_PROBABILITIES // model.task.size))
     body, bits = encode_body(model, text, streams, on_progress)
+    if streams > (fewer := max(1, int(sum(bits.values())) // STREAM_BITS)):
+        streams = fewer
+        body, bits = encode_body(model, text, streams, on_progress)
     predictions = prediction_digest(model, streams)
     if len(body) >= len(data):
         body, predictions, streams = data, bytes(8), 0
@@ -252,12 +262,12 @@ def _code_streams(
         ids[~known] = unknown
         text.ids[places] = ids
         for place in places[ids == unknown].tolist():
-            text.escapes[place] = code_bytes("symbol", text.escapes.get(place, b""))
+            text.escapes[place] = code_bytes(SPELLING, text.escapes.get(place, b""))
         if text.whitespace:
             for row, place in enumerate(places.tolist()):
                 token, gap = text.token_at(place, names), place + backward
                 text.whitespace[gap] = code_bytes(
-                    (_gap_context(previous[row]), _gap_context(token)), text.whitespace[gap]
+                    (gap_context(previous[row]), gap_context(token)), text.whitespace[gap]
                 )
                 previous[row] = token
         inputs[: len(places)] = torch.from_numpy(np.maximum(ids, START))
@@ -265,18 +275,13 @@ def _code_streams(
             on_progress(min(n, (t + 1) * streams), n)
     if text.whitespace:
         gap = 0 if backward else n
-        text.whitespace[gap] = code_bytes((_gap_context(previous[-1]), b""), text.whitespace[gap])
+        text.whitespace[gap] = code_bytes((gap_context(previous[-1]), b""), text.whitespace[gap])
 
 
 def _predict(step: Callable[..., Any], inputs: torch.Tensor, state: State) -> tuple[Float64Array, State]:
     """Probabilities (B, V) of the token after each input, in float64 and before rounding, and the next state."""
     logits, state = step(inputs.to(state[0].device), state)
     return torch.softmax(logits.double().cpu(), -1).numpy(), state
-
-
-def _gap_context(token: bytes) -> bytes:
-    """What white space beside a word is predicted from: the same for all letters, each other character itself."""
-    return b"a" if token[:1].isalnum() or token[:1] >= b"\x80" else token[:1]
 
 
 class EscapeCoder:

@@ -3,11 +3,13 @@
     alone             8 * len(C(held-out)) / characters
     after training    8 * (len(C(training + held-out)) - len(C(training))) / characters
 
-A compressor is a model whose predictions were turned into bits (Shannon 1948), so the two scales are one.
+A compressor is a model whose predictions were turned into bits (Shannon 1948), so the two scales are one. It is given
+the text itself, as a model's bits pay for the text itself (`elman.inference.lossless`).
 """
 
 import bz2
 import lzma
+import math
 from collections.abc import Callable, Iterable
 
 from elman.data.corpus import Split
@@ -25,19 +27,35 @@ EMPTY_SIZES = {name: len(compress(b"")) for name, compress in COMPRESSORS.items(
 """Bytes that each writes for an empty text: its container."""
 
 
-def split_bytes(vocab: Vocab, split: Split, max_bytes: int = MAX_TRAINING_BYTES) -> bytes:
-    """The end of a text in UTF-8 as models see it: cleaned, with unknown symbols.
+def training_bytes(vocab: Vocab, split: Split, max_bytes: int = MAX_TRAINING_BYTES) -> bytes:
+    """The end of a training text in UTF-8.
 
     Args:
         vocab: turns ids into text.
-        split: the part of a corpus.
+        split: the training part of a corpus.
         max_bytes: about how many bytes to return, the last ones.
 
     Returns:
         The text; all of it where it is no longer than that.
     """
-    tokens = len(split.ids) if split.bytes <= max_bytes else len(split.ids) * max_bytes // split.bytes
-    return vocab.decode_bytes(split.ids[len(split.ids) - tokens :])
+    if split.bytes > max_bytes:
+        split = split.last_of_text(max(1, len(split.ids) * max_bytes // split.bytes), vocab)
+    return split.text_bytes(vocab)
+
+
+def nats_of_tokens(size: int, other_bits: float) -> float:
+    """The nats that a model of the tokens has where it needs as many bits as a compressor.
+
+        nats = (8 * size - other bits) * log(2)
+
+    Args:
+        size: bytes of the compressed text.
+        other_bits: what the model spends on what is not in the tokens.
+
+    Returns:
+        Nats; below 0 where no model of these tokens needs so few bits.
+    """
+    return (8 * size - other_bits) * math.log(2)
 
 
 def compressed_sizes(
@@ -52,7 +70,7 @@ def compressed_sizes(
 
     Returns:
         Bytes by compressor: of the held-out text alone ("xz"), and what it adds to those of the training text
-        ("xz after training").
+        ("xz after training"), at least 0.
 
     Example:
         >>> sizes = compressed_sizes(b"abracadabra" * 9, b"abracadabra" * 9)
@@ -64,5 +82,6 @@ def compressed_sizes(
         compress = COMPRESSORS[name]
         sizes[name] = len(compress(held_out))
         if training is not None:
-            sizes[f"{name} after training"] = len(compress(training + held_out)) - len(compress(training))
+            # A longer text can come out shorter, by a few bytes where the end of a block moves.
+            sizes[f"{name} after training"] = max(0, len(compress(training + held_out)) - len(compress(training)))
     return sizes

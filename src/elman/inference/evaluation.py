@@ -7,6 +7,7 @@
 Sums are kept in float64 and divided once (`elman.inference.metrics`).
 """
 
+import math
 import typing
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,10 +22,12 @@ from torch import Tensor
 from elman.cells import State
 from elman.data.batches import IGNORE, Ids, Rows, gather
 from elman.data.cleaning import cleaning
-from elman.data.corpus import Split
+from elman.data.corpus import Split, numbered, reversed_split
+from elman.data.originals import Originals
 from elman.data.tokens import TokenSequence
 from elman.errors import ConfigError, DataError
 from elman.inference.dynamic import dynamic_chunks
+from elman.inference.lossless import other_bits
 from elman.inference.metrics import METRICS, ScoredTargets, argmax, sums, values
 from elman.models.base import SequenceModel
 from elman.models.task import TextTask
@@ -55,6 +58,8 @@ class Score:
     """Carried: streams the text was cut into, each warmed on the 128 tokens before it. Reset: windows. Dynamic: 1."""
     window: int | None
     """Reset: steps after which the state starts anew."""
+    other_bits: float | None = 0.0
+    """Bits of white space between words and of symbols that are not in the vocabulary; None: they are not known."""
     totals: Mapping[str, float] = field(default_factory=dict, hash=False)
     """Sums over all tokens of the metrics that do not follow from the nats, by name."""
 
@@ -70,12 +75,12 @@ class Score:
 
     @property
     def bits_per_character(self) -> float:
-        """Bits a character of the original text."""
+        """Bits per character of the original text; NaN where only the ids of unknown symbols are known."""
         return self._metric("bits_per_character")
 
     @property
     def bits_per_byte(self) -> float:
-        """Bits a byte of the original text in UTF-8."""
+        """Bits per byte of the original text in UTF-8; NaN as for `bits_per_character`."""
         return self._metric("bits_per_byte")
 
     @property
@@ -85,8 +90,7 @@ class Score:
 
     def _metric(self, name: str) -> float:
         found = self.metrics[name]
-        assert found is not None  # noqa: S101 - every score has tokens, characters and the built-in sums
-        return found
+        return math.nan if found is None else found
 
 
 class Reader(typing.Protocol):
@@ -98,7 +102,7 @@ class Reader(typing.Protocol):
 
 
 def part_of(model: Reader, text: str | Ids | Split) -> Split:
-    """Any form of a text as a `Split`: ids, and the length of what they stand for in characters and bytes.
+    """Any form of a text as a `Split`: ids, and what they stand for.
 
     Args:
         model: whose vocabulary and cleaning are used.
@@ -106,15 +110,15 @@ def part_of(model: Reader, text: str | Ids | Split) -> Split:
     """
     if isinstance(text, Split):
         return text
-    vocab = model.task.vocab
+    task, vocab = model.task, model.task.vocab
     if isinstance(text, str):
-        symbols = TokenSequence.read(cleaning(model.task.normalize).apply([text]), vocab.level)
-        ids, characters, size = model.task.reading_order(vocab.encode(symbols)), symbols.characters, symbols.bytes
-    else:
-        written = vocab.decode(model.task.reading_order(text))
-        ids, characters = text, len(written)
-        size = len(ids) if vocab.level == "byte" else len(written.encode())
-    return Split("text", ids, characters, size, int((ids == 0).sum()) if vocab.unknown else 0)
+        tokens = TokenSequence.read(cleaning(task.normalize).apply([text]), vocab.level)
+        part = numbered("text", vocab.encode(tokens), Originals.of(tokens, vocab), vocab)
+        return reversed_split(part) if task.reverse else part
+    tokens = TokenSequence(vocab.level, task.reading_order(text), vocab.idx_to_token)
+    unknown = vocab.unknown and bool((text == 0).any())
+    part = numbered("text", tokens.codes, None if unknown else Originals.of(tokens, vocab), vocab)
+    return reversed_split(part) if task.reverse else part
 
 
 def beginning(model: Reader, text: Split | Ids, tokens: int, logits: int = AFFORDABLE) -> Split:
@@ -127,8 +131,7 @@ def beginning(model: Reader, text: Split | Ids, tokens: int, logits: int = AFFOR
         logits: the largest number of logits, which are tokens times V.
     """
     most = max(1, min(tokens, logits // model.task.size))
-    ids = text.ids if isinstance(text, Split) else text
-    return part_of(model, text if len(ids) <= most else ids[:most])
+    return part_of(model, text if isinstance(text, Split) else text[:most]).first(most, model.task.vocab)
 
 
 class ScoredBatch(NamedTuple):
@@ -200,10 +203,19 @@ def evaluate(
             _scatter(batch.rows, batch.nats, per_token)
         if hits is not None:
             _scatter(batch.rows, argmax(batch.logits) == batch.targets, hits)
-    counted = (len(part.ids), nats, part.characters, part.bytes, part.unknown)
-    if protocol == "reset":
-        return Score(protocol, *counted, streams=-(-len(part.ids) // window), window=window, totals=totals)
-    return Score(protocol, *counted, streams=count, window=None, totals=totals)
+    is_reset = protocol == "reset"
+    return Score(
+        protocol,
+        len(part.ids),
+        nats,
+        part.characters,
+        part.bytes,
+        part.unknown,
+        streams=-(-len(part.ids) // window) if is_reset else count,
+        window=window if is_reset else None,
+        other_bits=other_bits(part, model.task.vocab),
+        totals=totals,
+    )
 
 
 def evaluate_dynamic(

@@ -4,8 +4,18 @@
 
 Nothing is dropped: a byte order mark, line ends, NUL and bytes that are not UTF-8 are symbols like any other, which
 most vocabularies do not have. A symbol that is not in the vocabulary is an escape: it is kept as bytes.
+
+    bits of a text = nats of its tokens / log(2) + other bits        in `evaluate`, comparisons, reports and `compress`
+
+The other bits are those of escapes and of white space, coded byte by byte by how often each byte followed the one
+before it. As the counts grow while they are used, the bits of n bytes do not depend on their order (a Polya urn):
+
+    P(bytes after one context) = prod_s prod_{j < n_s} (1 + c j) / prod_{j < n} (257 + c j)        c = COUNT_INCREMENT
 """
 
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,12 +23,19 @@ import numpy as np
 import numpy.typing as npt
 
 from elman.data.cleaning import cleaning
+from elman.data.corpus import Split
 from elman.data.tokens import spans
 from elman.data.vocab import Vocab
 from elman.errors import DataError
 
 SURROGATE: Final = "surrogateescape"
 """How a byte that is not UTF-8 becomes a symbol: U+DC80 to U+DCFF, which no vocabulary holds."""
+END: Final = 256
+"""The symbol after the last byte of an escape."""
+COUNT_INCREMENT: Final = 32.0
+"""What an occurrence adds to the weight of a symbol, where one that never occurred has 1."""
+SPELLING: Final = "symbol"
+"""The context of the first byte of an escape."""
 
 
 def unknown_id(vocab: Vocab) -> int:
@@ -132,3 +149,100 @@ def _check_clean(data: bytes, clean: str) -> None:
             f"the model was trained with --normalize {clean}, which would change this text at character {same:,} and "
             "cannot be undone: compress a text that is normalized already, or use a model trained with --normalize none"
         )
+
+
+def gap_context(token: bytes) -> bytes:
+    """What white space beside a word is predicted from: the same for all letters, each other character itself."""
+    return b"a" if token[:1].isalnum() or token[:1] >= b"\x80" else token[:1]
+
+
+def other_bits(part: Split, vocab: Vocab) -> float | None:
+    """Bits of what is not in the ids of a text: unknown symbols, and white space between words.
+
+    They are those that `elman.inference.compression` writes for the same text, as one stream.
+
+    Args:
+        part: the text.
+        vocab: the vocabulary of its ids.
+
+    Returns:
+        Bits; None where unknown symbols have no spelling, as in ids without their text.
+    """
+    originals = part.originals
+    if originals is None:
+        return None if part.unknown else 0.0
+    strings: Counter[tuple[Hashable, bytes]] = Counter()
+    counts = np.bincount(originals.spellings, minlength=len(originals.types))
+    for token, count in zip(originals.types, counts.tolist(), strict=True):
+        strings[SPELLING, token.encode()] += count
+    flags = (
+        adaptive_bits([len(part.ids), originals.unknown], 0.5, 1.0)
+        if originals.dropped and vocab.level != "byte"
+        else 0.0
+    )
+    return flags + _string_bits(strings + _gap_strings(part, vocab))
+
+
+def _gap_strings(part: Split, vocab: Vocab) -> Counter[tuple[Hashable, bytes]]:
+    """How often each stretch of white space stands between each two kinds of words."""
+    originals, found = part.originals, Counter[tuple[Hashable, bytes]]()
+    if originals is None or originals.gaps is None:
+        return found
+    kinds = _Kinds()
+    of_ids = np.array([kinds[gap_context(name)] for name in token_bytes(vocab)], np.int64)
+    each = originals.values(part.ids, of_ids, lambda token: kinds[gap_context(token.encode())])
+    gaps, outside = originals.gaps.astype(np.int64), kinds[b""]
+    if originals.reverse:
+        each, gaps = each[::-1], gaps[::-1]
+    kind_count, gap_count = len(kinds), len(originals.gap_types)
+    before = np.concatenate([[outside], each[:-1]])
+    triples, times = np.unique((before * kind_count + each) * gap_count + gaps, return_counts=True)
+    names = list(kinds)
+    for triple, count in zip(triples.tolist(), times.tolist(), strict=True):
+        pair, gap = divmod(triple, gap_count)
+        context = tuple(names[kind] for kind in divmod(pair, kind_count))
+        found[context, originals.gap_types[gap].encode()] += count
+    last = names[each[-1]] if len(each) else b""
+    found[(last, b""), originals.tail.encode()] += 1
+    return found
+
+
+class _Kinds(dict[bytes, int]):
+    """The contexts of white space, numbered in order of appearance."""
+
+    def __missing__(self, context: bytes) -> int:
+        self[context] = place = len(self)
+        return place
+
+
+def _string_bits(strings: Mapping[tuple[Hashable, bytes], int]) -> float:
+    """Bits of strings of bytes, each with the context of its first byte and how often it occurs."""
+    counts: Counter[tuple[Hashable, int]] = Counter()
+    for (context, data), times in strings.items():
+        for before, symbol in zip((context, *data), (*data, END), strict=True):
+            counts[before, symbol] += times
+    by_context: dict[Hashable, list[int]] = {}
+    for (before, _), times in counts.items():
+        by_context.setdefault(before, []).append(times)
+    return sum(adaptive_bits(times, 1.0, COUNT_INCREMENT, END + 1) for times in by_context.values())
+
+
+def adaptive_bits(counts: Iterable[int], first: float, increment: float, symbols: int | None = None) -> float:
+    """Bits of symbols of which each is predicted by how often it occurred before, in any order.
+
+        P = prod_s prod_{j < n_s} (a + c j) / prod_{j < n} (a S + c j)
+
+    Args:
+        counts: n_s, how often each symbol occurs.
+        first: a, the weight of a symbol that has not occurred, above 0.
+        increment: c, what an occurrence adds to it, above 0.
+        symbols: S, how many there could be; None: as many as `counts`.
+    """
+    each = list(counts)
+    unit, total = first / increment, first * (symbols or len(each)) / increment
+
+    def rising(start: float, n: int) -> float:
+        """Log of start (start + 1) ... (start + n - 1)."""
+        return math.lgamma(start + n) - math.lgamma(start)
+
+    return (rising(total, sum(each)) - sum(rising(unit, n) for n in each)) / math.log(2)

@@ -1,8 +1,9 @@
 """Metrics of a scored text: each is one class, which evaluation, comparisons, reports and JSON all take from `METRICS`.
 
     perplexity         = exp(nats / tokens)             over all tokens, `<unk>` included
-    bits per character = nats / log(2) / characters     of the text as it was read
-    bits per byte      = nats / log(2) / bytes          of the same text in UTF-8
+    bits               = nats / log(2) + other bits     spelling of what is unknown, white space between words
+    bits per character = bits / characters              of the text as it was read
+    bits per byte      = bits / bytes                   of the same text in UTF-8
     accuracy           = hits / tokens                  tokens that have the largest logit
 
 Every metric is a sum over targets, kept in float64, that is divided once. A subclass registers itself:
@@ -45,6 +46,10 @@ class TextSize(Protocol):
     @property
     def bytes(self) -> int | None:
         """Bytes of the same text in UTF-8; None where they were not counted."""
+
+    @property
+    def other_bits(self) -> float | None:
+        """Bits of what is not in the tokens (`elman.inference.lossless`); None where that is not known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,24 +135,24 @@ class Perplexity(NatsMetric):
 
 
 class BitsPerCharacter(NatsMetric):
-    """nats / log(2) / characters of the original text."""
+    """Bits of the tokens and of what they do not hold, per character of the original text."""
 
     name, heading, form, long_form, better = "bits_per_character", "bits/char", ".3f", ".4f", "lower"
 
     def value(self, total: float, text: TextSize) -> float | None:
-        """Nats / log(2) / characters."""
-        return bits_per(text.characters, total)
+        """(nats / log(2) + other bits) / characters."""
+        return bits_per(text.characters, total, text.other_bits)
 
 
 class BitsPerByte(NatsMetric):
-    """nats / log(2) / bytes of the original text in UTF-8."""
+    """Bits of the tokens and of what they do not hold, per byte of the original text in UTF-8."""
 
     name, heading, form, long_form, better = "bits_per_byte", "bits/byte", ".3f", ".4f", "lower"
     in_tables = False
 
     def value(self, total: float, text: TextSize) -> float | None:
-        """Nats / log(2) / bytes."""
-        return bits_per(text.bytes, total)
+        """(nats / log(2) + other bits) / bytes."""
+        return bits_per(text.bytes, total, text.other_bits)
 
 
 class Accuracy(Metric):
@@ -183,16 +188,17 @@ def perplexity(nats: float, tokens: int) -> float:
     return math.exp(mean) if mean < 700 else math.inf
 
 
-def bits_per(units: int | None, nats: float) -> float | None:
-    """Nats / log(2) / units; NaN of an empty text.
+def bits_per(units: int | None, nats: float, other_bits: float | None) -> float | None:
+    """(nats / log(2) + other bits) / units; NaN of an empty text.
 
     Args:
         units: characters or bytes of the text; None: not counted.
         nats: of all tokens together.
+        other_bits: of what is not in the tokens; None: not known.
     """
-    if units is None:
+    if units is None or other_bits is None:
         return None
-    return nats / math.log(2) / units if units else math.nan
+    return (nats / math.log(2) + other_bits) / units if units else math.nan
 
 
 def sums(batch: ScoredTargets) -> Iterator[tuple[str, float]]:

@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,11 @@ from elman.data.corpus import Corpus, Split
 from elman.environment import device_for
 from elman.errors import DivergedError, ModelError
 from elman.inference.baselines import FLOOR_LIMIT, perplexity_lower_bound, uniform_nats, unigram_nats
-from elman.inference.compressors import compressed_sizes, split_bytes
+from elman.inference.compressors import compressed_sizes, nats_of_tokens, training_bytes
 from elman.inference.evaluation import AT_REST, Score, beginning, evaluate
 from elman.inference.findings.base import sentences
 from elman.inference.findings.run import of_run
+from elman.inference.lossless import other_bits
 from elman.inference.metrics import perplexity
 from elman.models.base import Network
 from elman.models.ngram.model import NGram
@@ -28,7 +29,6 @@ from elman.training.run import Job, records
 
 SCORED_TRAINING_TOKENS = 200_000  # of the training text
 SCORED_TOKENS, SCORED_LOGITS = 2_000_000, 2**33  # of the other parts: a minute or two; `elman evaluate` scores all
-COMPRESSED = 5_000_000  # bytes of a text that are compressed, its last ones: seconds
 NGRAM, NGRAM_TOKENS = "ngram", 20_000_000  # the folder of the n-gram in a run; of so many last training tokens
 SCHEMA = 1
 
@@ -89,6 +89,7 @@ def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> d
     train = figures[corpus.train.name][0]
     held_out = figures[corpus.held_out.name][0] if corpus.held_out else None
     compressed = {name: _xz(corpus, name, part) for name, part in scored.items()}
+    held_out_xz = compressed.get(corpus.held_out.name) if corpus.held_out else None
     findings = of_run(
         train=_seen(model, train["perplexity"], curve),
         held_out=held_out["perplexity"] if held_out else None,
@@ -96,7 +97,9 @@ def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> d
         curve=[m["held_out"] for m in curve if m.get("held_out")],
         training_curve=[m["train"] for m in curve if m.get("train")],
         rates=[m["lr"] for m in curve],
-        xz=compressed.get(corpus.held_out.name) if corpus.held_out else None,
+        bits=held_out["bits_per_character"] if held_out else None,
+        xz=held_out_xz.bits_per_character if held_out_xz else None,
+        symbols=int((job.counts > 0).sum()) + int(bool(held_out and held_out["unknown"])),
     )
     return {
         "schema_version": SCHEMA,
@@ -122,7 +125,8 @@ def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> d
         "clip": config.clip,
         "figures": figures,
         "curve_bounds": baselines(job.counts, _of_the_curve(model, corpus), ngram),
-        "xz": compressed,
+        "xz": {name: found.perplexity for name, found in compressed.items()},
+        "xz_bits_per_character": {name: found.bits_per_character for name, found in compressed.items()},
         "scored_whole": {part.name: len(scored[part.name].ids) == len(part.ids) for part in corpus.parts},
         "verdict": sentences(findings),
         "findings": [finding.to_dict() for finding in findings],
@@ -134,12 +138,21 @@ def _seen(model: Network, train: float, curve: list[dict[str, Any]]) -> float:
     return max(train, curve[-1]["train"]) if model.has_counts and curve else train
 
 
-def _xz(corpus: Corpus, name: str, part: Split) -> float:
-    """The perplexity of xz -9e: of the training text by itself, of another part after the training text."""
-    before = None if name == corpus.train.name else split_bytes(corpus.vocab, corpus.train, COMPRESSED)
-    found = compressed_sizes(split_bytes(corpus.vocab, part, COMPRESSED), before, ["xz"])
-    bits = 8 * found["xz" if before is None else "xz after training"]
-    return perplexity(bits * math.log(2), len(part.ids))
+class _Xz(NamedTuple):
+    """What xz -9e needs for a part of a corpus."""
+
+    perplexity: float | None
+    """Of a model of the tokens that needs as many bits; None where there is none."""
+    bits_per_character: float
+
+
+def _xz(corpus: Corpus, name: str, part: Split) -> _Xz:
+    """What xz -9e needs: for the training text by itself, for another part after the training text."""
+    before = None if name == corpus.train.name else training_bytes(corpus.vocab, corpus.train)
+    found = compressed_sizes(part.text_bytes(corpus.vocab), before, ["xz"])
+    size = found["xz" if before is None else "xz after training"]
+    nats = nats_of_tokens(size, other_bits(part, corpus.vocab) or 0.0)
+    return _Xz(perplexity(nats, len(part.ids)) if nats >= 0 else None, 8 * size / part.characters)
 
 
 def _of_the_curve(model: Network, corpus: Corpus) -> Ids:
@@ -176,6 +189,7 @@ def described(score: Score, counts: npt.NDArray[np.int64], ids: Ids, ngram: NGra
         "characters": score.characters,
         "bytes": score.bytes,
         "unknown": score.unknown,
+        "other_bits": score.other_bits,
         "streams": score.streams,
         "window": score.window,
         "baselines": baselines(counts, ids, ngram),

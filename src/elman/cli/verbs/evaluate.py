@@ -98,7 +98,7 @@ def _part(
 ) -> "tuple[Split, npt.NDArray[np.unsignedinteger] | None]":
     """The text to score as ids, and what stands before it: the one given, or the run's own held-out part."""
     from elman.data.corpus import read_part
-    from elman.inference.evaluation import WARM, part_of
+    from elman.inference.evaluation import WARM
     from elman.training.run import checkpoint_metadata, corpus_of
 
     if sources:
@@ -117,7 +117,7 @@ def _part(
         raise ConfigError(f"the run {quoted(run)} has no held-out text: give a text to score")
     if limit is None:
         return held_out, before
-    return part_of(model, model.task.reading_order(model.task.reading_order(held_out.ids)[:limit])), before
+    return held_out.first_of_text(limit, model.task.vocab), before
 
 
 def _write_tokens(path: Path, model: "SequenceModel", part: "Split", nats: "npt.NDArray[np.float64]") -> None:
@@ -140,6 +140,14 @@ def _value(name: str, figures: dict[str, Any]) -> str:
     return "" if value is None else format(value, metric.long_form or metric.form)
 
 
+def _unknown(figures: dict[str, Any]) -> str:
+    """How many tokens are unknown, and what their perplexity leaves out."""
+    unknown = figures["unknown"]
+    if not unknown:
+        return "0 unknown"
+    return f"{unknown:,} unknown, {unknown / figures['tokens']:.2%}: bits pay for their spelling, perplexity does not"
+
+
 def _print(figures: dict[str, Any]) -> None:
     from elman.inference.findings.run import against_baselines
     from elman.inference.metrics import METRICS
@@ -150,7 +158,7 @@ def _print(figures: dict[str, Any]) -> None:
         ("perplexity", f"{_value('perplexity', figures)}  ({protocol})"),
         *((name, f"{value:.3f}") for name, value in figures["baselines"].items()),
         *((metric.words, _value(name, figures)) for name, metric in METRICS.items() if name != "perplexity"),
-        ("tokens", f"{figures['tokens']:,} ({figures['unknown']:,} unknown)"),
+        ("tokens", f"{figures['tokens']:,} ({_unknown(figures)})"),
     ]
     for name, value in rows:
         sys.stdout.write(f"{name:<20}{value}\n")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from elman.inference.findings.base import Finding
+from elman.inference.metrics import METRICS
 
 MEMORISING = 1.5
 """Held-out over training perplexity."""
@@ -26,7 +27,9 @@ def of_run(
     curve: Sequence[float],
     training_curve: Sequence[float],
     rates: Sequence[float] = (),
+    bits: float | None = None,
     xz: float | None = None,
+    symbols: int | None = None,
 ) -> list[Finding]:
     """Findings about a finished run, the most serious first.
 
@@ -37,12 +40,16 @@ def of_run(
         curve: held-out perplexity of each report.
         training_curve: training perplexity of each report.
         rates: learning rate at each report.
-        xz: the perplexity of the compressor on the held-out text, after the training text.
+        bits: bits per character of the held-out text.
+        xz: those of the compressor, after the training text.
+        symbols: distinct tokens of the training and the held-out text; one alone is predicted by every model.
     """
+    if symbols == 1:
+        return only_symbol()
     return [
         *diverged(training_curve),
         *against_bounds(held_out if held_out is not None else train, bounds, is_held_out=held_out is not None),
-        *against_xz(held_out, xz),
+        *against_xz(bits, xz),
         *memorising(train, held_out),
         *course(curve),
         *late_rise(training_curve, rates),
@@ -67,37 +74,59 @@ def against_bounds(figure: float, bounds: Mapping[str, float], *, is_held_out: b
         is_held_out: whether all are of the held-out text rather than of the training text.
     """
     where = "held-out text" if is_held_out else "training text"
-    lost = [name for name, bound in bounds.items() if figure >= bound]
+    lost = [name for name, bound in bounds.items() if not above(bound, figure, "perplexity")]
+    worse = [name for name in lost if above(figure, bounds[name], "perplexity")]
     figures = {"model": figure, **bounds}
     if set(lost) & {"uniform", "unigram"}:
-        sentence = f"{_worse(figure, {name: bounds[name] for name in lost}, where)}; do not use this model."
+        sentence = f"{_no_better(figure, bounds, lost, worse, where)}; do not use this model."
         return [Finding("bounds", "problem", sentence, figures)]
-    if lost:
+    if worse:
         sentence = (
-            f"The {lost[0]} wins on {where}: perplexity {bounds[lost[0]]:.2f} against {figure:.2f} of the network. "
+            f"The {worse[0]} wins on {where}: perplexity {bounds[worse[0]]:.2f} against {figure:.2f} of the network. "
             "It is saved in the folder ngram of the run. --ngram-experts 8 trains a network that uses the predictions "
             "of an n-gram and corrects them; elman train does this when no setting of the network is given."
         )
         return [Finding("bounds", "warning", sentence, figures)]
+    if lost:
+        sentence = f"As good as {lost[0]} on {where}: perplexity {figure:.2f}."
+        return [Finding("bounds", "note", sentence, figures)]
     best = min(bounds, key=lambda name: bounds[name])
     sentence = f"Better than {best} on {where}: perplexity {figure:.2f} against {bounds[best]:.2f}."
     return [Finding("bounds", "note", sentence, figures)]
 
 
-def against_xz(held_out: float | None, xz: float | None) -> list[Finding]:
-    """Held-out perplexity at or over that of xz -9e after the training text.
+def against_xz(bits: float | None, xz: float | None) -> list[Finding]:
+    """Bits per character of held-out text over those of xz -9e after the training text, as far as both are printed.
 
     Args:
-        held_out: perplexity of the model on held-out text, if there is any.
-        xz: that of the compressor, where it was measured.
+        bits: of the model on held-out text, if there is any.
+        xz: of the compressor, where it was measured.
     """
-    if held_out is None or xz is None or held_out < xz:
+    if bits is None or xz is None or not above(bits, xz, "bits_per_character"):
         return []
     sentence = (
-        f"xz -9e wins on held-out text: perplexity {xz:.2f} against {held_out:.2f} of the network. A compressor "
+        f"xz -9e wins on held-out text: {xz:.3f} bits per character against {bits:.3f} of the network. A compressor "
         "also learns while it reads; elman evaluate --protocol dynamic lets this model do the same."
     )
-    return [Finding("xz", "warning", sentence, {"model": held_out, "xz": xz})]
+    return [Finding("xz", "warning", sentence, {"model": bits, "xz": xz})]
+
+
+def above(figure: float, other: float, metric: str) -> bool:
+    """Whether a figure is above another, and is printed as another number.
+
+    Args:
+        figure: the value of a metric.
+        other: another value of it.
+        metric: its name, whose format decides.
+    """
+    form = METRICS[metric].form
+    return figure > other and format(figure, form) != format(other, form)
+
+
+def only_symbol() -> list[Finding]:
+    """The text is one symbol, again and again."""
+    sentence = "The text has one symbol only, which every model predicts: nothing is compared."
+    return [Finding("one-symbol", "warning", sentence)]
 
 
 def memorising(train: float, held_out: float | None) -> list[Finding]:
@@ -163,10 +192,11 @@ def against_baselines(perplexity: float, baselines: Mapping[str, float]) -> list
         perplexity: of the model on a text that may be of another kind than its training text.
         baselines: the perplexities of the same text by name.
     """
-    worse = [name for name, value in baselines.items() if perplexity >= value]
+    lost = [name for name, value in baselines.items() if not above(value, perplexity, "perplexity")]
+    worse = [name for name in lost if above(perplexity, baselines[name], "perplexity")]
     figures = {"model": perplexity, **baselines}
-    if {"uniform", "unigram"} & set(worse):
-        named = _worse(perplexity, {name: baselines[name] for name in worse}, "this text")
+    if {"uniform", "unigram"} & set(lost):
+        named = _no_better(perplexity, baselines, lost, worse, "this text")
         sentence = f"{named}; do not use this model for this kind of text."
         return [Finding("baselines", "problem", sentence, figures)]
     if worse:
@@ -178,9 +208,14 @@ def against_baselines(perplexity: float, baselines: Mapping[str, float]) -> list
     return []
 
 
-def _worse(figure: float, bounds: Mapping[str, float], where: str) -> str:
-    values = _listed([f"{value:.2f}" for value in bounds.values()])
-    return f"Worse than {_listed(list(bounds))} on {where}: perplexity {figure:.2f} against {values}"
+def _no_better(
+    figure: float, bounds: Mapping[str, float], lost: Sequence[str], worse: Sequence[str], where: str
+) -> str:
+    """Which bounds a perplexity is over, or else equal to."""
+    if not worse:
+        return f"No better than {_listed(lost)} on {where}: perplexity {figure:.2f}"
+    values = _listed([f"{bounds[name]:.2f}" for name in worse])
+    return f"Worse than {_listed(worse)} on {where}: perplexity {figure:.2f} against {values}"
 
 
 def _listed(names: Sequence[str]) -> str:
