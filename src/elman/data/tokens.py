@@ -1,7 +1,7 @@
 """A text as a sequence of tokens, before any vocabulary: codes that index a table of the distinct tokens.
 
     char   a token is a code point
-    word   a token is a word, a single other character that is no space, or a line end
+    word   a token is a word, a single other character that is no space, or a line end (`elman.data.segmentation`)
     byte   a token is a byte, its code the value
 
 A table rather than code points, because one emoji would make every code of a gigabyte four bytes wide.
@@ -9,18 +9,17 @@ Characters and bytes give the text back exactly. Words lose the spacing: they ar
 between them and none around a line end.
 """
 
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cache, cached_property
-from itertools import groupby, pairwise
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from elman.data.batches import token_counts
+from elman.data.segmentation import Segmentation, words
 from elman.errors import ConfigError, DataError, no_such
 
 Level = Literal["char", "word", "byte"]
@@ -29,8 +28,8 @@ Pieces = Iterable[str] | Iterable[bytes]
 Codes = npt.NDArray[np.unsignedinteger[Any]]
 
 ASCII: Final = 128
-LONGEST_WORD: Final = 1 << 16
-"""Characters of the longest word; a longer run (a gigabyte without a space) is cut there."""
+BLOCK: Final = 1 << 18
+"""Characters that are split into words at a time."""
 NEWLINE: Final = "\n"
 
 
@@ -59,6 +58,7 @@ class TokenSequence:
         level: what a token is.
         codes: (n,) the index of each token in `types`, in the smallest unsigned type that holds the largest.
         types: the distinct tokens; a part of a text shares the table of the whole.
+        segmentation: the rules of word boundaries by which the text was normalized and split.
 
     Example:
         >>> symbols = TokenSequence.read(["the time ", "traveller, the\n"], "word")
@@ -71,32 +71,36 @@ class TokenSequence:
     level: Level
     codes: Codes
     types: tuple[str, ...]
+    segmentation: Segmentation = "uax29"
 
     @classmethod
-    def read(cls, pieces: Pieces, level: Level, limit: int | None = None) -> "TokenSequence":
+    def read(
+        cls, pieces: Pieces, level: Level, limit: int | None = None, *, segmentation: Segmentation = "uax29"
+    ) -> "TokenSequence":
         """Split a text into tokens.
 
         Args:
             pieces: the text, in pieces cut anywhere; no more of them is read than `limit` needs.
             level: what a token is.
             limit: the number of tokens to read; None reads all.
+            segmentation: the rules of word boundaries.
 
         Raises:
             DataError: the text holds half of a surrogate pair, or bytes read as characters are not UTF-8.
         """
         if level == "byte":
             values = (np.frombuffer(_as_bytes(piece), np.uint8) for piece in pieces)
-            return cls(level, _concatenated(values, limit), BYTE_NAMES)
-        table = _CharacterTable() if level == "char" else _WordTable()
+            return cls(level, _concatenated(values, limit), BYTE_NAMES, segmentation)
+        table = _CharacterTable() if level == "char" else _WordTable(segmentation)
         codes = _concatenated(table.codes(map(_as_text, pieces)), limit)
-        return cls(level, codes, tuple(table.types()))
+        return cls(level, codes, tuple(table.types()), segmentation)
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def __getitem__(self, part: "slice | npt.NDArray[np.bool_]") -> "TokenSequence":
         """The tokens at the positions of a slice (a view), or where a mask (n,) holds (a copy)."""
-        return TokenSequence(self.level, self.codes[part], self.types)
+        return replace(self, codes=self.codes[part])
 
     def counts(self) -> npt.NDArray[np.int64]:
         """How often each code occurs, (number of types,)."""
@@ -144,14 +148,14 @@ class TokenSequence:
         return [self.types[code] for code in self.codes.tolist()]
 
 
-def join_words(words: Iterable[str]) -> str:
+def join_words(tokens: Iterable[str]) -> str:
     r"""Words as text: one space between them, none around a line end.
 
     Example:
         >>> join_words(["one", ",", "\n", "two"])
         'one ,\ntwo'
     """
-    return "".join(separator(before, word) + word for before, word in pairwise([NEWLINE, *words]))
+    return "".join(separator(before, word) + word for before, word in pairwise([NEWLINE, *tokens]))
 
 
 def separator(before: str, word: str) -> str:
@@ -216,6 +220,12 @@ def _encoded(piece: str, encoding: str) -> bytes:
         ) from error
 
 
+def _characters(piece: str) -> str:
+    """The same, refused where it holds half of a surrogate pair."""
+    _encoded(piece, "utf-8")
+    return piece
+
+
 def _as_text(piece: str | bytes) -> str:
     try:
         return piece if isinstance(piece, str) else piece.decode("utf-8")
@@ -239,6 +249,10 @@ def _concatenated(parts: Iterable[Codes], limit: int | None) -> Codes:
 class _WordTable(dict[str, int]):
     """Word -> its place in order of appearance, assigned when it is first looked up."""
 
+    def __init__(self, segmentation: Segmentation) -> None:
+        super().__init__()
+        self._segmentation = segmentation
+
     def __missing__(self, word: str) -> int:
         self[word] = place = len(self)
         return place
@@ -249,54 +263,39 @@ class _WordTable(dict[str, int]):
 
     def codes(self, pieces: Iterable[str]) -> Iterator[Codes]:
         """The codes of the words of each piece."""
-        for words in _words(pieces):
-            yield np.fromiter(map(self.__getitem__, words), unsigned(len(self) + len(words)), len(words))
+        for found in _words(map(_characters, pieces), self._segmentation):
+            yield np.fromiter(map(self.__getitem__, found), unsigned(len(self) + len(found)), len(found))
 
 
-_ASCII_WORDS: Final = re.compile(rf"\w{{1,{LONGEST_WORD}}}|\n|[^\w\s]")
-
-
-@cache
-def _all_words() -> re.Pattern[str]:
-    r"""Words of any script. A combining mark belongs to the character before it, which `\w` leaves out."""
-    marks = "".join(f"{first}-{last}" for first, last in _mark_ranges())
-    return re.compile(rf"[\w{marks}]{{1,{LONGEST_WORD}}}|\n|[^\w\s][{marks}]{{0,{LONGEST_WORD}}}")
-
-
-def _mark_ranges() -> Iterator[tuple[str, str]]:
-    """First and last of every run of combining marks; all lie in these two stretches of Unicode."""
-    codes = (*range(0x300, 0x20000), *range(0xE0100, 0xE01F0))
-    for is_mark, run in groupby(map(chr, codes), lambda character: unicodedata.category(character)[0] == "M"):
-        if is_mark:
-            characters = list(run)
-            yield characters[0], characters[-1]
-
-
-def _words(pieces: Iterable[str]) -> Iterator[list[str]]:
-    """The words of each piece; the last one waits, for it may go on in the next piece."""
+def _words(pieces: Iterable[str], segmentation: Segmentation) -> Iterator[list[str]]:
+    """The words of each piece; the last two wait where they touch its end, for the next piece may join them."""
     held = ""
     for piece in pieces:
-        _encoded(piece, "utf-8")  # refuses half of a surrogate pair
-        text = held + piece
-        words = _split(text)
-        held = words.pop() if words and text.endswith(words[-1]) else ""
-        yield words
-    yield _split(held)
+        for at in range(0, len(piece), BLOCK):
+            text = held + piece[at : at + BLOCK]
+            found = words(text, segmentation)
+            held = ""
+            for _ in range(2):
+                if found and text.endswith(found[-1] + held):
+                    held = found.pop() + held
+            yield found
+    yield words(held, segmentation)
 
 
-def _split(text: str) -> list[str]:
-    return _pattern(text).findall(text)
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    return _ASCII_WORDS if text.isascii() else _all_words()
-
-
-def spans(text: str) -> Iterator[tuple[int, int]]:
+def spans(text: str, segmentation: Segmentation = "uax29") -> Iterator[tuple[int, int]]:
     r"""Where each word of a whole text begins and ends; between them is white space alone.
+
+    Args:
+        text: the text.
+        segmentation: the rules of word boundaries.
 
     Example:
         >>> list(spans("so  it\n"))
         [(0, 2), (4, 6), (6, 7)]
     """
-    return (match.span() for match in _pattern(text).finditer(text))
+    end = 0
+    for found in _words([text], segmentation):
+        for word in found:
+            start = text.index(word, end)
+            end = start + len(word)
+            yield start, end

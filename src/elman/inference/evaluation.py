@@ -108,7 +108,8 @@ def part_of(model: Reader, text: str | Ids | Split) -> Split:
         return text
     vocab = model.task.vocab
     if isinstance(text, str):
-        symbols = TokenSequence.read(cleaning(model.task.normalize).apply([text]), vocab.level)
+        pieces = cleaning(model.task.normalize, vocab.segmentation).apply([text])
+        symbols = TokenSequence.read(pieces, vocab.level, segmentation=vocab.segmentation)
         ids, characters, size = model.task.reading_order(vocab.encode(symbols)), symbols.characters, symbols.bytes
     else:
         written = vocab.decode(model.task.reading_order(text))
