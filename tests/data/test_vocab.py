@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from elman.data import vocab as module
 from elman.data.tokens import LEVELS, TokenSequence, join_words
 from elman.data.vocab import REPLACEMENT, UNKNOWN, Vocab
 from elman.errors import ConfigError, DataError, ModelError, StorageError
@@ -225,14 +226,16 @@ def test_vocabularies_differ_in_level_unknown_and_order():
     assert all((a == b) == (a is b) for a in each for b in each)
 
 
-GOOD = {"format": "elman-vocabulary", "version": 1, "level": "char", "unknown": True, "tokens": ["a", "b"]}
+OLD = {"format": "elman-vocabulary", "version": 1, "level": "char", "unknown": True, "tokens": ["a", "b"]}
+GOOD = OLD | {"version": 2, "segmentation": "uax29", "dropped": {"c": 2}, "more_dropped": 0}
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"format": "other"},
-        {"version": 2},
+        {"version": 1},
+        {"version": 3},
         {"version": True},
         {"version": "1"},
         {"level": "bpe"},
@@ -252,6 +255,16 @@ GOOD = {"format": "elman-vocabulary", "version": 1, "level": "char", "unknown": 
         {"level": "byte"},
         {"level": "byte", "tokens": []},
         {"more": 1},
+        {"segmentation": "0.1"},
+        {"segmentation": "icu"},
+        {"segmentation": ["uax29"]},
+        {"dropped": ["c"]},
+        {"dropped": {"c": 0}},
+        {"dropped": {"c": True}},
+        {"dropped": {"a": 1}},
+        {"dropped": {"\ud83d": 1}},
+        {"more_dropped": -1},
+        {"more_dropped": 1.0},
     ],
     ids=str,
 )
@@ -326,3 +339,37 @@ def test_a_vocabulary_that_is_not_there(tmp_path):
     (tmp_path / "latin.json").write_bytes(b'{"format": "\xe4"}')
     with pytest.raises(ModelError):
         Vocab.load(tmp_path / "latin.json")
+
+
+def test_a_vocabulary_of_version_0_1_is_read_and_written_as_it_was():
+    old = Vocab.from_json(json.dumps(OLD))
+    assert (old.segmentation, old.dropped, old.more_dropped) == ("0.1", {}, 0)
+    assert json.loads(old.to_json()) == OLD
+    assert old != Vocab.chars("ab")
+    assert old.numbering == Vocab.chars("ab").numbering
+    assert Vocab.from_json(json.dumps(OLD | {"level": "byte", "unknown": False, "tokens": []})).segmentation == "0.1"
+
+
+def test_old_and_new_words_are_not_mixed_up():
+    old = Vocab.from_json(json.dumps(OLD | {"level": "word", "tokens": ["don", "'", "t"]}))
+    assert old.encode("don't").tolist() == [1, 2, 3]
+    assert Vocab.words("don't").encode("don't").tolist() == [1]
+    with pytest.raises(ConfigError, match=r"segmentation='0\.1'"):
+        old.encode(TokenSequence.read(["don't"], "word"))
+
+
+@given(st.text("abcdefé", max_size=40), st.integers(1, 4))
+def test_what_was_dropped_is_remembered_with_its_count(text, least):
+    counts = Counter(text)
+    if max(counts.values(), default=0) < least:
+        return
+    vocab = Vocab.from_json(Vocab.chars(text, min_count=least).to_json())
+    assert vocab.dropped == {c: n for c, n in counts.items() if n < least}
+    assert {*vocab.dropped, *vocab.idx_to_token[1:]} == set(text)
+
+
+def test_the_most_frequent_of_very_many_dropped_are_remembered(monkeypatch):
+    monkeypatch.setattr(module, "REMEMBERED", 2)
+    vocab = Vocab.chars("aaaaabbbcccdde", min_count=4)
+    assert (vocab.dropped, vocab.more_dropped) == ({"b": 3, "c": 3}, 2)
+    assert Vocab.from_json(vocab.to_json()).more_dropped == 2

@@ -152,7 +152,7 @@ def test_a_comparison_and_a_run_report_those_bits(tmp_path: Path, level: Level, 
     for entry in result.entries:
         bits = entry.measured[0].metrics["bits_per_character"]
         assert bits is not None
-        assert bits >= 0
+        assert bits >= -1e-9  # a sum of nats that are 0 rounds
         if entry.kind != "compressor" and corpus.held_out.unknown:
             assert bits * measured.characters > (measured.other_bits or 0) > 0
 

@@ -16,7 +16,7 @@ from elman.models.ngram import experts
 from elman.models.ngram.experts import FOLDS, KINDS, ContextFeatures, Experts, Folds
 
 UNKNOWN = "\ue000"  # stands for <unk> where a text is parsed: no letter, and in no text here
-CHARS = "abAB'09 .\n\u00e9\u00c9\u00df\u6771\u4eac\u0663\u01c5\u212b\u00c5-"
+CHARS = "abAB'\u2019\u02bc\u0301\u200d\u00ad09 .\n\u00e9\u00c9\u00df\u6771\u4eac\u0663\u01c5\u212b\u00c5-"
 LONGEST = 255
 
 
@@ -30,9 +30,13 @@ def symbols(vocab, ids):
 def parsed(vocab, read):
     """What the contexts after `read` mean: five tuples that differ where what stands around the next token does."""
     text = symbols(vocab, read)
-    letters = r"[0-9A-Za-z'\x80-\xff]+" if vocab.level == "byte" else r"(?:[^\W_]|')+"
+    extends = "\u0301\u200d\u00ad" if vocab.segmentation == "uax29" else ""
+    quotes = "\u2019\u02bc" if vocab.segmentation == "uax29" else ""
+    letter = rf"(?:[^\W_]|['{quotes}])"
+    letters = r"[0-9A-Za-z'\x80-\xff]+" if vocab.level == "byte" else rf"{letter}(?:{letter}|[\0{extends}])*"
     lower = [
-        tuple(c.lower() if vocab.level != "byte" or c < "\x80" else c for c in w) for w in re.findall(letters, text)
+        tuple("'" if c in quotes else c.lower() if vocab.level != "byte" or c < "\x80" else c for c in w)
+        for w in re.findall(letters, text)
     ]
     inside = re.search(letters + r"\Z", text) is not None
     word = lower.pop() if inside else ()
@@ -56,6 +60,7 @@ def vocabularies():
     return {
         "char": elman.Vocab.chars(CHARS),
         "char, none unknown": elman.Vocab.chars(CHARS, unknown=False),
+        "char, version 0.1": elman.Vocab(CHARS, level="char", segmentation="0.1"),
         "lower only": elman.Vocab.chars("ab\n c\u00c5\u212b"),  # two of one lower case, which is not there
         "byte": elman.Vocab.bytes(),
         "word": elman.Vocab.words("It's a b A 7 one One two , \n"),
@@ -351,3 +356,17 @@ def test_what_stands_in_a_stretch_is_not_known_there(own):
     assert np.array_equal(weight[inside], changed_rest[inside])
     outside = ~inside & (places < 200)
     assert (log_p[outside] != changed_p[outside]).any((1, 2)).all()
+
+
+def test_marks_joiners_and_typographic_apostrophes_end_no_word():
+    text = "हिन्दी ที่นี่ כָּתַב cafe\u0301 don’t donʼt می\u200cخواهم so\u00adft"
+    vocab = elman.Vocab.chars(text, unknown=False)
+    assert vocab.to_tokens(np.flatnonzero(ContextFeatures(vocab).letter == 0)) == [" "]
+    old = elman.Vocab(text, level="char", unknown=False, segmentation="0.1")
+    assert len(np.flatnonzero(ContextFeatures(old).letter == 0)) > 10
+
+
+def test_a_mark_after_punctuation_begins_no_word():
+    vocab = elman.Vocab.chars("a! \u0301", unknown=False)
+    keys = walked(vocab, vocab.encode("a!\u0301"))[:, 4]
+    assert [int(key) % 2 for key in keys] == [1, 0, 0]  # whether it stands in a word

@@ -179,7 +179,7 @@ def _on_text(models: Sequence[SavedModel], sources: Sequence[str]) -> Iterator[C
         ),
     )
     yield comparison
-    made = compressed_sizes(cleaning(task.normalize)(text).encode())
+    made = compressed_sizes(cleaning(task.normalize, task.vocab.segmentation)(text).encode())
     comparison = with_compressors(comparison, made, part, other_bits(part, task.vocab) if shared else None)
     for each in _grouped(models):
         comparison = comparison.with_entry(_entry(each, tuple(one.measured(parts[one.path]) for one in each)))

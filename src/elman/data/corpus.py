@@ -20,6 +20,7 @@ import numpy as np
 from elman.data.cleaning import cleaning
 from elman.data.files import DecodingErrors
 from elman.data.originals import Originals
+from elman.data.segmentation import Segmentation
 from elman.data.sources import Source, resolve
 from elman.data.tokens import Level, TokenSequence, check_level, utf8_length
 from elman.data.vocab import Ids, Vocab
@@ -179,7 +180,7 @@ class Corpus:
     def digest(self) -> str:
         """SHA-256 of cleaning, direction, vocabulary and ids: equal means the same training on any machine."""
         direction = "reverse\n" if self.reverse else ""
-        sha = hashlib.sha256(f"{self.normalize}\n{direction}{self.vocab.to_json()}".encode())
+        sha = hashlib.sha256(f"{self.normalize}\n{direction}{self.vocab.numbering}".encode())
         for part in self.parts:
             sha.update(f"\n{part.name} {len(part.ids)}\n".encode())
             sha.update(part.ids.astype(part.ids.dtype.newbyteorder("<"), copy=False).data)
@@ -198,6 +199,7 @@ def read_corpus(
     min_count: int | None = None,
     unknown: bool = True,
     reverse: bool = False,
+    segmentation: Segmentation = "uax29",
     level: str | None = None,
     clean: str | None = None,
 ) -> Corpus:
@@ -215,6 +217,7 @@ def read_corpus(
         min_count: rarer tokens of the training part become `<unk>`; None decides by the singletons (`Vocab`).
         unknown: whether the vocabulary has `<unk>`; without it, symbols that only the other parts hold are dropped.
         reverse: reverse every part after the split, so that the parts hold the same tokens either way.
+        segmentation: the rules of word boundaries; "0.1" reads a text as that version did.
         level: the name of `tokens` in 0.1, until 0.3.
         clean: the name of `normalize` in 0.1, until 0.3.
 
@@ -235,10 +238,10 @@ def read_corpus(
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}, but it must be at least 1 token")
     if source.split and held_out == HELD_OUT and not test:
-        train, held = (_tokens(replace(source, text=text), chosen, normalize) for text in source.split)
+        train, held = (_tokens(replace(source, text=text), chosen, normalize, segmentation) for text in source.split)
         split_tokens = {"train": train[:limit], "held-out": held}
     else:
-        split_tokens = _split_by_position(_tokens(source, chosen, normalize, limit), held_out, test)
+        split_tokens = _split_by_position(_tokens(source, chosen, normalize, segmentation, limit), held_out, test)
     vocab = Vocab.from_tokens(split_tokens["train"], min_count=min_count, unknown=unknown)
     parts = {name: _known_only(name, part, vocab) for name, part in split_tokens.items()}
     corpus = Corpus(
@@ -279,7 +282,7 @@ def read_part(
             `<unk>`, and `drop_unknown` is not set.
     """
     source = resolve(sources, errors)
-    tokens = _tokens(source, vocab.level, normalize, limit)
+    tokens = _tokens(source, vocab.level, normalize, vocab.segmentation, limit)
     part = (_known_only if drop_unknown else _numbered)(source.name, tokens, vocab)
     return reversed_split(part) if reverse else part
 
@@ -331,11 +334,14 @@ def _split_by_position(tokens: TokenSequence, held_out: float, test: float) -> d
     return {name: tokens[start:stop] for name, (start, stop) in zip(sizes, pairwise(edges), strict=True)}
 
 
-def _tokens(source: Source, level: Level, clean: str, limit: int | None = None) -> TokenSequence:
+def _tokens(
+    source: Source, level: Level, clean: str, segmentation: Segmentation, limit: int | None = None
+) -> TokenSequence:
     """The cleaned text of a source, or its first tokens."""
-    cleaner = cleaning(clean)
+    cleaner = cleaning(clean, segmentation)
     unchanged = level == "byte" and cleaner.name == "none"
-    tokens = TokenSequence.read(source.bytes() if unchanged else cleaner.apply(source.text()), level, limit)
+    pieces = source.bytes() if unchanged else cleaner.apply(source.text())
+    tokens = TokenSequence.read(pieces, level, limit, segmentation=segmentation)
     if not len(tokens):
         raise DataError(
             f"{quoted(source.name)}: no {level} is left after --normalize {clean}: choose another normalization"

@@ -1,7 +1,7 @@
 """A text as a sequence of tokens, before any vocabulary: codes that index a table of the distinct tokens.
 
     char   a token is a code point
-    word   a token is a word, a single other character that is no space, or a line end
+    word   a token is a word, a single other character that is no space, or a line end (`elman.data.segmentation`)
     byte   a token is a byte, its code the value
 
 A table rather than code points, because one emoji would make every code of a gigabyte four bytes wide.
@@ -9,18 +9,17 @@ The white space between words is no token: a text that was read keeps it beside 
 text back exactly. Words without it are written with one space between them and none around a line end.
 """
 
-import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import cache, cached_property
-from itertools import chain, groupby, pairwise
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain, pairwise
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from elman.data.batches import token_counts
+from elman.data.segmentation import Segmentation, cut_gap, spaced_words
 from elman.errors import ConfigError, DataError, no_such
 
 Level = Literal["char", "word", "byte"]
@@ -29,8 +28,8 @@ Pieces = Iterable[str] | Iterable[bytes]
 Codes = npt.NDArray[np.unsignedinteger[Any]]
 
 ASCII: Final = 128
-LONGEST_WORD: Final = 1 << 16
-"""Characters of the longest word; a longer run (a gigabyte without a space) is cut there."""
+BLOCK: Final = 1 << 18
+"""Characters that are split into words at a time."""
 NEWLINE: Final = "\n"
 
 
@@ -59,6 +58,7 @@ class TokenSequence:
         level: what a token is.
         codes: (n,) the index of each token in `types`, in the smallest unsigned type that holds the largest.
         types: the distinct tokens; a part of a text shares the table of the whole.
+        segmentation: the rules of word boundaries by which the text was normalized and split.
         gaps: (n,) the index in `gap_types` of the white space before each token; None: as `join_words` writes it.
         gap_types: the distinct stretches of white space between words.
         tail: white space after the last token.
@@ -67,38 +67,42 @@ class TokenSequence:
         >>> symbols = TokenSequence.read(["the time ", "traveller, the\n"], "word")
         >>> len(symbols), symbols.tokens()
         (6, ['the', 'time', 'traveller', ',', 'the', '\n'])
-        >>> symbols[1:4].text(), symbols[1:4].characters
-        (' time traveller,', 16)
+        >>> symbols[1:3].text(), symbols[1:3].characters
+        (' time traveller', 15)
     """
 
     level: Level
     codes: Codes
     types: tuple[str, ...]
+    segmentation: Segmentation = "uax29"
     gaps: Codes | None = None
     gap_types: tuple[str, ...] = ()
     tail: str = ""
 
     @classmethod
-    def read(cls, pieces: Pieces, level: Level, limit: int | None = None) -> "TokenSequence":
+    def read(
+        cls, pieces: Pieces, level: Level, limit: int | None = None, *, segmentation: Segmentation = "uax29"
+    ) -> "TokenSequence":
         """Split a text into tokens.
 
         Args:
             pieces: the text, in pieces cut anywhere; no more of them is read than `limit` needs.
             level: what a token is.
             limit: the number of tokens to read; None reads all.
+            segmentation: the rules of word boundaries.
 
         Raises:
             DataError: the text holds half of a surrogate pair, or bytes read as characters are not UTF-8.
         """
         if level == "byte":
             values = (np.frombuffer(_as_bytes(piece), np.uint8) for piece in pieces)
-            return cls(level, _concatenated(values, limit), BYTE_NAMES)
+            return cls(level, _concatenated(values, limit), BYTE_NAMES, segmentation)
         texts = map(_as_text, pieces)
         if level == "word":
-            return _read_words(texts, limit)
+            return _read_words(texts, limit, segmentation)
         table = _CharacterTable()
         codes = _concatenated(table.codes(texts), limit)
-        return cls(level, codes, tuple(table.types()))
+        return cls(level, codes, tuple(table.types()), segmentation)
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -107,10 +111,9 @@ class TokenSequence:
         """The tokens at the positions of a slice (a view), or where a mask (n,) holds (a copy)."""
         codes = self.codes[part]
         if self.gaps is None:
-            return TokenSequence(self.level, codes, self.types)
+            return replace(self, codes=codes)
         at_end = isinstance(part, slice) and len(codes) and part.indices(len(self))[1] == len(self)
-        tail = self.tail if at_end else ""
-        return TokenSequence(self.level, codes, self.types, self.gaps[part], self.gap_types, tail)
+        return replace(self, codes=codes, gaps=self.gaps[part], tail=self.tail if at_end else "")
 
     def counts(self) -> npt.NDArray[np.int64]:
         """How often each code occurs, (number of types,)."""
@@ -168,14 +171,14 @@ class TokenSequence:
         return [self.types[code] for code in self.codes.tolist()]
 
 
-def join_words(words: Iterable[str]) -> str:
+def join_words(tokens: Iterable[str]) -> str:
     r"""Words as text: one space between them, none around a line end.
 
     Example:
         >>> join_words(["one", ",", "\n", "two"])
         'one ,\ntwo'
     """
-    return "".join(separator(before, word) + word for before, word in pairwise([NEWLINE, *words]))
+    return "".join(separator(before, word) + word for before, word in pairwise([NEWLINE, *tokens]))
 
 
 def utf8_length(text: str) -> int:
@@ -245,6 +248,12 @@ def _encoded(piece: str, encoding: str) -> bytes:
         ) from error
 
 
+def _characters(piece: str) -> str:
+    """The same, refused where it holds half of a surrogate pair."""
+    _encoded(piece, "utf-8")
+    return piece
+
+
 def _as_text(piece: str | bytes) -> str:
     try:
         return piece if isinstance(piece, str) else piece.decode("utf-8")
@@ -273,104 +282,68 @@ class _Places(dict[str, int]):
         return place
 
 
-def _read_words(pieces: Iterable[str], limit: int | None) -> TokenSequence:
+def _read_words(pieces: Iterable[str], limit: int | None, segmentation: Segmentation) -> TokenSequence:
     """The words of a text, each with the white space before it.
 
     Both are looked up as one string, whose distinct values are then cut in two: as fast as words alone.
     """
     spaced = _Places()
     tail: list[str] = []
+    found = _spaced_words(map(_characters, pieces), segmentation, tail)
     codes = _concatenated(
-        (
-            np.fromiter(map(spaced.__getitem__, words), unsigned(len(spaced) + len(words)), len(words))
-            for words in _spaced_words(pieces, tail)
-        ),
+        (np.fromiter(map(spaced.__getitem__, each), unsigned(len(spaced) + len(each)), len(each)) for each in found),
         limit,
     )
-    words, gaps = _Places(), _Places()
-    cut = [(gaps[gap], words[word]) for gap, word in map(cut_gap, spaced)]
-    gap_of, word_of = (
-        (
-            np.array(column, unsigned(len(table)))
-            for column, table in zip(zip(*cut, strict=True), (gaps, words), strict=True)
-        )
-        if cut
-        else (np.empty(0, np.uint8), np.empty(0, np.uint8))
-    )
-    return TokenSequence("word", word_of[codes], tuple(words), gap_of[codes], tuple(gaps), "".join(tail))
+    types, gaps = _Places(), _Places()
+    cut = [(gaps[gap], types[word]) for gap, word in map(cut_gap, spaced)]
+    gap_of = np.array([gap for gap, _ in cut], unsigned(len(gaps)))
+    word_of = np.array([word for _, word in cut], unsigned(len(types)))
+    return TokenSequence("word", word_of[codes], tuple(types), segmentation, gap_of[codes], tuple(gaps), "".join(tail))
 
 
-def cut_gap(spaced: str) -> tuple[str, str]:
-    r"""A word with the white space before it, as the white space and the word.
+def _spaced_words(pieces: Iterable[str], segmentation: Segmentation, tail: list[str]) -> Iterator[list[str]]:
+    """The words of each piece with the white space before them.
 
-    Example:
-        >>> cut_gap("  so"), cut_gap(" \n")
-        (('  ', 'so'), (' ', '\n'))
-    """
-    word = NEWLINE if spaced.endswith(NEWLINE) else spaced.lstrip()
-    return spaced[: len(spaced) - len(word)], word
-
-
-_ASCII_WORDS: Final = re.compile(rf"\w{{1,{LONGEST_WORD}}}|\n|[^\w\s]")
-
-
-@cache
-def _all_words() -> re.Pattern[str]:
-    r"""Words of any script. A combining mark belongs to the character before it, which `\w` leaves out."""
-    marks = "".join(f"{first}-{last}" for first, last in _mark_ranges())
-    return re.compile(rf"[\w{marks}]{{1,{LONGEST_WORD}}}|\n|[^\w\s][{marks}]{{0,{LONGEST_WORD}}}")
-
-
-def _mark_ranges() -> Iterator[tuple[str, str]]:
-    """First and last of every run of combining marks; all lie in these two stretches of Unicode."""
-    codes = (*range(0x300, 0x20000), *range(0xE0100, 0xE01F0))
-    for is_mark, run in groupby(map(chr, codes), lambda character: unicodedata.category(character)[0] == "M"):
-        if is_mark:
-            characters = list(run)
-            yield characters[0], characters[-1]
-
-
-def _spaced_words(pieces: Iterable[str], tail: list[str]) -> Iterator[list[str]]:
-    """The words of each piece with the white space before them; the last one waits, for it may go on in the next piece.
+    The last two wait where they touch the end of the piece, for the next one may join them.
 
     Args:
         pieces: a text, cut anywhere.
+        segmentation: the rules of word boundaries.
         tail: filled with the white space after the last word, once all pieces were read.
     """
     held = ""
     gap: list[str] = []
-    for piece, is_last in chain(((piece, False) for piece in pieces), [("", True)]):
-        _encoded(piece, "utf-8")  # refuses half of a surrogate pair
-        text = held + piece
-        words = _spaced(_pattern(text)).findall(text)
-        after = text[sum(map(len, words)) :]
-        if words:
-            words[0] = "".join(gap) + words[0]
+    blocks = (piece[at : at + BLOCK] for piece in pieces for at in range(0, len(piece), BLOCK))
+    for block, is_last in chain(((block, False) for block in blocks), [("", True)]):
+        text = held + block
+        found = spaced_words(text, segmentation)
+        after = text[sum(map(len, found)) :]
+        if found:
+            found[0] = "".join(gap) + found[0]
             gap.clear()
-        held = ""
-        if words and not after and not is_last:
-            before, held = cut_gap(words.pop())
-            gap.append(before)
-        gap.append(after)
-        yield words
+        held = before = ""
+        for _ in range(0 if after or is_last else 2):
+            if found and not before:
+                before, word = cut_gap(found.pop())
+                held = word + held
+        gap += [before, after]
+        yield found
     tail.extend(gap)
 
 
-@cache
-def _spaced(pattern: re.Pattern[str]) -> re.Pattern[str]:
-    """The same words, each with the white space before it."""
-    return re.compile(rf"[^\S\n]*(?:{pattern.pattern})")
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    return _ASCII_WORDS if text.isascii() else _all_words()
-
-
-def spans(text: str) -> Iterator[tuple[int, int]]:
+def spans(text: str, segmentation: Segmentation = "uax29") -> Iterator[tuple[int, int]]:
     r"""Where each word of a whole text begins and ends; between them is white space alone.
+
+    Args:
+        text: the text.
+        segmentation: the rules of word boundaries.
 
     Example:
         >>> list(spans("so  it\n"))
         [(0, 2), (4, 6), (6, 7)]
     """
-    return (match.span() for match in _pattern(text).finditer(text))
+    end = 0
+    for found in _spaced_words([text], segmentation, []):
+        for spaced in found:
+            end += len(spaced)
+            yield end - len(cut_gap(spaced)[1]), end

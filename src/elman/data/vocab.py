@@ -12,6 +12,7 @@ import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar, overload
 
@@ -20,6 +21,7 @@ import numpy.typing as npt
 
 from elman.data.batches import COUNTED_AT_ONCE, blocks
 from elman.data.decoding import REPLACEMENT, UNKNOWN, IncrementalDecoder
+from elman.data.segmentation import SEGMENTATIONS, Segmentation, check_segmentation
 from elman.data.tokens import (
     BYTE_NAMES,
     LEVELS,
@@ -41,9 +43,12 @@ Element = TypeVar("Element", np.unsignedinteger[Any], np.bool_)
 RARE_MASS: Final = 0.001
 """The share of singletons in the training part from which on they become unknown."""
 FORMAT: Final = "elman-vocabulary"
-VERSION: Final = 1
+VERSION: Final = 2
+"""1 has neither a segmentation, which is "0.1" then, nor the tokens that were dropped."""
 SHOWN: Final = 20
 """Unseen symbols listed in a message."""
+REMEMBERED: Final = 100_000
+"""The most dropped tokens that a vocabulary remembers, by falling count."""
 
 
 class Vocab:
@@ -55,6 +60,9 @@ class Vocab:
         min_count: rarer tokens become `<unk>`. None: 2 where singletons are more than 0.1 % of the text
             (their share estimates the mass of unseen symbols, Good 1953), else 1.
         unknown: keep id 0 for `<unk>`. Without it an unseen symbol is an error.
+        segmentation: the rules of word boundaries, by which texts are split into words and normalized.
+
+    What `min_count` leaves out is remembered with its counts (`dropped`), for messages.
 
     In a text the five characters `<unk>` are no token at any level, so they cannot be mistaken for it. In a
     list of words, as in data sets prepared so, `<unk>` is the unknown token and is never counted as a word.
@@ -69,6 +77,11 @@ class Vocab:
         (1, [2, 4, 0], 'the', 6)
     """
 
+    dropped: dict[str, int]
+    """The tokens of the training text that are too rare for the vocabulary, and how often each occurs there."""
+    more_dropped: int
+    """How many more distinct tokens are too rare, which are not remembered one by one."""
+
     def __init__(
         self,
         tokens: Iterable[str] | Mapping[str, int],
@@ -76,6 +89,7 @@ class Vocab:
         level: Level = "word",
         min_count: int | None = 1,
         unknown: bool = True,
+        segmentation: Segmentation = "uax29",
     ) -> None:
         if level == "byte":
             raise ConfigError("the vocabulary of bytes does not depend on a text: use Vocab.bytes()")
@@ -83,8 +97,12 @@ class Vocab:
         if unknown and level == "word":
             counts.pop(UNKNOWN, None)
         least = _least(counts, min_count, unknown=unknown)
-        ranked = sorted((-n, token) for token, n in counts.items() if n >= least)
-        self._fill(level, [token for _, token in ranked], unknown=unknown)
+        ranked = sorted((-n, token) for token, n in counts.items())
+        kept = sum(n >= least for n in counts.values())
+        self._fill(level, [token for _, token in ranked[:kept]], unknown=unknown, segmentation=segmentation)
+        self.dropped = {token: -n for n, token in ranked[kept : kept + REMEMBERED]}
+        self.more_dropped = max(0, len(ranked) - kept - REMEMBERED)
+        _check_characters(self.dropped)
 
     @classmethod
     def chars(cls, text: str, *, min_count: int | None = 1, unknown: bool = True) -> "Vocab":
@@ -116,9 +134,13 @@ class Vocab:
         return cls(text, level="word", min_count=min_count, unknown=unknown)
 
     @classmethod
-    def bytes(cls) -> "Vocab":
-        """The vocabulary of the 256 byte values in numeric order."""
-        return cls._ordered("byte", BYTE_NAMES, unknown=False)
+    def bytes(cls, segmentation: Segmentation = "uax29") -> "Vocab":
+        """The vocabulary of the 256 byte values in numeric order.
+
+        Args:
+            segmentation: as for `Vocab`; it decides how a text is normalized.
+        """
+        return cls._ordered("byte", BYTE_NAMES, unknown=False, segmentation=segmentation)
 
     @classmethod
     def from_tokens(cls, tokens: TokenSequence, *, min_count: int | None = 1, unknown: bool = True) -> "Vocab":
@@ -129,31 +151,33 @@ class Vocab:
             min_count: as for `Vocab`; at level byte it has no effect.
             unknown: as for `Vocab`; at level byte it has no effect.
         """
+        rules = tokens.segmentation
         if tokens.level == "byte":
-            return cls.bytes()
+            return cls.bytes(rules)
         counts = dict(zip(tokens.types, tokens.counts().tolist(), strict=True))
-        return cls(counts, level=tokens.level, min_count=min_count, unknown=unknown)
+        return cls(counts, level=tokens.level, min_count=min_count, unknown=unknown, segmentation=rules)
 
     @classmethod
-    def _ordered(cls, level: Level, tokens: Iterable[str], *, unknown: bool) -> "Vocab":
+    def _ordered(
+        cls, level: Level, tokens: Iterable[str], *, unknown: bool, segmentation: Segmentation = "uax29"
+    ) -> "Vocab":
         """A vocabulary of tokens in this order."""
         vocab = cls.__new__(cls)
-        vocab._fill(level, tokens, unknown=unknown)
+        vocab._fill(level, tokens, unknown=unknown, segmentation=segmentation)
         return vocab
 
-    def _fill(self, level: Level, tokens: Iterable[str], *, unknown: bool) -> None:
+    def _fill(self, level: Level, tokens: Iterable[str], *, unknown: bool, segmentation: Segmentation) -> None:
         self.level: Level = check_level(level)
         self.unknown = unknown
+        self.segmentation: Segmentation = check_segmentation(segmentation)
+        self.dropped, self.more_dropped = {}, 0
         self.idx_to_token: tuple[str, ...] = (*([UNKNOWN] if unknown else []), *tokens)
         self.token_to_idx: dict[str, int] = {token: i for i, token in enumerate(self.idx_to_token)}
         if len(self) == int(unknown):
             raise DataError("the vocabulary would be empty: give more text, or lower min_count")
         if level == "char" and (wrong := [t for t in self.idx_to_token[int(unknown) :] if len(t) != 1]):
             raise ConfigError(f"at level char every token is one character, but {wrong[0]!r} has {len(wrong[0])}")
-        try:
-            "".join(self.idx_to_token).encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise DataError("a token holds half of a surrogate pair, which is not a character: remove it") from error
+        _check_characters(self.idx_to_token)
 
     def __len__(self) -> int:
         return len(self.idx_to_token)
@@ -168,8 +192,8 @@ class Vocab:
         return hash(self._key)
 
     @property
-    def _key(self) -> tuple[str, bool, tuple[str, ...]]:
-        return self.level, self.unknown, self.idx_to_token
+    def _key(self) -> tuple[str, bool, tuple[str, ...], str]:
+        return self.level, self.unknown, self.idx_to_token, self.segmentation
 
     @overload
     def __getitem__(self, tokens: str) -> int: ...
@@ -242,7 +266,7 @@ class Vocab:
         tokens = self._tokens(text)
         unseen = tokens[~self.contains(tokens)]
         codes, places = np.unique(unseen.codes, return_index=True)
-        return TokenSequence(self.level, codes[np.argsort(places)], unseen.types).tokens()
+        return replace(unseen, codes=codes[np.argsort(places)]).tokens()
 
     def contains(self, tokens: TokenSequence) -> npt.NDArray[np.bool_]:
         """Whether each token is in the vocabulary, (n,)."""
@@ -251,15 +275,20 @@ class Vocab:
     def _tokens(self, text: TextOrTokens) -> TokenSequence:
         """The tokens of a text, or of a list of tokens that was split elsewhere."""
         if isinstance(text, str):
-            return TokenSequence.read([text], self.level)
+            return TokenSequence.read([text], self.level, segmentation=self.segmentation)
         if isinstance(text, bytes):
-            return TokenSequence.read([text], self.level)
+            return TokenSequence.read([text], self.level, segmentation=self.segmentation)
         if not isinstance(text, TokenSequence):
             place = {token: i for i, token in enumerate(dict.fromkeys(text))}
             codes = np.array([place[token] for token in text], unsigned(len(place)))
-            return TokenSequence(self.level, codes, tuple(place))
+            return TokenSequence(self.level, codes, tuple(place), self.segmentation)
         if text.level != self.level:
             raise ConfigError(f"the vocabulary has {self.level} tokens, the text was split at level {text.level}")
+        if self.level == "word" and text.segmentation != self.segmentation:
+            raise ConfigError(
+                f"the vocabulary has words of segmentation {self.segmentation}, the text was split by "
+                f"{text.segmentation}: split it with TokenSequence.read(..., segmentation={self.segmentation!r})"
+            )
         return text
 
     def _refuse(self, unseen: Sequence[str]) -> NoReturn:
@@ -325,10 +354,24 @@ class Vocab:
         return self.incremental_decoder()
 
     def to_json(self) -> str:
-        """The vocabulary as JSON, one token a line; `<unk>` and the 256 bytes need no line."""
+        """The vocabulary as JSON, one token a line; `<unk>` and the 256 bytes need no line.
+
+        One of segmentation "0.1" is written as that version wrote it, since compressed files hold a digest of this.
+        """
+        if self.segmentation == "0.1":
+            return self.numbering
+        more = {"segmentation": self.segmentation, "dropped": self.dropped, "more_dropped": self.more_dropped}
+        return _to_json(self._fields | {"version": VERSION} | more)
+
+    @property
+    def numbering(self) -> str:
+        """The symbols and their ids as JSON, as version 0.1 wrote a vocabulary: digests of texts are made of it."""
+        return _to_json(self._fields)
+
+    @property
+    def _fields(self) -> dict[str, Any]:
         tokens = [] if self.level == "byte" else self.idx_to_token[int(self.unknown) :]
-        fields = {"format": FORMAT, "version": VERSION, "level": self.level, "unknown": self.unknown}
-        return json.dumps(fields | {"tokens": tokens}, ensure_ascii=False, indent=0) + "\n"
+        return {"format": FORMAT, "version": 1, "level": self.level, "unknown": self.unknown, "tokens": tokens}
 
     @classmethod
     def from_json(cls, text: str | builtins.bytes, where: str = "the vocabulary") -> "Vocab":
@@ -344,9 +387,12 @@ class Vocab:
         fields = strict_json(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text, where)
         try:
             _check(fields)
+            rules: Segmentation = fields.get("segmentation", "0.1")
             if fields["level"] == "byte":
-                return cls.bytes()
-            return cls._ordered(fields["level"], fields["tokens"], unknown=fields["unknown"])
+                return cls.bytes(rules)
+            vocab = cls._ordered(fields["level"], fields["tokens"], unknown=fields["unknown"], segmentation=rules)
+            vocab.dropped, vocab.more_dropped = fields.get("dropped", {}), fields.get("more_dropped", 0)
+            return vocab
         except (ValueError, ConfigError, DataError) as error:
             raise damaged(where, str(error)) from error
 
@@ -390,6 +436,17 @@ def visible_repr(token: str) -> str:
     return ascii(token) if unicodedata.combining(token[0]) else repr(token)
 
 
+def _check_characters(tokens: Iterable[str]) -> None:
+    try:
+        "".join(tokens).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError("a token holds half of a surrogate pair, which is not a character: remove it") from error
+
+
+def _to_json(fields: Mapping[str, Any]) -> str:
+    return json.dumps(fields, ensure_ascii=False, indent=0) + "\n"
+
+
 def _looked_up(
     table: npt.NDArray[Element], codes: Codes, out: npt.NDArray[Element] | None = None
 ) -> npt.NDArray[Element]:
@@ -418,10 +475,15 @@ def _least(counts: Counter[str], min_count: int | None, *, unknown: bool) -> int
 def _check(fields: Any) -> None:
     """Raise ValueError unless these are the fields of a vocabulary."""
     names = ["format", "version", "level", "unknown", "tokens"]
-    if not isinstance(fields, dict) or sorted(fields) != sorted(names) or fields["format"] != FORMAT:
+    if not isinstance(fields, dict) or not fields.keys() >= {*names} or fields["format"] != FORMAT:
         raise ValueError(f"not an {FORMAT} with the fields {', '.join(names)}")
-    if type(fields["version"]) is not int or fields["version"] != VERSION:
-        raise ValueError(f"version {fields['version']!r:.60}, this release reads {VERSION}")
+    if type(fields["version"]) is not int or not 1 <= fields["version"] <= VERSION:
+        raise ValueError(f"version {fields['version']!r:.60}, this release reads 1 to {VERSION}")
+    names += ["segmentation", "dropped", "more_dropped"] if fields["version"] > 1 else []
+    if sorted(fields) != sorted(names):
+        raise ValueError(f"not an {FORMAT} with the fields {', '.join(names)}")
+    if fields["version"] > 1:
+        _check_dropped(fields)
     if fields["level"] not in LEVELS or not isinstance(fields["unknown"], bool):
         raise ValueError("level or unknown has an impossible value")
     tokens = fields["tokens"]
@@ -429,5 +491,19 @@ def _check(fields: Any) -> None:
         raise ValueError("tokens is not a list of strings")
     if len({*tokens, *([UNKNOWN] if fields["unknown"] else [])}) != len(tokens) + fields["unknown"]:
         raise ValueError("a token occurs twice")
-    if fields["level"] == "byte" and (tokens or fields["unknown"]):
+    if fields["level"] == "byte" and (tokens or fields["unknown"] or fields.get("dropped")):
         raise ValueError("level byte has its 256 values and no others")
+
+
+def _check_dropped(fields: Any) -> None:
+    """Raise ValueError unless the fields that version 2 added are possible."""
+    if fields["segmentation"] not in SEGMENTATIONS[:1]:
+        raise ValueError("segmentation has an impossible value")
+    dropped, more = fields["dropped"], fields["more_dropped"]
+    if not isinstance(dropped, dict) or not all(type(n) is int and n > 0 for n in dropped.values()):
+        raise ValueError("dropped does not have a count for each token")
+    if isinstance(fields["tokens"], list) and not dropped.keys().isdisjoint(map(str, fields["tokens"])):
+        raise ValueError("a token is in the vocabulary and dropped from it")
+    _check_characters(dropped)
+    if type(more) is not int or more < 0 or len(dropped) > REMEMBERED:
+        raise ValueError("dropped or more_dropped has an impossible number")

@@ -131,8 +131,9 @@ def compress(
     n, fingerprint = len(text.ids), platform_fingerprint(model)
     streams = max(1, min(MAX_STREAMS, n // STREAM_TOKENS, MAX_PROBABILITIES // model.task.size))
     body, bits = encode_body(model, text, streams, on_progress)
-    if streams > (fewer := max(1, int(sum(bits.values())) // STREAM_BITS)):
-        streams = fewer
+    bits_of_all = sum(bits.values())
+    if streams * STREAM_BITS > bits_of_all and streams > 1:
+        streams = max(1, int(bits_of_all // STREAM_BITS))
         body, bits = encode_body(model, text, streams, on_progress)
     predictions = prediction_digest(model, streams)
     if len(body) >= len(data):

@@ -112,10 +112,11 @@ def part_of(model: Reader, text: str | Ids | Split) -> Split:
         return text
     task, vocab = model.task, model.task.vocab
     if isinstance(text, str):
-        tokens = TokenSequence.read(cleaning(task.normalize).apply([text]), vocab.level)
+        pieces = cleaning(task.normalize, vocab.segmentation).apply([text])
+        tokens = TokenSequence.read(pieces, vocab.level, segmentation=vocab.segmentation)
         part = numbered("text", vocab.encode(tokens), Originals.of(tokens, vocab), vocab)
         return reversed_split(part) if task.reverse else part
-    tokens = TokenSequence(vocab.level, task.reading_order(text), vocab.idx_to_token)
+    tokens = TokenSequence(vocab.level, task.reading_order(text), vocab.idx_to_token, vocab.segmentation)
     unknown = vocab.unknown and bool((text == 0).any())
     part = numbered("text", tokens.codes, None if unknown else Originals.of(tokens, vocab), vocab)
     return reversed_split(part) if task.reverse else part

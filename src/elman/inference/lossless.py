@@ -75,11 +75,11 @@ class LosslessTokens:
             ([1, 2, 0, 0], {2: b',', 3: b'\xff'}, [b'', b'  ', b'', b'', b''])
         """
         if clean != "none":
-            _check_clean(data, clean)
+            _check_clean(data, clean, vocab)
         if vocab.level == "byte":
             return cls(np.frombuffer(data, np.uint8).astype(np.int64), {}, [])
         text = data.decode("utf-8", SURROGATE)
-        tokens, whitespace = (text, []) if vocab.level == "char" else _words(text)
+        tokens, whitespace = (text, []) if vocab.level == "char" else _words(text, vocab)
         unknown = unknown_id(vocab)
         ids = np.fromiter((vocab.token_to_idx.get(t, unknown) for t in tokens), np.int64, len(tokens))
         return cls(ids, {i: _to_bytes(tokens[i]) for i in np.flatnonzero(ids == unknown).tolist()}, whitespace)
@@ -129,19 +129,19 @@ def _to_bytes(text: str) -> bytes:
     return text.encode("utf-8", SURROGATE)
 
 
-def _words(text: str) -> tuple[list[str], list[bytes]]:
+def _words(text: str, vocab: Vocab) -> tuple[list[str], list[bytes]]:
     """The words of a text, and the white space before each and after the last."""
     tokens, whitespace, end = [], [], 0
-    for start, stop in spans(text):
+    for start, stop in spans(text, vocab.segmentation):
         tokens.append(text[start:stop])
         whitespace.append(_to_bytes(text[end:start]))
         end = stop
     return tokens, [*whitespace, _to_bytes(text[end:])]
 
 
-def _check_clean(data: bytes, clean: str) -> None:
+def _check_clean(data: bytes, clean: str, vocab: Vocab) -> None:
     text = data.decode("utf-8", SURROGATE)
-    cleaned = cleaning(clean)(text)
+    cleaned = cleaning(clean, vocab.segmentation)(text)
     if cleaned != text:
         pairs = zip(text, cleaned, strict=False)
         same = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(text), len(cleaned)))
@@ -245,4 +245,4 @@ def adaptive_bits(counts: Iterable[int], first: float, increment: float, symbols
         """Log of start (start + 1) ... (start + n - 1)."""
         return math.lgamma(start + n) - math.lgamma(start)
 
-    return (rising(total, sum(each)) - sum(rising(unit, n) for n in each)) / math.log(2)
+    return max(0.0, (rising(total, sum(each)) - sum(rising(unit, n) for n in each)) / math.log(2))

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from elman.config import REMOVED, TrainSettings
 from elman.data.batches import find_batching
+from elman.data.segmentation import Segmentation
+from elman.data.vocab import Vocab
 from elman.errors import ConfigError, ModelError
 from elman.models.base import Network, check_finite
 from elman.models.saving import Files, to_json
@@ -56,6 +58,8 @@ class CheckpointMetadata:
     """Length in bytes of each file of records when the checkpoint was saved."""
     removed: tuple[str, ...] = ()
     """Settings that the run was trained with and that no longer exist."""
+    segmentation: Segmentation = "uax29"
+    """The rules by which its text was split and normalized, which are those of its vocabulary."""
 
 
 def training_files(training: TrainState, config: Mapping[str, Any], corpus: str, records: Mapping[str, int]) -> Files:
@@ -99,6 +103,7 @@ def read_facts(saved: Saved) -> CheckpointMetadata:
             {**whole, **real, **perhaps, "running_loss": running_loss},
             {name: _whole(records[name]) for name in RECORDS},
             removed,
+            Vocab.from_json(saved.text("vocab.json")).segmentation,
         )
     except (KeyError, TypeError, IndexError, AttributeError, ConfigError) as error:
         raise _foreign(saved.path, f"training.json has no usable value for {error}") from error

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from elman.config import BUDGETS, TrainSettings, current_names, to_toml
 from elman.data.batches import Coverage, check_length, coverage, token_counts
 from elman.data.corpus import Corpus, read_corpus
+from elman.data.segmentation import Segmentation
 from elman.data.sources import SOURCES
 from elman.engines.native import INSTRUCTIONS
 from elman.environment import device_for, environment
@@ -69,8 +70,13 @@ class Job:
         return Checkpoints(self.path / "checkpoints")
 
 
-def read_data(config: Config) -> Corpus:
-    """The corpus that a configuration names."""
+def read_data(config: Config, segmentation: Segmentation = "uax29") -> Corpus:
+    """The corpus that a configuration names.
+
+    Args:
+        config: the configuration.
+        segmentation: the rules of word boundaries: for a run of before, those of its vocabulary.
+    """
     return read_corpus(
         config.sources,
         tokens=config.tokens,
@@ -82,6 +88,7 @@ def read_data(config: Config) -> Corpus:
         min_count=config.min_count,
         unknown=config.unknown,
         reverse=config.reverse,
+        segmentation=segmentation,
     )
 
 
@@ -113,7 +120,7 @@ def corpus_of(path: Path, facts: CheckpointMetadata) -> Corpus:
     Raises:
         DataError: the text has changed since, or is gone.
     """
-    corpus = read_data(facts.config)
+    corpus = read_data(facts.config, facts.segmentation)
     if corpus.digest != facts.corpus:
         raise DataError(f"the training text of {str(path)!r} has changed: restore it, or give a text to score")
     return corpus
@@ -212,7 +219,7 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
         )
     config = _changed(facts.config, changes)
     try:
-        corpus = read_data(config)
+        corpus = read_data(config, facts.segmentation)
     except DataError as error:
         raise DataError(f"the training text of {str(path)!r}: {error}") from error
     if corpus.digest != facts.corpus:

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elman.data.batches import START, Ids
+from elman.data.segmentation import extends
 from elman.data.vocab import Vocab
 from elman.models.ngram.counts import BYTES, Counts, Int64Array, memory
 from elman.models.ngram.smoothing import BackoffLevel, absolute_discounting, interpolate_, kneser_ney
@@ -40,6 +41,8 @@ SHARE: Final = 3
 HIGHEST: Final = 16
 """The highest order of n-grams."""
 LONGEST_LINE = 255
+APOSTROPHES: Final = dict.fromkeys("\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}", "'")
+"""Written as the one of ASCII, which they stand for within a word."""
 FLOOR = 2.0**-40  # of a probability, so that its logarithm is finite
 ROW, WARM = 512, 256  # a text is read in rows of ROW tokens, each after the WARM tokens before it
 _MIX = np.int64(0x2545F4914F6CDD1D)  # odd, so that multiplying modulo 2^64 loses nothing
@@ -48,8 +51,10 @@ _MIX = np.int64(0x2545F4914F6CDD1D)  # odd, so that multiplying modulo 2^64 lose
 class ContextFeatures:
     """Hashed features of the context of a token: its word so far, the words before, its position in the line.
 
-    A word is a sequence of letters, digits (Unicode's) and apostrophes; of bytes, of ASCII's and of all bytes above. In
-    a vocabulary of words, tokens of several characters separate words as punctuation does.
+    A word is a sequence of letters, digits (Unicode's) and apostrophes, straight or typographic, with the marks,
+    joiners and soft hyphens that extend them (rule WB4 of UAX 29); of bytes, of ASCII's and of all bytes above. In a
+    vocabulary of words, tokens of several characters separate words as punctuation does. A vocabulary of segmentation
+    "0.1" has the contexts of that version, in which what extends a letter ends the word.
 
     Args:
         vocab: the vocabulary of the tokens.
@@ -63,9 +68,17 @@ class ContextFeatures:
 
     def __init__(self, vocab: Vocab) -> None:
         symbols = [_symbol(vocab, i) for i in range(len(vocab))]
-        in_word = {symbol.lower() for symbol in symbols if len(symbol) == 1 and (symbol.isalnum() or symbol == "'")}
+        old = vocab.segmentation == "0.1"
+        extending = [not old and len(symbol) == 1 and extends(symbol) for symbol in symbols]
+        letters = [symbol.lower() if old else APOSTROPHES.get(symbol, symbol.lower()) for symbol in symbols]
+        in_word = {
+            letter
+            for symbol, letter, mark in zip(symbols, letters, extending, strict=True)
+            if len(symbol) == 1 and (mark or symbol.isalnum() or letter == "'")
+        }
         number = {letter: i for i, letter in enumerate(sorted(in_word), 1)}
-        self.letter = np.array([number.get(symbol.lower(), 0) for symbol in symbols])  # 0: no letter
+        self.letter = np.array([number.get(letter, 0) for letter in letters])  # 0: no letter
+        self.extending = np.array(extending, np.bool_)
         self.newline = symbols.index("\n") if "\n" in symbols else -1
 
     @staticmethod
@@ -89,7 +102,8 @@ class ContextFeatures:
         for t in range(inputs.shape[1]):
             token = inputs[:, t].astype(np.int64)
             real = token >= 0
-            letter = np.where(real, self.letter[np.maximum(token, 0)], 0)
+            known = np.maximum(token, 0)
+            letter = np.where(real & ((word != 0) | ~self.extending[known]), self.letter[known], 0)
             ended = real & (letter == 0) & (word != 0)
             earlier[ended], before[ended] = before[ended], word[ended]
             word[:] = np.where(letter > 0, _hash(word, letter), np.where(real, 0, word))
