@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from elman.comparison.result import Comparison, ComparisonRow, Measured
+from elman.comparison.result import CHANCE, Comparison, ComparisonRow, Measured
 from elman.comparison.trained import SharedSplit, entry, measured_on, with_compressors
 from elman.config import DataSettings
 from elman.data.cleaning import cleaning
 from elman.data.corpus import Split
 from elman.data.sources import resolve
 from elman.errors import ConfigError, DataError, printable
+from elman.inference.blocks import Edges, block_count, even_edges, text_edges
 from elman.inference.compressors import compressed_sizes
 from elman.inference.evaluation import part_of
 from elman.models.base import SequenceModel
@@ -71,9 +72,14 @@ class SavedModel:
         settings = {k: repr(v) for k, v in dataclasses.asdict(self.facts.config).items() if k not in ALIKE}
         return self.facts.corpus, self.facts.removed, tuple(sorted(settings.items()))
 
-    def measured(self, part: Split) -> Measured:
-        """Score the model on a part; with the seconds that its training took, where they are known."""
-        found = replace(measured_on(self.model, part), run=str(self.path))
+    def measured(self, part: Split, edges: Edges | None = None) -> Measured:
+        """Score the model on a part; with the seconds that its training took, where they are known.
+
+        Args:
+            part: in the order in which the model reads.
+            edges: as for `measured_on`.
+        """
+        found = replace(measured_on(self.model, part, edges), run=str(self.path))
         if self.facts is None:
             return found
         counters = self.facts.counters
@@ -114,7 +120,7 @@ def _on_shared_split(models: Sequence[SavedModel]) -> Iterator[Comparison]:
     facts = models[0].facts
     assert facts is not None  # noqa: S101 - runs without them were refused
     split = SharedSplit(corpus_of(models[0].path, facts))
-    comparison = split.comparison().with_note(KEPT, *_group_note(models))
+    comparison = split.comparison().with_note(KEPT, *_group_note(models), CHANCE)
     yield comparison
     comparison = split.with_compressors(comparison)
     yield comparison
@@ -175,20 +181,24 @@ def _on_text(models: Sequence[SavedModel], sources: Sequence[str]) -> Iterator[C
             "The same text for every model, state carried.",
             *_group_note(models),
             *_notes(parts, shared=shared),
+            CHANCE,
         ),
     )
     yield comparison
+    edges = _edges(models, parts, cleaning(task.normalize)(text))
     made = compressed_sizes(cleaning(task.normalize)(text).encode())
     comparison = with_compressors(comparison, made, part, per_token=shared and task.vocab.level == "char")
     for each in _grouped(models):
-        comparison = comparison.with_entry(_entry(each, tuple(one.measured(parts[one.path]) for one in each)))
+        comparison = comparison.with_entry(
+            _entry(each, tuple(one.measured(parts[one.path], edges[one.path]) for one in each))
+        )
         yield comparison
     seen = set()
     for saved in models:
         ngram = saved_ngram(saved.path)
         if ngram is not None and saved.facts is not None and saved.facts.corpus not in seen:
             seen.add(saved.facts.corpus)
-            measured = measured_on(ngram, parts[saved.path])
+            measured = measured_on(ngram, parts[saved.path], edges[saved.path])
             comparison = comparison.with_entry(replace(entry("ngram", ngram, (measured,)), name=f"{saved.path}/ngram"))
             yield comparison
 
@@ -198,6 +208,16 @@ def _part(saved: SavedModel, text: str) -> Split:
         return part_of(saved.model, text)
     except DataError as error:
         raise DataError(f"{error} (the vocabulary is that of {str(saved.path)!r})") from error
+
+
+def _edges(models: Sequence[SavedModel], parts: dict[Path, Split], text: str) -> dict[Path, Edges]:
+    """The edges of the same blocks of a text in the tokens of each model."""
+    sizes = [len(part.ids) for part in parts.values()]
+    count, levels = block_count(min(sizes)), {saved.model.task.vocab.level for saved in models}
+    if len(levels) == 1 and len(set(sizes)) == 1:
+        return {path: even_edges(len(part.ids), count) for path, part in parts.items()}
+    by_level = {level: text_edges(text, level, count) for level in levels}
+    return {saved.path: by_level[saved.model.task.vocab.level] for saved in models}
 
 
 def _notes(parts: dict[Path, Split], *, shared: bool) -> list[str]:
