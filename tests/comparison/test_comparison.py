@@ -16,9 +16,11 @@ from command import ENGLISH, SCRIPTS
 
 import elman
 from elman.comparison.result import Comparison, ComparisonRow, Measured
+from elman.comparison.saved import compare_runs
 from elman.comparison.trained import EXAMPLES, NetworkSpec, NGramSpec, TrainingStep, compare_steps, model_spec
 from elman.errors import ConfigError, DataError
 from elman.inference.compressors import EMPTY_SIZES, compressed_sizes, split_bytes
+from elman.inference.evaluation import part_of
 from elman.inference.spreads import SeedRange
 from elman.models.build import build_network
 from elman.models.saving import finite
@@ -364,7 +366,7 @@ KINDS = {"uniform": "bound", "unigram": "bound", "xz": "compressor"}
             [("gru", 4.0, 4.1, 5.0), ("lstm", 5.0, 5.1, 5.2)],
             [
                 "gru has the lowest perplexity: 4.10 against 5.10 of lstm, 19.6% less.",
-                "That may be chance: gru and lstm cannot be told apart (p).",
+                "That may be chance: gru and lstm may be equally good (p).",
             ],
         ),
         (
@@ -381,9 +383,9 @@ KINDS = {"uniform": "bound", "unigram": "bound", "xz": "compressor"}
             [("gru", 6.0, 6.1), ("4-gram", 5.0), ("5-gram", 4.0), ("lstm", 4.5, 4.6)],
             [
                 "5-gram has the lowest perplexity: 4.00 against 4.55 of lstm, 12.1% less.",
-                "That may be chance: 5-gram and lstm cannot be told apart.",
+                "That may be chance: 5-gram and lstm may be equally good.",
                 "gru is worse than the best n-gram, 5-gram.",
-                "lstm cannot be told from the best n-gram, 5-gram.",
+                "lstm and 5-gram, the best n-gram, may be equally good.",
             ],
         ),
         (
@@ -508,6 +510,28 @@ def test_a_comparison_tells_models_apart_where_they_differ(long):
     assert found.verdict[0].startswith("3-gram wins" if worse["gru"]["more_than_chance"] else "3-gram has the lowest")
 
 
+def test_models_of_characters_and_of_bytes_are_paired_over_the_same_stretches_of_the_text(tmp_path):
+    text = (ENGLISH + SCRIPTS["chinese"] + "äöü ") * 2
+    (tmp_path / "other.txt").write_text(text, encoding="utf-8")
+    for level in ("char", "byte"):
+        corpus = corpus_of(tmp_path, text, tokens=level, min_count=1, held_out=0)
+        elman.save(elman.NGram.fit(elman.TextTask.of(corpus), corpus.train.ids, order=3), tmp_path / level)
+    *_, found = compare_runs([tmp_path / "char", tmp_path / "byte"], sources=[str(tmp_path / "other.txt")])
+    assert found.significance["unit"] == "bits per character"
+    edges = [k * len(text) // 16 for k in range(17)]
+    for level in ("char", "byte"):
+        measured = entry(found, str(tmp_path / level)).measured[0]
+        model = elman.load(tmp_path / level)
+        ids = part_of(model, text).ids
+        each = model.surprisals(ids)
+        size = [len(text[:at]) if level == "char" else len(text[:at].encode()) for at in edges]
+        assert len(ids) == size[-1]
+        assert measured.blocks == pytest.approx([math.fsum(each[a:b]) for a, b in pairwise(size)], rel=1e-6)
+    bits = {level: entry(found, str(tmp_path / level)).measured[0].metrics for level in ("char", "byte")}
+    difference = abs(bits["char"]["bits_per_character"] - bits["byte"]["bits_per_character"])
+    assert found.significance["differences"][0]["difference"] == pytest.approx(difference)
+
+
 def test_equal_models_and_the_same_seed_twice_are_not_told_apart(long):
     once = entry(elman.compare(long, ["gru"], seeds=2, **SMALL), "gru")
     twin = replace(once, name="twin")
@@ -533,6 +557,6 @@ def test_a_seed_that_diverged_is_never_told_apart(long):
     found = found.with_entry(ComparisonRow(name="best", kind="network", measured=better))
     assert found.verdict[:2] == [
         found.verdict[0],
-        "That may be chance: best and gru cannot be told apart (p = 1).",
+        "That may be chance: best and gru may be equally good (p = 1).",
     ]
     assert finite(found.to_dict())["significance"]["differences"][0]["difference"] is None

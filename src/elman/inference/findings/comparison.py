@@ -62,7 +62,6 @@ def of_comparison(
         return [Finding("winner", "warning", f"No winner is named: {reason}.")]
     return [
         *winner(models, figure),
-        *unknown_tokens(models),
         *networks_and_ngram(models),
         *no_better_than_bound(models, bounds),
         *against_compressor(models, compressors),
@@ -92,21 +91,18 @@ def not_comparable(models: Sequence[Competitor], figure: str) -> str | None:
 
 
 def tested_against(reference: Competitor, models: Sequence[Competitor]) -> list[Difference] | None:
-    """Each other model against one of them; None where the costs of blocks are not known.
+    """Each other model against one of them, in their order; None where the costs of blocks are not known.
 
     Args:
         reference: one of the models.
         models: all that are compared.
     """
-    costs = {
-        each.label: BlockCosts(each.label, each.blocks, each.is_network)
-        for each in models
+    costs = [
+        BlockCosts(each.label, each.blocks, each.is_network)
+        for each in (reference, *(m for m in models if m is not reference))
         if each.blocks is not None and each.blocks.shape[1]
-    }
-    if len(costs) < len(models):
-        return None
-    first = costs.pop(reference.label)
-    return differences(first, list(costs.values()))
+    ]
+    return differences(costs[0], costs[1:]) if len(costs) == len(models) else None
 
 
 def winner(models: Sequence[Competitor], figure: str) -> list[Finding]:
@@ -159,7 +155,7 @@ def more_than_chance(best: Competitor, models: Sequence[Competitor]) -> tuple[bo
     p = written(most, "<=") + " against each other model" if several else written(most)
     if unclear:
         apart = "" if several else f" ({p})"
-        sentence = f"That may be chance: {listed([best.label, *unclear])} cannot be told apart{apart}."
+        sentence = f"That may be chance: {listed([best.label, *unclear])} may be equally good{apart}."
         return False, [Finding("chance", "warning", sentence, figures), *one_seed(alone)]
     if alone:
         sentence = f"On text like this the difference between these trained models is significant ({p})."
@@ -196,19 +192,6 @@ def written(p_value: float, sign: str = "=") -> str:
     return "p < 0.001" if p_value < 0.001 else f"p {sign} {p_value:.2g}"
 
 
-def unknown_tokens(models: Sequence[Competitor]) -> list[Finding]:
-    """The shares of tokens that were scored as `<unk>` are not equal."""
-    shares = {model.label: model.unknown for model in models}
-    if min(shares.values()) == max(shares.values()):
-        return []
-    worst = max(shares, key=lambda label: shares[label])
-    sentence = (
-        f"The comparison is not fair: {worst} scored {shares[worst]:.1%} of its tokens as <unk>, which costs "
-        "fewer bits than to spell them; models of bytes have no unknown tokens, and models of characters have few."
-    )
-    return [Finding("unknown-tokens", "warning", sentence, shares)]
-
-
 def networks_and_ngram(models: Sequence[Competitor]) -> list[Finding]:
     """Networks that are better than the best counted model, worse, or not told from it, each by the test."""
     networks = [m for m in models if m.is_network]
@@ -218,28 +201,29 @@ def networks_and_ngram(models: Sequence[Competitor]) -> list[Finding]:
     found = tested_against(ngram, models)
     if found is None:
         return []
-    by_label = {each.label: each for each in found}
-    tested = [by_label[m.label] for m in networks]
+    others = [m for m in models if m is not ngram]
+    tested = [each for m, each in zip(others, found, strict=True) if m.is_network]
     better = [each.label for each in tested if each.is_significant and each.difference < 0]
     worse = [each.label for each in tested if each.is_significant and each.difference > 0]
     unclear = [each.label for each in tested if not each.is_significant]
     figures = {m.label: m.seeds.median for m in (*networks, ngram)}
     rival = f"the best n-gram, {ngram.label}"
-    if not all(each.seeds_measured for each in tested):
-        rival += " (by the text alone: one seed)"
+    end = "." if all(each.seeds_measured for each in tested) else " (by the text alone: one seed)."
     findings = []
     if len(better) == len(networks):
         subject = "Every network beats" if len(networks) > 1 else "The network beats"
-        findings.append(Finding("ngram", "note", f"{subject} {rival}.", figures))
+        findings.append(Finding("ngram", "note", f"{subject} {rival}{end}", figures))
     elif better:
-        findings.append(Finding("ngram", "note", f"{listed(better)} {verb(better, 'beats', 'beat')} {rival}.", figures))
+        findings.append(
+            Finding("ngram", "note", f"{listed(better)} {verb(better, 'beats', 'beat')} {rival}{end}", figures)
+        )
     if len(worse) == len(networks) > 1:
-        findings.append(Finding("ngram", "warning", f"Every network is worse than {rival}.", figures))
+        findings.append(Finding("ngram", "warning", f"Every network is worse than {rival}{end}", figures))
     elif worse:
-        sentence = f"{listed(worse)} {verb(worse, 'is', 'are')} worse than {rival}."
+        sentence = f"{listed(worse)} {verb(worse, 'is', 'are')} worse than {rival}{end}"
         findings.append(Finding("ngram", "warning", sentence, figures))
     if unclear:
-        sentence = f"{listed(unclear)} cannot be told from {rival}."
+        sentence = f"{listed([*unclear, ngram.label])}, the best n-gram, may be equally good{end}"
         findings.append(Finding("ngram", "warning", sentence, figures))
     return findings
 
