@@ -10,14 +10,17 @@ from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from command import ENGLISH, SCRIPTS
 
 import elman
 from elman.comparison.result import Comparison, ComparisonRow, Measured
+from elman.comparison.saved import compare_runs
 from elman.comparison.trained import EXAMPLES, NetworkSpec, NGramSpec, TrainingStep, compare_steps, model_spec
 from elman.errors import ConfigError, DataError
 from elman.inference.compressors import EMPTY_SIZES, compressed_sizes, training_bytes
+from elman.inference.evaluation import part_of
 from elman.inference.spreads import SeedRange
 from elman.models.build import build_network
 from elman.models.saving import finite
@@ -332,14 +335,15 @@ def test_a_run_may_be_called_like_a_compressor():
 # --- words
 
 
-def made(*rows, vocabulary=28, kinds=None, unknown=None):
-    """A comparison of names and perplexities of 100 tokens and characters."""
+def made(*rows, vocabulary=28, kinds=None):
+    """A comparison of names and perplexities of 100 tokens and characters, in 8 blocks that cost nearly the same."""
     comparison = Comparison(source="text", level="char", clean="none", vocabulary=vocabulary, parts={})
     for name, *figures in rows:
         kind = (kinds or {}).get(name, "counts" if name.endswith("gram") and name[0].isdigit() else "network")
-        strange = (unknown or {}).get(name, 0)
+        share = 1 + 1e-3 * np.random.default_rng(list(name.encode())).standard_normal(8)
+        blocks = [tuple(100 * math.log(p) * share / share.sum()) for p in figures]
         measured = tuple(
-            Measured(nats=100 * math.log(p), tokens=100, characters=100, unknown=strange, seed=i)
+            Measured(nats=100 * math.log(p), tokens=100, characters=100, seed=i, blocks=blocks[i])
             for i, p in enumerate(figures)
         )
         comparison = comparison.with_entry(ComparisonRow(name=name, kind=kind, measured=measured))
@@ -356,36 +360,40 @@ KINDS = {"uniform": "bound", "unigram": "bound", "xz": "compressor"}
         ([("gru", 5.0)], ["gru is the only model: perplexity 5.00."]),
         (
             [("gru", 4.0, 4.1, 4.2), ("lstm", 5.0, 5.1, 5.2)],
-            ["gru wins: perplexity 4.10 against 5.10 of lstm, 19.6% less.", "That is more than the spread over seeds."],
+            ["gru wins: perplexity 4.10 against 5.10 of lstm, 19.6% less.", "That is more than chance (p)."],
         ),
         (
             [("gru", 4.0, 4.1, 5.0), ("lstm", 5.0, 5.1, 5.2)],
             [
-                "gru wins: perplexity 4.10 against 5.10 of lstm, 19.6% less.",
-                "That is within the spread over seeds: gru and lstm may be equally good.",
+                "gru has the lowest perplexity: 4.10 against 5.10 of lstm, 19.6% less.",
+                "That may be chance: gru and lstm may be equally good (p).",
             ],
         ),
         (
             [("gru", 4.0), ("4-gram", 5.0)],
             [
-                "gru wins: perplexity 4.00 against 5.00 of 4-gram, 20.0% less.",
-                "gru was trained with one seed: more seeds would show how much of the difference is chance.",
-                "The network beats the best n-gram, 4-gram.",
+                "gru has the lowest perplexity: 4.00 against 5.00 of 4-gram, 20.0% less.",
+                "On text like this the difference between these trained models is significant (p).",
+                "gru was trained with one seed, so what another seed changes is not measured: train with 3 seeds or "
+                "more to know whether the difference is chance.",
+                "The network beats the best n-gram, 4-gram (by the text alone: one seed).",
             ],
         ),
         (
             [("gru", 6.0, 6.1), ("4-gram", 5.0), ("5-gram", 4.0), ("lstm", 4.5, 4.6)],
             [
-                "5-gram wins: perplexity 4.00 against 4.55 of lstm, 12.1% less.",
-                "That is more than the spread over seeds.",
-                "No network beats the best n-gram, 5-gram.",
+                "5-gram has the lowest perplexity: 4.00 against 4.55 of lstm, 12.1% less.",
+                "That may be chance: 5-gram and lstm may be equally good.",
+                "gru is worse than the best n-gram, 5-gram.",
+                "lstm and 5-gram, the best n-gram, may be equally good.",
             ],
         ),
         (
-            [("gru", 6.0, 6.1), ("5-gram", 4.0), ("lstm", 3.5, 3.6)],
+            [("gru", 6.0, 6.1), ("5-gram", 4.0), ("lstm", 3.54, 3.56)],
             [
-                "lstm wins: perplexity 3.55 against 4.00 of 5-gram, 11.2% less.",
-                "That is more than the spread over seeds.",
+                "lstm wins: perplexity 3.55 against 4.00 of 5-gram, 11.3% less.",
+                "That is more than chance (p).",
+                "lstm beats the best n-gram, 5-gram.",
                 "gru is worse than the best n-gram, 5-gram.",
             ],
         ),
@@ -397,7 +405,7 @@ KINDS = {"uniform": "bound", "unigram": "bound", "xz": "compressor"}
             [("gru", 4.0, 4.0), ("lstm", 20.0, 21.0), ("unigram", 17.0), ("uniform", 28.0)],
             [
                 "gru wins: perplexity 4.00 against 20.50 of lstm, 80.5% less.",
-                "That is more than the spread over seeds.",
+                "That is more than chance (p).",
                 "lstm is no better than unigram: do not use it.",
             ],
         ),
@@ -405,6 +413,7 @@ KINDS = {"uniform": "bound", "unigram": "bound", "xz": "compressor"}
             [("3-gram", 4.0), ("2-gram", 8.0), ("xz", 2.0)],
             [
                 "3-gram wins: perplexity 4.00 against 8.00 of 2-gram, 50.0% less.",
+                "That is more than chance (p).",
                 "No model beats the best compressor: xz needs 1.000 bits per character, the best model 2.000.",
             ],
         ),
@@ -412,6 +421,7 @@ KINDS = {"uniform": "bound", "unigram": "bound", "xz": "compressor"}
             [("3-gram", 4.0), ("2-gram", 8.0), ("xz", 6.0)],
             [
                 "3-gram wins: perplexity 4.00 against 8.00 of 2-gram, 50.0% less.",
+                "That is more than chance (p).",
                 "2-gram does not beat the best compressor: xz needs 2.585 bits per character.",
             ],
         ),
@@ -419,18 +429,131 @@ KINDS = {"uniform": "bound", "unigram": "bound", "xz": "compressor"}
             [("3-gram", 4.0), ("2-gram", 8.0), ("xz", 16.0)],
             [
                 "3-gram wins: perplexity 4.00 against 8.00 of 2-gram, 50.0% less.",
+                "That is more than chance (p).",
                 "Every model beats the best compressor: xz needs 4.000 bits per character, the best model 2.000.",
             ],
         ),
     ],
 )
 def test_the_verdict(rows, expected):
-    assert made(*rows, kinds=KINDS).verdict == expected
+    said = [
+        re.sub(r"p (?:=|<|<=) [0-9.]*[0-9](?: against each other model)?", "p", line)
+        for line in made(*rows, kinds=KINDS).verdict
+    ]
+    assert said == expected
 
 
-def test_models_of_several_vocabularies_are_compared_in_bits_and_unknown_tokens_are_held_against_them():
-    found = made(("a", 4.0), ("b", 16.0), vocabulary=None, unknown={"a": 25})
-    assert found.verdict[0] == "a wins: bits per character 2.000 against 4.000 of b, 50.0% less."
-    assert "The comparison is not fair: a scored 25.0% of its tokens as <unk>" in found.verdict[2]
+def test_models_of_several_vocabularies_are_compared_in_bits():
+    found = made(("a", 4.0, 4.01), ("b", 16.0, 16.1), vocabulary=None)
+    assert found.verdict[0] == "a wins: bits per character 2.002 against 4.004 of b, 50.0% less."
     assert {"perplexity", "train"} & set(found.table()[0]) == set()
-    assert not any("not fair" in line for line in made(("a", 4.0), ("b", 5.0), unknown={"a": 9, "b": 9}).verdict)
+
+
+def test_what_does_not_pay_for_the_same_text_has_no_winner():
+    found = made(("a", 4.0), ("b", 16.0))
+    shorter = replace(entry(found, "b").measured[0], characters=90)
+    found = made(("a", 4.0)).with_entry(ComparisonRow(name="b", kind="network", measured=(shorter,)))
+    assert found.verdict == [
+        "No winner is named: b was scored on 90 characters of the text and a on 100, so they do not pay for the same "
+        "text."
+    ]
+
+
+# --- the test of a difference
+
+
+def block_sums(nats, tokens):
+    """Sums of token costs over 16 blocks of a text, whole tokens each."""
+    edges = [k * tokens // 16 for k in range(17)]
+    return [math.fsum(nats[a:b]) for a, b in pairwise(edges)]
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory):
+    """A text whose held-out part has 16 blocks of 128 tokens or more."""
+    return corpus_of(tmp_path_factory.mktemp("long"), ENGLISH * 3, held_out=2100)
+
+
+@pytest.mark.parametrize("name", ["3-gram", "3-gram-reversed", "gru", "gru-reversed"])
+def test_every_model_is_scored_on_the_same_blocks(name, long):
+    measured = entry(elman.compare(long, [name], **SMALL), name).measured[0]
+    turned = long.reversed() if name.endswith("reversed") else long
+    task = elman.TextTask.of(turned)
+    if name.startswith("gru"):
+        model = build_network(task, {"hidden": 8, "cell": "gru"}, seed=0)
+        elman.fit(model, turned.train, batch=4, window=16, steps=12, lr=0.02, seed=0)
+    else:
+        model = elman.NGram.fit(task, turned.train.ids, order=3)
+    each = np.zeros(2100)
+    elman.evaluate(model, turned.held_out, per_token=each)
+    expected = block_sums(task.reading_order(each).tolist(), 2100)
+    assert measured.blocks == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_comparison_tells_models_apart_where_they_differ(long):
+    found = elman.compare(long, ["3-gram", "1-gram", "gru"], seeds=3, **SMALL)
+    test = found.to_dict()["significance"]
+    assert (test["level"], test["reference"], test["unit"]) == (0.05, "3-gram", "nats per token")
+    worse = {each["label"]: each for each in test["differences"]}
+    assert set(worse) == {"1-gram", "gru"}
+    for name, each in worse.items():
+        nats = statistics.mean(m.nats / m.tokens for m in entry(found, name).measured)
+        best = entry(found, "3-gram").measured[0]
+        assert each["difference"] == pytest.approx(nats - best.nats / best.tokens)
+        assert each["low"] < each["difference"] < each["high"]
+        assert each["more_than_chance"] == (each["low"] > 0)
+        assert each["more_than_chance"] == (each["p_value"] < 0.05)
+    assert worse["1-gram"]["more_than_chance"]
+    assert found.verdict[0].startswith("3-gram wins" if worse["gru"]["more_than_chance"] else "3-gram has the lowest")
+
+
+def test_models_of_characters_and_of_bytes_are_paired_over_the_same_stretches_of_the_text(tmp_path):
+    text = (ENGLISH + SCRIPTS["chinese"] + "äöü ") * 2
+    (tmp_path / "other.txt").write_text(text, encoding="utf-8")
+    for level in ("char", "byte"):
+        corpus = corpus_of(tmp_path, text, tokens=level, min_count=1, held_out=0)
+        elman.save(elman.NGram.fit(elman.TextTask.of(corpus), corpus.train.ids, order=3), tmp_path / level)
+    *_, found = compare_runs([tmp_path / "char", tmp_path / "byte"], sources=[str(tmp_path / "other.txt")])
+    assert found.significance["unit"] == "bits per character"
+    edges = [k * len(text) // 16 for k in range(17)]
+    for level in ("char", "byte"):
+        measured = entry(found, str(tmp_path / level)).measured[0]
+        model = elman.load(tmp_path / level)
+        ids = part_of(model, text).ids
+        each = model.surprisals(ids)
+        size = [len(text[:at]) if level == "char" else len(text[:at].encode()) for at in edges]
+        assert len(ids) == size[-1]
+        assert measured.blocks == pytest.approx([math.fsum(each[a:b]) for a, b in pairwise(size)], rel=1e-6)
+    bits = {level: entry(found, str(tmp_path / level)).measured[0].metrics for level in ("char", "byte")}
+    difference = abs(bits["char"]["bits_per_character"] - bits["byte"]["bits_per_character"])
+    assert found.significance["differences"][0]["difference"] == pytest.approx(difference)
+
+
+def test_equal_models_and_the_same_seed_twice_are_not_told_apart(long):
+    once = entry(elman.compare(long, ["gru"], seeds=2, **SMALL), "gru")
+    twin = replace(once, name="twin")
+    found = made(("x", 2.0))
+    found = replace(found, entries=()).with_entry(once).with_entry(twin)
+    assert "share the first place" in found.verdict[0]
+    assert found.significance["differences"][0]["p_value"] == 1
+    again = replace(once, measured=(once.measured[0], once.measured[0]))
+    worse = replace(once.measured[1], nats=once.measured[1].nats * 1.5)
+    other = replace(once, name="other", measured=(worse, replace(worse, seed=7, nats=worse.nats * 1.0001)))
+    found = replace(found, entries=()).with_entry(again).with_entry(other)
+    assert "gru was trained with one seed" in found.verdict[2]
+    assert not found.significance["differences"][0]["more_than_chance"]
+
+
+def test_a_seed_that_diverged_is_never_told_apart(long):
+    measured = entry(elman.compare(long, ["gru"], seeds=3, **SMALL), "gru").measured
+    lost = replace(measured[2], nats=math.inf, blocks=())
+    found = replace(made(("x", 2.0)), entries=()).with_entry(
+        ComparisonRow(name="gru", kind="network", measured=(*measured[:2], lost))
+    )
+    better = tuple(replace(m, nats=m.nats / 2) for m in measured)
+    found = found.with_entry(ComparisonRow(name="best", kind="network", measured=better))
+    assert found.verdict[:2] == [
+        found.verdict[0],
+        "That may be chance: best and gru may be equally good (p = 1).",
+    ]
+    assert finite(found.to_dict())["significance"]["differences"][0]["difference"] is None

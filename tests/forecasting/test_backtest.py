@@ -39,6 +39,19 @@ def test_every_origin_and_every_target_that_was_observed():
     np.testing.assert_allclose(test.mae, [np.mean(np.sqrt(squares[k])) for k in squares])
 
 
+def test_blocks_of_origins_are_the_parts_of_the_error_over_all_horizons():
+    one = of(sine(60, seed=2).values, unknown=(44, 45, 52))
+    test = backtest(fit_forecaster("ar-3", one.values[:40]), one, 40, 58, 6)
+    parts = [0.0] * 4
+    for row, column in np.argwhere(~np.isnan(test.errors)):
+        block = max(b for b in range(4) if row >= b * len(test.origins) // 4)
+        targets = (~np.isnan(test.errors[:, column])).sum()
+        parts[block] += test.errors[row, column] ** 2 / targets / 6
+    assert test.block_costs(4) == pytest.approx(parts)
+    assert test.block_costs(4).sum() == pytest.approx(test.mse.mean())
+    assert test.block_costs(0).shape == (0,)
+
+
 def test_a_prediction_that_is_no_number_is_infinitely_wrong():
     one = of(sine(30).values)
     test = backtest(

@@ -148,6 +148,25 @@ def test_words_name_what_diverges_what_is_better_and_how_often_intervals_hold():
     assert "diverges" not in better
 
 
+def test_a_forecaster_is_better_by_more_than_chance_where_the_held_out_values_show_it():
+    """Of a series that swings from side to side: repeating the last value is bad; ar-2 and ar-3 are alike."""
+    rng, x = np.random.default_rng(0), [0.0, 0.0]
+    for _ in range(1200):
+        x.append(-0.8 * x[-1] + rng.normal())
+    found = verdict(forecast(series("x", np.array(x)), ["ar-3", "ar-2"], horizon=2))
+    naive = next(line for line in found if "naive" in line)
+    assert naive.startswith("The squared error of ar-3 is")
+    assert "chance" not in naive
+    other = verdict(forecast(series("x", np.array(x)), ["last", "ar-2"], horizon=2))
+    assert other[1].startswith(
+        "On the held-out values ar-2 is better than last by more than chance: mean squared error"
+    )
+    alike = [line for line in found if "ar-2" in line]
+    assert all("which may be chance (p = " in line for line in alike)
+    short = verdict(forecast(series("x", np.array(x[:200])), ["ar-3", "ar-2"], horizon=20))
+    assert "which may be chance, as there are too few held-out values to test it" in " ".join(short)
+
+
 def test_a_short_training_part_has_no_intervals_and_says_so():
     study = forecast(one(20), ["mean-8"], horizon=2, held_out=5)
     assert study.model("mean-8").by_seed[0].calibration is not None

@@ -1,6 +1,7 @@
 """The result of a comparison: many models on the same held-out tokens, as a table, JSON and findings.
 
     figure of a model = median over its seeds (lowest..highest)
+    more than chance  = p < 0.05 by `elman.inference.significance`
 
 Perplexities are compared where all models have one vocabulary, else bits per character of the text.
 """
@@ -11,16 +12,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from elman.errors import printable
 from elman.inference.findings.base import Finding, sentences
-from elman.inference.findings.comparison import Competitor, of_comparison
+from elman.inference.findings.comparison import Competitor, not_comparable, of_comparison, tested_against
 from elman.inference.metrics import METRICS, Metric, values
+from elman.inference.significance import LEVEL
 from elman.inference.spreads import SeedRange, number
 from elman.inference.tables import escaped, markdown_table
 
 SCHEMA = 1
 RowKind = Literal["network", "counts", "bound", "compressor"]
 ComparedMetric = Literal["perplexity", "bits_per_character"]
+CHANCE = (
+    "More than chance: p < 0.05 in a t-test of the paired differences over blocks of the text and of the means over "
+    "seeds, adjusted for the number of models."
+)
+"""The note below a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +51,10 @@ class Measured:
     """Bits of what is not in the held-out tokens (`elman.inference.lossless`)."""
     totals: Mapping[str, float] = field(default_factory=dict)
     """Sums over the held-out tokens of the metrics that do not follow from the nats, by name (`Score.totals`)."""
+    blocks: tuple[float, ...] = ()
+    """Nats of each block of the held-out text (`elman.inference.blocks`); empty where they are not known."""
+    other_blocks: tuple[float, ...] = ()
+    """Bits of each block that are not in the tokens, as far as they can be told apart; empty where there are none."""
     train: float | None = None
     """Perplexity of the training text, state carried."""
     seconds: float | None = None
@@ -68,7 +82,7 @@ class Measured:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; infinite figures are still in it."""
-        return self.metrics | {k: v for k, v in vars(self).items() if k != "totals"}
+        return self.metrics | {k: v for k, v in vars(self).items() if k not in {"totals", "blocks", "other_blocks"}}
 
 
 TRAINING = ("train", "seconds", "tokens_per_second")
@@ -167,10 +181,33 @@ class Comparison:
     @property
     def findings(self) -> list[Finding]:
         """Which model has the lowest figure, by how much, and what else the table shows."""
-        models = [_competitor(e, self.figure) for e in self.models if math.isfinite(_bits(e))]
+        models = self._competitors
         bounds = [_competitor(e, self.figure) for e in self.entries if e.kind == "bound"]
         compressors = [(e.label, _bits(e)) for e in self.entries if e.kind == "compressor"]
         return of_comparison(models, bounds, compressors, self.figure)
+
+    @property
+    def _competitors(self) -> list[Competitor]:
+        """The models that did not diverge, the best first."""
+        return [_competitor(e, self.figure) for e in self.models if math.isfinite(_bits(e))]
+
+    @property
+    def significance(self) -> dict[str, Any] | None:
+        """What the test found of each model against the best; None where nothing was tested."""
+        models = self._competitors
+        if len(models) < 2 or not_comparable(models):
+            return None
+        found = tested_against(models[0], models)
+        if found is None:
+            return None
+        return {
+            "level": LEVEL,
+            "reference": models[0].label,
+            "unit": "nats per token" if self.figure == "perplexity" else "bits per character",
+            "differences": [
+                {**each._asdict(), "more_than_chance": each.is_significant and each.seeds_measured} for each in found
+            ],
+        }
 
     def table(self) -> list[list[str]]:
         """The table as text: the headings, then the cells of each entry."""
@@ -196,6 +233,7 @@ class Comparison:
             "complete": self.complete,
             "entries": [entry.to_dict() for entry in self.entries],
             "verdict": self.verdict,
+            "significance": self.significance,
             "findings": [finding.to_dict() for finding in self.findings],
             "notes": list(self.notes),
             "settings": self.settings,
@@ -241,8 +279,34 @@ def _cells(entry: ComparisonRow, metrics: Sequence[Metric], figure: str, *, trai
     ]
 
 
-def _competitor(entry: ComparisonRow, figure: str) -> Competitor:
-    seeds, unknown = entry.spread(figure), [m.unknown / m.tokens for m in entry.measured if m.tokens]
+def _competitor(entry: ComparisonRow, figure: ComparedMetric) -> Competitor:
+    seeds = entry.spread(figure)
     assert seeds is not None  # noqa: S101 - models and bounds have either figure
-    is_network = entry.kind == "network"
-    return Competitor(entry.label, is_network, seeds, len(entry.measured), _bits(entry), max(unknown, default=0.0))
+    # The same seed twice shows nothing of what another seed changes.
+    measured = list({m.seed: m for m in entry.measured}.values())
+    return Competitor(
+        entry.label,
+        entry.kind == "network",
+        seeds,
+        len(measured),
+        _bits(entry),
+        entry.measured[0].characters,
+        _block_costs(measured, figure),
+    )
+
+
+def _block_costs(measured: Sequence[Measured], figure: ComparedMetric) -> npt.NDArray[np.float64] | None:
+    """What each block adds to nats per token or to bits per character, (S, Q); None where it is not known."""
+    count = max(len(m.blocks) for m in measured)
+    if not count or any(len(m.blocks) != count for m in measured if math.isfinite(m.nats)):
+        return None
+    rows = []
+    for m in measured:
+        value = m.metrics[figure]
+        assert value is not None  # noqa: S101 - models have either figure
+        total = math.log(value) if figure == "perplexity" else value
+        blocks = np.array(m.blocks if math.isfinite(total) else [math.inf] * count)
+        if figure == "bits_per_character" and m.other_blocks:
+            blocks = blocks + math.log(2) * np.array(m.other_blocks)
+        rows.append(blocks * (total / blocks.sum()) if math.isfinite(total) and blocks.sum() else blocks)
+    return np.array(rows)

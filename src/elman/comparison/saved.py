@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from elman.comparison.result import Comparison, ComparisonRow, Measured
+from elman.comparison.result import CHANCE, Comparison, ComparisonRow, Measured
 from elman.comparison.trained import SharedSplit, entry, measured_on, with_compressors
 from elman.config import DataSettings
 from elman.data.cleaning import cleaning
 from elman.data.corpus import Split
 from elman.data.sources import resolve
 from elman.errors import ConfigError, DataError, printable
+from elman.inference.blocks import Edges, block_count, even_edges, text_edges
 from elman.inference.compressors import compressed_sizes
 from elman.inference.evaluation import part_of
 from elman.inference.lossless import other_bits
@@ -72,9 +73,14 @@ class SavedModel:
         settings = {k: repr(v) for k, v in dataclasses.asdict(self.facts.config).items() if k not in ALIKE}
         return self.facts.corpus, self.facts.removed, tuple(sorted(settings.items()))
 
-    def measured(self, part: Split) -> Measured:
-        """Score the model on a part; with the seconds that its training took, where they are known."""
-        found = replace(measured_on(self.model, part), run=str(self.path))
+    def measured(self, part: Split, edges: Edges | None = None) -> Measured:
+        """Score the model on a part; with the seconds that its training took, where they are known.
+
+        Args:
+            part: in the order in which the model reads.
+            edges: as for `measured_on`.
+        """
+        found = replace(measured_on(self.model, part, edges), run=str(self.path))
         if self.facts is None:
             return found
         counters = self.facts.counters
@@ -115,7 +121,7 @@ def _on_shared_split(models: Sequence[SavedModel]) -> Iterator[Comparison]:
     facts = models[0].facts
     assert facts is not None  # noqa: S101 - runs without them were refused
     split = SharedSplit(corpus_of(models[0].path, facts))
-    comparison = split.comparison().with_note(KEPT, *_group_note(models))
+    comparison = split.comparison().with_note(KEPT, *_group_note(models), CHANCE)
     yield comparison
     comparison = split.with_compressors(comparison)
     yield comparison
@@ -176,20 +182,26 @@ def _on_text(models: Sequence[SavedModel], sources: Sequence[str]) -> Iterator[C
             "The same text for every model, state carried.",
             *_group_note(models),
             *([] if shared else ["Vocabularies differ, so bits per character are compared and not perplexities."]),
+            CHANCE,
         ),
     )
     yield comparison
-    made = compressed_sizes(cleaning(task.normalize, task.vocab.segmentation)(text).encode())
-    comparison = with_compressors(comparison, made, part, other_bits(part, task.vocab) if shared else None)
+    read = cleaning(task.normalize, task.vocab.segmentation)(text)
+    edges = _edges(models, parts, read)
+    comparison = with_compressors(
+        comparison, compressed_sizes(read.encode()), part, other_bits(part, task.vocab) if shared else None
+    )
     for each in _grouped(models):
-        comparison = comparison.with_entry(_entry(each, tuple(one.measured(parts[one.path]) for one in each)))
+        comparison = comparison.with_entry(
+            _entry(each, tuple(one.measured(parts[one.path], edges[one.path]) for one in each))
+        )
         yield comparison
     seen = set()
     for saved in models:
         ngram = saved_ngram(saved.path)
         if ngram is not None and saved.facts is not None and saved.facts.corpus not in seen:
             seen.add(saved.facts.corpus)
-            measured = measured_on(ngram, parts[saved.path])
+            measured = measured_on(ngram, parts[saved.path], edges[saved.path])
             comparison = comparison.with_entry(replace(entry("ngram", ngram, (measured,)), name=f"{saved.path}/ngram"))
             yield comparison
 
@@ -199,6 +211,17 @@ def _part(saved: SavedModel, text: str) -> Split:
         return part_of(saved.model, text)
     except DataError as error:
         raise DataError(f"{error} (the vocabulary is that of {str(saved.path)!r})") from error
+
+
+def _edges(models: Sequence[SavedModel], parts: dict[Path, Split], text: str) -> dict[Path, Edges]:
+    """The edges of the same blocks of a text in the tokens of each model."""
+    sizes = [len(part.ids) for part in parts.values()]
+    count, vocabs = block_count(min(sizes)), {saved.path: saved.model.task.vocab for saved in models}
+    levels = {(vocab.level, vocab.segmentation) for vocab in vocabs.values()}
+    if len(levels) == 1 and len(set(sizes)) == 1:
+        return {path: even_edges(len(part.ids), count) for path, part in parts.items()}
+    by_level = {rules: text_edges(text, rules[0], count, rules[1]) for rules in levels}
+    return {path: by_level[vocab.level, vocab.segmentation] for path, vocab in vocabs.items()}
 
 
 def _grouped(models: Sequence[SavedModel]) -> list[list[SavedModel]]:

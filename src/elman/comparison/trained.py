@@ -16,17 +16,20 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from elman.cells import CELLS
-from elman.comparison.result import Comparison, ComparisonRow, Measured, RowKind
+from elman.comparison.result import CHANCE, Comparison, ComparisonRow, Measured, RowKind
 from elman.config import TrainSettings, names_of
 from elman.data.batches import check_length, token_counts
 from elman.data.corpus import Corpus, Split
 from elman.environment import device_for
 from elman.errors import ConfigError, DivergedError, no_such
 from elman.inference import baselines
+from elman.inference.blocks import BlockSums, Edges, block_count, even_edges
 from elman.inference.compressors import EMPTY_SIZES, compressed_sizes, nats_of_tokens, training_bytes
 from elman.inference.evaluation import beginning, evaluate
-from elman.inference.lossless import other_bits
+from elman.inference.lossless import other_bits, other_bits_by_token
 from elman.inference.metrics import Accuracy
 from elman.models.assemble import networks
 from elman.models.base import Network, SequenceModel
@@ -215,7 +218,7 @@ def compare_steps(
     split = SharedSplit(corpus)
     for spec in specs:
         spec.check(corpus)
-    comparison = split.comparison(config).with_note(LAST, *([SEEDS.format(seeds)] if seeds > 1 else []))
+    comparison = split.comparison(config).with_note(LAST, *([SEEDS.format(seeds)] if seeds > 1 else []), CHANCE)
     yield comparison
     comparison = split.with_compressors(comparison)
     yield comparison
@@ -394,15 +397,26 @@ class SharedSplit:
         return evaluate(model, self.train).perplexity
 
 
-def measured_on(model: SequenceModel, part: Split) -> Measured:
+def measured_on(model: SequenceModel, part: Split, edges: Edges | None = None) -> Measured:
     """Score a model on one part of a corpus, state carried.
 
     Args:
         model: what is scored.
         part: in the order in which the model reads.
+        edges: the first token of each block of the text, and the end, (Q + 1,); None: blocks of equally many tokens.
     """
-    score = evaluate(model, part)
-    return replace(_of_split(part, score.nats, score.other_bits), totals=score.totals)
+    if edges is None:
+        edges = even_edges(len(part.ids), block_count(len(part.ids)))
+    blocks, others = (BlockSums(edges, reverse=model.task.reverse) for _ in range(2))
+    score = evaluate(model, part, collect=blocks.collect)
+    if score.other_bits:
+        others.add(np.arange(len(part.ids)), other_bits_by_token(part, model.task.vocab))
+    return replace(
+        _of_split(part, score.nats, score.other_bits),
+        totals=score.totals,
+        blocks=tuple(blocks.sums.tolist()),
+        other_blocks=tuple(others.sums.tolist()),
+    )
 
 
 def _of_split(part: Split, nats: float, other_bits: float | None) -> Measured:

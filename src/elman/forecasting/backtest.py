@@ -10,6 +10,7 @@ import numpy as np
 from elman.forecasting.fit import FittedForecaster
 from elman.forecasting.series import Series, Values
 from elman.forecasting.timeline import Positions
+from elman.inference.blocks import even_edges
 
 MAX_ORIGINS = 20_000  # of more origins, so many are taken at even distances
 
@@ -34,6 +35,22 @@ class Backtest:
     def mae(self) -> Values:
         """Mean absolute error by horizon, (K,)."""
         return _mean(np.abs(self.errors))
+
+    def block_costs(self, count: int) -> Values:
+        """What each block of consecutive origins adds to the mean squared error over all horizons.
+
+        Args:
+            count: how many blocks, at most N.
+
+        Returns:
+            Parts of the mean of `mse` over the horizons that have a target, (count,).
+        """
+        there = ~np.isnan(self.errors)
+        number = there.sum(0)
+        with np.errstate(over="ignore"):
+            squares = np.where(there, self.errors**2, 0.0) / np.maximum(number, 1)
+        each = squares.sum(1) / max(1, int((number > 0).sum()))
+        return np.array([part.sum() for part in np.split(each, even_edges(len(each), count)[1:-1])[:count]])
 
     def half_widths(self, level: float) -> Values:
         """Half the width of a split conformal prediction interval by horizon (Vovk et al. 2005).

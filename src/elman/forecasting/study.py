@@ -25,6 +25,7 @@ from elman.forecasting.backtest import Backtest, backtest, divergence_step, mase
 from elman.forecasting.fit import MAX_WINDOW, FittedForecaster, fit_forecaster, name_with_window, parse_name
 from elman.forecasting.renamed import renamed
 from elman.forecasting.series import Series, Values
+from elman.inference.blocks import block_count
 from elman.inference.findings.base import Finding, sentences
 from elman.inference.findings.forecast import ForecasterErrors, of_forecast
 
@@ -326,8 +327,17 @@ def findings(study: ForecastResult) -> list[Finding]:
     reason = "chosen by its error on the end of the training part" if study.automatic else "given with --model"
     if study.automatic and math.isinf(chosen.calibration_mse):
         reason = "the naive forecast, since there are too few training values to choose on"
+    # Errors of origins that lie less than a horizon apart are of the same values, so blocks are twice as long.
+    count = block_count(len(chosen.by_seed[0].test.origins), 2 * study.horizon)
     tested = [
-        ForecasterErrors(e.name, e.mse, e.name.startswith(NAIVE), [t.diverged_at for t in e.by_seed])
+        ForecasterErrors(
+            e.name,
+            e.mse,
+            e.name.startswith(NAIVE),
+            [t.diverged_at for t in e.by_seed],
+            np.array([t.test.block_costs(count) for t in e.by_seed]),
+            parse_name(e.name)[0].depends_on_seed,
+        )
         for e in study.models
     ]
     return of_forecast(tested, study.chosen, reason=reason, coverage=_coverage(chosen))

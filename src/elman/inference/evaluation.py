@@ -10,7 +10,7 @@ Sums are kept in float64 and divided once (`elman.inference.metrics`).
 import math
 import typing
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeVar
 
@@ -167,6 +167,7 @@ def evaluate(
     before: Ids | None = None,
     per_token: npt.NDArray[np.float64] | None = None,
     hits: npt.NDArray[np.bool_] | None = None,
+    collect: Callable[[ScoredBatch], None] | None = None,
 ) -> Score:
     """The cost of every token of `text`, the first included, and every metric.
 
@@ -181,6 +182,7 @@ def evaluate(
         before: dynamic: tokens that are read first, neither scored nor learnt from: the end of the training text.
         per_token: filled with the nats of each token, (N,), -log P(token | what the protocol lets it see).
         hits: filled with whether each token, (N,), is the most probable one.
+        collect: called with each scored batch.
 
     Returns:
         Sums over the text; `Score.metrics` divides them.
@@ -204,6 +206,8 @@ def evaluate(
             _scatter(batch.rows, batch.nats, per_token)
         if hits is not None:
             _scatter(batch.rows, argmax(batch.logits) == batch.targets, hits)
+        if collect is not None:
+            collect(batch)
     is_reset = protocol == "reset"
     return Score(
         protocol,

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from elman.data.cleaning import cleaning
 from elman.data.corpus import Split
-from elman.data.tokens import spans
+from elman.data.tokens import spans, utf8_length
 from elman.data.vocab import Vocab
 from elman.errors import DataError
 
@@ -181,6 +181,25 @@ def other_bits(part: Split, vocab: Vocab) -> float | None:
         else 0.0
     )
     return flags + _string_bits(strings + _gap_strings(part, vocab))
+
+
+def other_bits_by_token(part: Split, vocab: Vocab) -> npt.NDArray[np.float64]:
+    """The same bits spread over the tokens, (n,), by the bytes of unknown symbols and of white space beside them.
+
+    Args:
+        part: the text.
+        vocab: the vocabulary of its ids.
+    """
+    total, originals = other_bits(part, vocab), part.originals
+    weights = np.ones(len(part.ids))
+    if originals is not None and originals.gaps is not None and not originals.dropped:
+        weights += np.array([utf8_length(gap) for gap in originals.gap_types])[originals.gaps]
+    if originals is not None and not originals.dropped:
+        spelt = np.array([1 + utf8_length(token) for token in originals.types], np.float64)
+        weights = weights if originals.gaps is not None else np.zeros(len(part.ids))
+        weights[originals.places] += spelt[originals.spellings]
+    whole = weights.sum()
+    return weights * ((total or 0.0) / whole) if whole else weights
 
 
 def _gap_strings(part: Split, vocab: Vocab) -> Counter[tuple[Hashable, bytes]]:

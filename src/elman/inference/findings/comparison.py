@@ -1,11 +1,19 @@
-"""What a table of models on the same held-out text means."""
+"""What a table of models on the same held-out text means.
+
+A winner is named where it is better than every other model by more than chance (`elman.inference.significance`), where
+all networks have two seeds or more, and where all models pay for the same text.
+"""
 
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from elman.inference.findings.base import Finding, listed, verb
 from elman.inference.metrics import METRICS
+from elman.inference.significance import BlockCosts, Difference, differences
 from elman.inference.spreads import SeedRange, number
 
 EQUAL = 1e-12
@@ -21,7 +29,8 @@ class Competitor(NamedTuple):
         seeds: the figure that is compared, over seeds.
         seed_count: how many seeds.
         bits: bits per character, the median over seeds.
-        unknown: the share of its tokens that were scored as `<unk>`.
+        characters: of the text that it was scored on.
+        blocks: what it cost on each block of that text, (S, Q), a row a seed; None where that is not known.
     """
 
     label: str
@@ -29,7 +38,8 @@ class Competitor(NamedTuple):
     seeds: SeedRange
     seed_count: int
     bits: float
-    unknown: float = 0.0
+    characters: int = 0
+    blocks: npt.NDArray[np.float64] | None = None
 
 
 def of_comparison(
@@ -45,17 +55,51 @@ def of_comparison(
     """
     if not models:
         return [Finding("no-model", "problem", "No model was measured.")]
+    reason = not_comparable(models)
+    if reason:
+        return [Finding("winner", "warning", f"No winner is named: {reason}.")]
     return [
         *winner(models, figure),
-        *unknown_tokens(models),
         *networks_and_ngram(models),
         *no_better_than_bound(models, bounds),
         *against_compressor(models, compressors),
     ]
 
 
+def not_comparable(models: Sequence[Competitor]) -> str | None:
+    """Why the figures of the models are not of the same thing, as a clause; None where they are.
+
+    Args:
+        models: at least one.
+    """
+    shortest, longest = (choose(models, key=lambda m: m.characters) for choose in (min, max))
+    if shortest.characters != longest.characters:
+        return (
+            f"{shortest.label} was scored on {shortest.characters:,} characters of the text and {longest.label} on "
+            f"{longest.characters:,}, so they do not pay for the same text"
+        )
+    return None
+
+
+def tested_against(reference: Competitor, models: Sequence[Competitor]) -> list[Difference] | None:
+    """Each other model against one of them, in their order; None where the costs of blocks are not known.
+
+    Args:
+        reference: one of the models.
+        models: all that are compared.
+    """
+    costs = [
+        BlockCosts(each.label, each.blocks, each.is_network)
+        for each in (reference, *(m for m in models if m is not reference))
+        if each.blocks is not None and each.blocks.shape[1]
+    ]
+    return differences(costs[0], costs[1:]) if len(costs) == len(models) else None
+
+
 def winner(models: Sequence[Competitor], figure: str) -> list[Finding]:
-    """The model with the lowest median, and how much lower than the next; models within 1e-12 share the first place.
+    """The model with the lowest median, how much lower than the next, and whether that is more than chance.
+
+    Models within 1e-12 share the first place.
 
     Args:
         models: at least one, the best first.
@@ -73,64 +117,106 @@ def winner(models: Sequence[Competitor], figure: str) -> list[Finding]:
         sentence = f"{listed(m.label for m in equal)} share the first place: {metric.words} {shown}."
         return [Finding("winner", "note", sentence, figures)]
     less = 1 - best.seeds.median / second.seeds.median
+    against = f"{shown} against {number(second.seeds.median, metric.form)} of {second.label}, {less:.1%} less"
+    wins, more = more_than_chance(best, models)
     sentence = (
-        f"{best.label} wins: {metric.words} {shown} against {number(second.seeds.median, metric.form)} of "
-        f"{second.label}, {less:.1%} less."
+        f"{best.label} wins: {metric.words} {against}."
+        if wins
+        else f"{best.label} has the lowest {metric.words}: {against}."
     )
-    return [Finding("winner", "note", sentence, figures), *spread_over_seeds(best, second)]
+    return [Finding("winner", "note", sentence, figures), *more]
 
 
-def spread_over_seeds(best: Competitor, second: Competitor) -> list[Finding]:
-    """Whether the ranges over seeds of the first two overlap, touching included; counts have no seeds.
+def more_than_chance(best: Competitor, models: Sequence[Competitor]) -> tuple[bool, list[Finding]]:
+    """Whether the best model is better than every other one by more than chance, and what that is said by.
 
     Args:
-        best: the one with the lower median.
-        second: the next.
+        best: the one with the lowest median.
+        models: all that are compared, at least two.
     """
-    alone = [m.label for m in (best, second) if m.is_network and m.seed_count == 1]
+    found = tested_against(best, models)
+    if found is None:
+        sentence = "The held-out text is too short to test whether that is chance: hold out 512 tokens or more."
+        return False, [Finding("chance", "warning", sentence)]
+    figures = {each.label: each.p_value for each in found}
+    unclear = [each.label for each in found if not (each.is_significant and each.difference > 0)]
+    alone = [m.label for m in models if m.is_network and m.seed_count == 1]
+    most = max(figures.values())
+    several = len(found) > 1
+    p = written(most, "<=") + " against each other model" if several else written(most)
+    if unclear:
+        apart = "" if several else f" ({p})"
+        sentence = f"That may be chance: {listed([best.label, *unclear])} may be equally good{apart}."
+        return False, [Finding("chance", "warning", sentence, figures), *one_seed(alone)]
     if alone:
-        sentence = (
-            f"{listed(alone)} {verb(alone, 'was', 'were')} trained with one seed: "
-            "more seeds would show how much of the difference is chance."
-        )
-        return [Finding("seeds", "warning", sentence, {"seeds": 1})]
-    if not best.is_network and not second.is_network:
-        return []
-    figures = {"best_highest": best.seeds.maximum, "second_lowest": second.seeds.minimum}
-    if second.seeds.minimum <= best.seeds.maximum:
-        sentence = f"That is within the spread over seeds: {best.label} and {second.label} may be equally good."
-        return [Finding("seeds", "warning", sentence, figures)]
-    return [Finding("seeds", "note", "That is more than the spread over seeds.", figures)]
+        sentence = f"On text like this the difference between these trained models is significant ({p})."
+        return False, [Finding("chance", "note", sentence, figures), *one_seed(alone)]
+    return True, [Finding("chance", "note", f"That is more than chance ({p}).", figures)]
 
 
-def unknown_tokens(models: Sequence[Competitor]) -> list[Finding]:
-    """The shares of tokens that were scored as `<unk>` are not equal."""
-    shares = {model.label: model.unknown for model in models}
-    if min(shares.values()) == max(shares.values()):
+def one_seed(alone: Sequence[str]) -> list[Finding]:
+    """Networks that were trained once, so that the chance of the seed is not known.
+
+    Args:
+        alone: their labels.
+    """
+    if not alone:
         return []
-    worst = max(shares, key=lambda label: shares[label])
     sentence = (
-        f"The comparison is not fair: {worst} scored {shares[worst]:.1%} of its tokens as <unk>, which costs "
-        "fewer bits than to spell them; models of bytes have no unknown tokens, and models of characters have few."
+        f"{listed(alone)} {verb(alone, 'was', 'were')} trained with one seed, so what another seed changes is not "
+        "measured: train with 3 seeds or more to know whether the difference is chance."
     )
-    return [Finding("unknown-tokens", "warning", sentence, shares)]
+    return [Finding("seeds", "warning", sentence, {"seeds": 1})]
+
+
+def written(p_value: float, sign: str = "=") -> str:
+    """A p-value as text: two digits, down to 0.001.
+
+    Args:
+        p_value: from 0 to 1.
+        sign: what stands before it: "=" for one, "<=" for the largest of several.
+
+    Example:
+        >>> written(0.0312), written(0.2, "<="), written(1e-7)
+        ('p = 0.031', 'p <= 0.2', 'p < 0.001')
+    """
+    return "p < 0.001" if p_value < 0.001 else f"p {sign} {p_value:.2g}"
 
 
 def networks_and_ngram(models: Sequence[Competitor]) -> list[Finding]:
-    """Networks whose median is not under that of the best counted model."""
+    """Networks that are better than the best counted model, worse, or not told from it, each by the test."""
     networks = [m for m in models if m.is_network]
     ngram = next((m for m in models if not m.is_network), None)
     if ngram is None or not networks:
         return []
-    losers = [m.label for m in networks if m.seeds.median >= ngram.seeds.median]
+    found = tested_against(ngram, models)
+    if found is None:
+        return []
+    others = [m for m in models if m is not ngram]
+    tested = [each for m, each in zip(others, found, strict=True) if m.is_network]
+    better = [each.label for each in tested if each.is_significant and each.difference < 0]
+    worse = [each.label for each in tested if each.is_significant and each.difference > 0]
+    unclear = [each.label for each in tested if not each.is_significant]
     figures = {m.label: m.seeds.median for m in (*networks, ngram)}
-    if not losers:
+    rival = f"the best n-gram, {ngram.label}"
+    end = "." if all(each.seeds_measured for each in tested) else " (by the text alone: one seed)."
+    findings = []
+    if len(better) == len(networks):
         subject = "Every network beats" if len(networks) > 1 else "The network beats"
-        return [Finding("ngram", "note", f"{subject} the best n-gram, {ngram.label}.", figures)]
-    if len(losers) == len(networks) > 1:
-        return [Finding("ngram", "warning", f"No network beats the best n-gram, {ngram.label}.", figures)]
-    sentence = f"{listed(losers)} {verb(losers, 'is', 'are')} worse than the best n-gram, {ngram.label}."
-    return [Finding("ngram", "warning", sentence, figures)]
+        findings.append(Finding("ngram", "note", f"{subject} {rival}{end}", figures))
+    elif better:
+        findings.append(
+            Finding("ngram", "note", f"{listed(better)} {verb(better, 'beats', 'beat')} {rival}{end}", figures)
+        )
+    if len(worse) == len(networks) > 1:
+        findings.append(Finding("ngram", "warning", f"Every network is worse than {rival}{end}", figures))
+    elif worse:
+        sentence = f"{listed(worse)} {verb(worse, 'is', 'are')} worse than {rival}{end}"
+        findings.append(Finding("ngram", "warning", sentence, figures))
+    if unclear:
+        sentence = f"{listed([*unclear, ngram.label])}, the best n-gram, may be equally good{end}"
+        findings.append(Finding("ngram", "warning", sentence, figures))
+    return findings
 
 
 def no_better_than_bound(models: Sequence[Competitor], bounds: Sequence[Competitor]) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""What the figures of forecasters on one series mean."""
+"""What the figures of forecasters on one series mean; one is called better by the test of `significance`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from elman.inference.findings.base import Finding
+from elman.inference.findings.comparison import written
+from elman.inference.significance import BlockCosts, Difference, differences
 
 Errors = npt.NDArray[np.float64]
 
@@ -20,12 +22,17 @@ class ForecasterErrors(NamedTuple):
         mse: mean squared error by horizon, (K,), the median over seeds; NaN where there is none.
         is_naive: whether it repeats a value of the past.
         diverged: for each seed the step at which a forecast of all held-out values left the range of the data, or None.
+        blocks: what each block of consecutive origins adds to `overall`, (S, Q), a row a seed; None or Q = 0: there are
+            too few held-out values for a test.
+        has_seeds: whether another seed would give other forecasts.
     """
 
     name: str
     mse: Errors
     is_naive: bool = False
     diverged: Sequence[int | None] = ()
+    blocks: Errors | None = None
+    has_seeds: bool = False
 
     @property
     def overall(self) -> float:
@@ -49,38 +56,76 @@ def of_forecast(
     best = min(tested, key=lambda each: each.overall)
     naive = min((each for each in tested if each.is_naive), key=lambda each: each.overall)
     one = named[chosen]
+    apart = tested_against(one, tested)
     return [
         Finding("chosen", "note", f"{chosen}, {reason}, makes the forecast."),
-        *better_on_held_out(one, best),
-        *against_naive(one, naive),
+        *better_on_held_out(one, best, apart.get(best.name)),
+        *against_naive(one, naive, apart.get(naive.name)),
         *useful_horizon(one, named["last"]),
         *(finding for each in tested for finding in divergence(each)),
         intervals(coverage),
     ]
 
 
-def better_on_held_out(chosen: ForecasterErrors, best: ForecasterErrors) -> list[Finding]:
-    """Another forecaster has the smaller squared error over all horizons.
+def tested_against(chosen: ForecasterErrors, tested: Sequence[ForecasterErrors]) -> dict[str, Difference]:
+    """The error of each other forecaster minus that of the chosen one, by name; empty where nothing can be tested.
+
+    Args:
+        chosen: one of the forecasters.
+        tested: all forecasters.
+    """
+    costs = [
+        BlockCosts(each.name, each.blocks, each.has_seeds)
+        for each in (chosen, *(each for each in tested if each.name != chosen.name))
+        if each.blocks is not None and each.blocks.shape[1]
+    ]
+    if len(costs) < len(tested):
+        return {}
+    return {found.label: found for found in differences(costs[0], costs[1:])}
+
+
+def chance(found: Difference | None) -> str | None:
+    """Why a difference may be chance, as a clause; None where it is more than that.
+
+    Args:
+        found: what the test found; None where there was none.
+    """
+    if found is None:
+        return "which may be chance, as there are too few held-out values to test it"
+    if not found.is_significant:
+        return f"which may be chance ({written(found.p_value)})"
+    return None if found.seeds_measured else "but another seed may change it (--seeds 3 shows how much)"
+
+
+def better_on_held_out(
+    chosen: ForecasterErrors, best: ForecasterErrors, found: Difference | None = None
+) -> list[Finding]:
+    """Another forecaster has the smaller squared error over all horizons, and whether that is more than chance.
 
     Args:
         chosen: the one that makes the forecast.
         best: the one with the least error.
+        found: the difference of the two.
     """
     if not best.overall < chosen.overall:
         return []
-    sentence = (
-        f"On the held-out values {best.name} is better: mean squared error {best.overall:.4g} over all "
-        f"horizons, against {chosen.overall:.4g}."
-    )
-    return [Finding("better", "warning", sentence, {best.name: best.overall, chosen.name: chosen.overall})]
+    figures = {best.name: best.overall, chosen.name: chosen.overall}
+    errors = f"mean squared error {best.overall:.4g} over all horizons, against {chosen.overall:.4g}"
+    doubt = chance(found)
+    if doubt is None:
+        sentence = f"On the held-out values {best.name} is better than {chosen.name} by more than chance: {errors}."
+        return [Finding("better", "warning", sentence, figures)]
+    sentence = f"On the held-out values {best.name} has the smaller error, {doubt}: {errors}."
+    return [Finding("better", "warning", sentence, figures)]
 
 
-def against_naive(chosen: ForecasterErrors, naive: ForecasterErrors) -> list[Finding]:
+def against_naive(chosen: ForecasterErrors, naive: ForecasterErrors, found: Difference | None = None) -> list[Finding]:
     """The squared error over all horizons is not under that of the best naive forecast, or how much it is.
 
     Args:
         chosen: the one that makes the forecast; if it is naive itself, nothing is found.
         naive: the best naive one.
+        found: the difference of the two.
     """
     figures = {chosen.name: chosen.overall, naive.name: naive.overall}
     if chosen.is_naive:
@@ -92,8 +137,10 @@ def against_naive(chosen: ForecasterErrors, naive: ForecasterErrors) -> list[Fin
         )
         return [Finding("naive", "problem", sentence, figures)]
     less = 1 - chosen.overall / naive.overall
+    doubt = chance(found)
     sentence = (
-        f"The squared error of {chosen.name} is {less:.0%} less than that of the best naive forecast, {naive.name}."
+        f"The squared error of {chosen.name} is {less:.0%} less than that of the best naive forecast, {naive.name}"
+        f"{'' if doubt is None else f', {doubt}'}."
     )
     return [Finding("naive", "note", sentence, figures)]
 
