@@ -2,6 +2,7 @@
 
 import base64
 import importlib
+import importlib.util
 import json
 import math
 import os
@@ -474,6 +475,32 @@ def test_the_same_command_measures_nothing_again(quick, monkeypatch):
     assert again.json["environment"]["torch"] == torch.__version__
 
 
+@BOOK
+def test_trials_are_judged_again_without_the_code_that_measured_them(quick, tmp_path, monkeypatch):
+    """After a change of a tolerance: the figures, and the digest of the code that measured, stay."""
+    spec = importlib.util.spec_from_file_location("judge", Path(__file__).parents[2] / "tools" / "judge.py")
+    judge = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(judge)
+    shutil.copytree(quick.folder, tmp_path / "report")
+    (tmp_path / "report" / "reproduce.json").write_text(json.dumps(quick.json), encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr(cache, "code_digest", lambda: "another")
+    monkeypatch.setattr(notes, "TOLERANCE", 1e9)
+    judge.judge(tmp_path / "report")
+    found = json.loads((tmp_path / "report" / "reproduce.json").read_text(encoding="utf-8"))
+    assert found["code_sha256"] == quick.json["code_sha256"] != "another"
+    after, before = (
+        [(f["what"], f["measured"]) for e in of["experiments"] for f in e["figures"]] for of in (found, quick.json)
+    )
+    assert after == before
+    (rows,) = (e["figures"] for e in found["experiments"] if e["name"] == "notes")
+    assert {row["verdict"] for row in rows if row["tolerance"] == 1e9} == {"agrees"}
+    for trial in (tmp_path / "report" / "trials").glob("notes.*"):
+        trial.unlink()
+    with pytest.raises(elman.errors.ConfigError, match="was changed"):
+        judge.judge(tmp_path / "report")
+
+
 def test_the_experiments_are_found_in_their_order_and_named_as_their_modules():
     assert ORDER == (
         "lecture", "notes", "recipe", "textbook", "clipping", "schedule", "overfitting",
@@ -641,6 +668,7 @@ def test_points_of_curves_worked_by_hand():
     assert schedule.rise(found, 2) == 1.5  # epochs 2 and 4, and the last
     assert schedule.rise(found, 3) == 0.0  # epoch 3 lies higher than the last
     assert schedule.rise(found, 50) == 0.0
+    assert [curves.lowest_plotted(found, n) for n in (1, 2, 3, 50)] == [2.0, 2.0, 7.0, 3.5]
     assert mean_exp([0.0, math.log(3)]) == pytest.approx(2.0)
 
 

@@ -221,11 +221,10 @@ def code_digest(package: Path = PACKAGE) -> str:
 
 
 def _source(measure: Measure) -> str:
-    """The file of a function that is not part of the package, such as an experiment of a user."""
+    """The text of a function, and of its file where that is not part of the package, as an experiment of a user."""
     file = inspect.getsourcefile(measure)
-    if file is None or Path(file).is_relative_to(PACKAGE):
-        return ""
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest() + inspect.getsource(measure)
+    elsewhere = file is not None and not Path(file).is_relative_to(PACKAGE)
+    return inspect.getsource(measure) + (Path(str(file)).read_text(encoding="utf-8") if elsewhere else "")
 
 
 def _place() -> list[str]:

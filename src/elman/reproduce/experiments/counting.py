@@ -102,7 +102,7 @@ def _tolerances(stage: str) -> tuple[tuple[float, float, float], str]:
     times = list(PUBLISHED[stage].values())
     if len(times) == 1:
         return DIGITS, PRINTED
-    loss, held_out, accuracy = (max(figures) - min(figures) for figures in zip(*times, strict=True))
+    loss, held_out, accuracy = (round(max(figures) - min(figures), 4) for figures in zip(*times, strict=True))
     return (loss, held_out, accuracy), f"its {len(times)} runs of this network differ so"
 
 
