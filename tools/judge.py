@@ -1,7 +1,7 @@
 """Judge the trials of a report again, without measuring: `python tools/judge.py FOLDER`.
 
-For a change of tolerances, explanations or pages after `elman reproduce ... --report FOLDER`: the verdicts are made anew
-of the trials in FOLDER, and its report is written again with the digest of the code that measured them. A trial
+For a change of tolerances, explanations or pages after `elman reproduce ... --report FOLDER`: the verdicts are made
+anew of the trials in FOLDER, and its report is written again with the digest of the code that measured them. A trial
 that is missing, or whose function was changed, is an error: then `elman reproduce` has to measure.
 """
 
