@@ -305,7 +305,7 @@ def test_the_digest_is_of_every_source_and_of_the_engine(tmp_path):
     (tmp_path / "deep").mkdir()
     digests = [code_digest(tmp_path)]
     for name, content in (
-        ("a.py", "x = 1"), ("a.py", "x = 2"), ("deep/b.py", ""), ("c.py", "d.py"),
+        ("a.py", "x = 1"), ("a.py", "x = 2"), ("a.pyi", "x: int"), ("deep/b.py", ""), ("c.py", "d.py"),
         ("deep/_native.so", "ELF"), ("deep/_native.so", "ELf"), ("deep/_native.pyd", "ELf"),
     ):  # fmt: skip
         (tmp_path / name).write_text(content)

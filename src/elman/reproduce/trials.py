@@ -34,8 +34,8 @@ _T = TypeVar("_T")
 Measure = Callable[..., Any]
 PROCESSES = 2  # trials in parallel, on one thread each
 PACKAGE = Path(elman.__file__).parent
-CODE = (".py", ".so", ".pyd")
-"""Suffixes of source files and of compiled modules."""
+CODE = (".py", ".pyi", ".so", ".pyd")
+"""Suffixes of source files, of stubs (`elman` fetches its public names by one), and of compiled modules."""
 NUMBER_WORDS: dict[str, float] = {"infinite": math.inf, "-infinite": -math.inf, "not a number": math.nan}
 
 
