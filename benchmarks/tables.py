@@ -1,10 +1,13 @@
-"""Make results/README.md of the JSON in results/: `python benchmarks/tables.py`."""
+"""Make results/README.md, and the verdicts in docs/measured.md, of the JSON files: `python benchmarks/tables.py`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from side_by_side import RESULTS, read
+
+from elman.reproduce.page import HEADINGS, HOW, RULE, cells, explanation, verdict_table
 
 HEAD = """# Measured
 
@@ -202,21 +205,57 @@ def without(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def reproduced(document: Mapping[str, Any]) -> Iterator[str]:
-    """Every figure of every experiment beside the published one."""
-    yield "What sources published beside what is measured here: the median over seeds (lowest..highest)."
+    """Every figure of every experiment beside its reference, and why it does not agree where it does not."""
+    yield HOW
+    yield ""
+    yield RULE
+    yield ""
+    head, *rows = verdict_table(document)
+    yield table(head, rows)
     for each in document["experiments"]:
         yield ""
         yield f"**{each['name']}**, {each['source']}; {each['cpu_seconds'] / 60:.1f} CPU minutes."
         yield ""
-        yield table(PUBLISHED, [_published(row) for row in each["figures"]])
+        yield table(HEADINGS[:-1], [_figure(row) for row in each["figures"]])
+        reasons: dict[str, list[str]] = {}
+        for row in each["figures"]:
+            if reason := explanation(row):
+                reasons.setdefault(reason, []).append(row["what"].replace("|", "\\|"))
+        if reasons:
+            yield ""
+        for reason, of in reasons.items():
+            yield f"- {'; '.join(of)}: *{reason}*."
+    if code := document["code_sha256"]:
+        yield ""
+        yield f"SHA-256 of the code that measured: `{code}`."
 
 
-PUBLISHED = ("what", "published", "measured", "verdict")
+def _figure(row: Mapping[str, Any]) -> list[str]:
+    return [cell.replace("|", "\\|") for cell in cells(row)[:-1]]
 
 
-def _published(row: Mapping[str, Any]) -> list[str]:
-    verdict = "" if row["verdict"] == "not published" else row["verdict"]
-    return [row["what"].replace("|", "\\|"), row["written"]["published"], row["written"]["measured"], verdict]
+BEGIN, END = "<!-- made by benchmarks/tables.py -->\n", "<!-- end -->"
+MEASURED = Path(__file__).parents[1] / "docs" / "measured.md"
+
+
+def with_verdicts(page: str, document: Mapping[str, Any]) -> str:
+    """A page with the verdicts and the headlines of `elman reproduce` between its two marks.
+
+    Args:
+        page: the page.
+        document: what `elman reproduce` wrote.
+    """
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    head, *rows = verdict_table(document)
+    headlines = [
+        [each["name"], *_figure(row)]
+        for each in document["experiments"]
+        for row in each["figures"]
+        if row["headline"] and row["kind"]
+    ]
+    tables = (table(head, rows), table(["experiment", *HEADINGS[:-1]], headlines))
+    return before + BEGIN + "\n\n".join(tables) + "\n" + END + after
 
 
 SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], Iterator[str]]]] = {
@@ -246,3 +285,6 @@ def make() -> str:
 
 if __name__ == "__main__":
     (RESULTS / "README.md").write_text(make(), encoding="utf-8")
+    if (RESULTS / "reproduce.json").exists():
+        page = MEASURED.read_text(encoding="utf-8")
+        MEASURED.write_text(with_verdicts(page, read("reproduce")), encoding="utf-8")

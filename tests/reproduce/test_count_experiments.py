@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import elman
-from elman.reproduce.experiments import markov, reverse, sine, smoothing
+from elman.reproduce.experiments import markov, reverse, sine, smoothing, textbook
 
 
 @pytest.fixture
@@ -81,3 +81,36 @@ def test_the_series_with_a_cause_is_easier_forward_for_kneser_ney_alone():
         assert forward < back
         forward, back = reverse.score_causal_bigram(seed, "laplace")
         assert forward > back
+
+
+def test_windows_are_scored_as_the_plots_are(small, monkeypatch):
+    """One prediction at a time from a context that begins with its window; means of exp(cost) over batches."""
+    monkeypatch.setattr(textbook, "SCORED", 7)
+    monkeypatch.setattr(textbook, "BATCH", 3)
+    monkeypatch.setattr(textbook, "STEPS", 4)
+    ids, learnt = small.train.ids, 20
+    model = elman.NGram.fit(elman.TextTask.of(small), ids[:learnt], order=3)
+    costs = []
+    for place in range(learnt, learnt + 7):
+        read, nats = [-1, -1], 0.0
+        for i in range(place, place + 4):
+            read.append(int(ids[i]))
+            nats -= math.log(model.next_probabilities(np.array([read[-2:]]))[0, ids[i + 1]])
+        costs.append(nats / 4)
+    expected = np.mean([math.exp(np.mean(costs[:3])), math.exp(np.mean(costs[3:6])), math.exp(costs[6])])
+    assert textbook.score_windows(model, ids, learnt) == pytest.approx(expected)
+
+
+def test_means_over_series_stand_beside_means():
+    each = [{"mlp-reference-4": {"mse": [m] * 64, "free_mse": m, "diverged": None}} for m in (0.05, 0.05, 0.062)]
+    first, *_ = sine._by_steps(4, each)
+    assert (first.kind, first.statistic, first.earlier_run) == ("earlier run", "mean", 0.054)
+    assert first.tolerance == pytest.approx(0.0005)
+    assert first.verdict == "agrees"  # the mean; the median, 0.05, would not
+
+
+@pytest.mark.parametrize(
+    ("figure", "half"), [("0.054", 0.0005), ("0.70", 0.005), ("1.8", 0.05), ("6", 0.5), ("1.2e8", 5e6)]
+)
+def test_half_a_unit_of_the_last_digit(figure, half):
+    assert sine._half(figure) == pytest.approx(half)

@@ -1,11 +1,17 @@
 """Published results, measured again: verdicts worked by hand, trials that survive, a report that needs nothing else."""
 
 import base64
+import importlib
+import importlib.util
 import json
 import math
+import os
+import shutil
 import statistics
+import subprocess
 import sys
 from dataclasses import fields
+from fractions import Fraction
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,16 +20,26 @@ import pytest
 import torch
 from command import elman as call
 from command import good, one_line
+from hypothesis import given
+from hypothesis import strategies as st
 
 import elman
 from elman.config import TrainSettings
 from elman.data.sources.time_machine import FILE, data_home
 from elman.reproduce import curves, experiments, page, report, select
 from elman.reproduce import trials as cache
-from elman.reproduce.experiment import Chart, ChartSeries, Experiment, Measurement, Result
+from elman.reproduce.experiment import (
+    PRINTED,
+    Chart,
+    ChartSeries,
+    Experiment,
+    Measurement,
+    Result,
+    count_verdicts,
+)
 from elman.reproduce.experiments import clipping, lecture, notes, schedule
 from elman.reproduce.experiments.textbook import mean_exp
-from elman.reproduce.trials import TrialCache
+from elman.reproduce.trials import TrialCache, code_digest
 
 ORDER = tuple(experiments())
 BOOK = pytest.mark.skipif(not (data_home() / FILE).exists(), reason="needs The Time Machine (ELMAN_DATA_HOME)")
@@ -35,45 +51,185 @@ BOOK = pytest.mark.skipif(not (data_home() / FILE).exists(), reason="needs The T
 @pytest.mark.parametrize(
     ("facts", "verdict"),
     [
-        ({"published": None, "measured": (1.0,)}, "not published"),
+        ({"measured": (1.0,)}, "not published"),
+        # the median decides, both ends of the tolerance included
         ({"published": 1.5, "measured": (1.45,), "tolerance": 0.1}, "agrees"),
-        (
-            {"published": 1.5, "measured": (1.2, 1.42), "tolerance": 0.1},
-            "agrees",
-        ),  # between the seeds and the tolerance
+        ({"published": 1.3, "measured": (1.35,), "tolerance": 0.05}, "agrees"),  # 1.3 + 0.05 < 1.35 in binary
+        ({"published": 1.0, "measured": (0.95,), "tolerance": 0.05}, "agrees"),  # 1.0 - 0.95 > 0.05 in binary
+        ({"published": 0.807, "measured": (0.8065,), "tolerance": 0.0005}, "agrees"),
+        ({"published": 1.3, "measured": (1.35001,), "tolerance": 0.05}, "differs"),
+        ({"published": 1.3, "measured": (1.24999,), "tolerance": 0.05}, "differs"),
+        ({"published": 10, "measured": (10,)}, "agrees"),
+        ({"published": 10, "measured": (9,)}, "differs"),
+        ({"published": 1.5, "measured": (0.1, 1.5, 9.0), "tolerance": 0.1}, "agrees"),
+        ({"published": 1.5, "measured": (1.2, 1.8), "tolerance": 0.01}, "agrees"),  # the median of two is their mean
+        # the median is outside, and the runs reach the tolerance, touch it, or lie on both sides
+        ({"published": 2.5, "measured": (13.988, 0.482, 0.621, 0.315, 0.616), "tolerance": 0.005}, "inconclusive"),
+        ({"published": 0.7, "measured": (0.555, 0.461, 0.903, 0.328, 1.49), "tolerance": 0.005}, "inconclusive"),
+        ({"published": 1.5, "measured": (1.2, 1.42), "tolerance": 0.1}, "inconclusive"),
+        ({"published": 1.5, "measured": (1.2, 1.2, 1.4), "tolerance": 0.1}, "inconclusive"),
+        ({"published": 1.5, "measured": (1.6, 1.8, 1.8), "tolerance": 0.1, "better": "lower"}, "inconclusive"),
+        ({"published": 1.5, "measured": (1.2, 1.2, 1.39999), "tolerance": 0.1}, "differs"),
+        ({"published": 1.5, "measured": (1.60001, 1.8, 1.8), "tolerance": 0.1, "better": "lower"}, "falls short"),
+        ({"published": 1.5, "measured": (1.3, 1.8), "better": "lower"}, "inconclusive"),
+        # every run is outside, on one side
         ({"published": 1.5, "measured": (1.3,), "tolerance": 0.1}, "differs"),
         ({"published": 1.5, "measured": (1.3,), "tolerance": 0.1, "better": "lower"}, "better"),
         ({"published": 1.5, "measured": (1.3,), "tolerance": 0.1, "better": "higher"}, "falls short"),
         ({"published": 1.5, "measured": (1.7, 1.61), "tolerance": 0.1, "better": "lower"}, "falls short"),
         ({"published": 1.5, "measured": (1.7, 1.61), "tolerance": 0.1, "better": "higher"}, "better"),
-        ({"published": 1.5, "measured": (1.3, 1.7), "better": "lower"}, "agrees"),  # one run of an unknown seed
+        # a mean beside a mean
+        ({"published": 2.0, "measured": (1.0, 1.0, 4.0), "tolerance": 0.1, "statistic": "mean"}, "agrees"),
+        ({"published": 1.0, "measured": (1.0, 1.0, 4.0), "tolerance": 0.1, "statistic": "mean"}, "inconclusive"),
+        ({"published": 1.0, "measured": (2.0, 2.0, 5.0), "tolerance": 0.1, "statistic": "mean"}, "differs"),
+        # claims are about every run
         ({"published": 1.0, "measured": (0.9, 1.0), "claim": "at most"}, "agrees"),
-        ({"published": 1.0, "measured": (0.9, 1.1), "claim": "at most"}, "differs"),
-        ({"published": 1.0, "measured": (0.9, 1.1), "claim": "at most", "tolerance": 0.2}, "agrees"),
-        ({"published": 1.0, "measured": (1.1, 0.9), "claim": "at least"}, "differs"),
+        ({"published": 1.0, "measured": (0.9, 1.1), "claim": "at most"}, "inconclusive"),
+        ({"published": 1.0, "measured": (1.2, 1.1), "claim": "at most"}, "differs"),
+        ({"published": 1.0, "measured": (0.9, 1.2), "claim": "at most", "tolerance": 0.2}, "agrees"),
+        ({"published": 1.0, "measured": (1.1, 0.9, 1.1), "claim": "at least"}, "inconclusive"),
         ({"published": 1.0, "measured": (1.1, 1.0), "claim": "at least"}, "agrees"),
+        ({"published": 1.0, "measured": (0.99,), "claim": "at least"}, "differs"),
+        # what is not finite
         ({"published": 1.0, "measured": (1.1, math.inf)}, "diverged"),
+        ({"published": 1.0, "measured": (1.0, 1.0, math.inf)}, "diverged"),
+        ({"published": 1.0, "measured": (math.inf,), "claim": "at least"}, "diverged"),
         ({"published": 1.0, "measured": (math.nan,)}, "diverged"),
-        ({"published": math.inf, "measured": (math.inf, math.inf)}, "agrees"),
-        ({"published": math.inf, "measured": (math.inf, 3.0)}, "differs"),
-        ({"published": 500.0, "measured": (100.0, math.inf), "infinite": "never", "better": "lower"}, "falls short"),
+        ({"published": math.inf, "measured": (math.inf, math.nan)}, "agrees"),
+        ({"published": math.inf, "measured": (math.inf, 3.0)}, "inconclusive"),
+        ({"published": math.inf, "measured": (3.0,)}, "differs"),
+        ({"published": 500.0, "measured": (math.inf, math.inf), "infinite": "never", "better": "lower"}, "falls short"),
+        ({"published": 500.0, "measured": (100.0, math.inf), "infinite": "never", "better": "lower"}, "inconclusive"),
+        ({"published": 500.0, "measured": (31.0, 30.0), "infinite": "never", "better": "lower"}, "better"),
         ({"published": 500.0, "measured": (math.inf,), "infinite": "never"}, "differs"),
+        # the same rule whatever the reference is
+        ({"earlier_run": 2.5, "measured": (0.482, 0.621, 2.5), "tolerance": 0.05}, "inconclusive"),
+        ({"definition": 0.0, "measured": (1e-7,), "tolerance": 1e-12}, "differs"),
+        ({"definition": 0.0, "measured": (0.0,)}, "agrees"),
     ],
 )
 def test_the_verdict_follows_from_the_figures(facts, verdict):
     assert Measurement(what="x", **facts).verdict == verdict
 
 
+FIGURES = st.integers(-40, 40).map(lambda n: n / 8)  # exact in binary
+
+
+@given(
+    reference=FIGURES,
+    tolerance=st.integers(0, 20).map(lambda n: n / 8),
+    measured=st.lists(FIGURES, min_size=1, max_size=6),
+    better=st.sampled_from(["lower", "higher", None]),
+    statistic=st.sampled_from(["median", "mean"]),
+)
+def test_a_verdict_is_one_of_the_places_of_the_runs(reference, tolerance, measured, better, statistic):
+    """Of fractions, and by cases in place of intervals."""
+    exact = [Fraction(m) for m in measured]
+    middle = statistics.median(exact) if statistic == "median" else sum(exact) / len(exact)
+    away = [max(Fraction(0), abs(m - Fraction(reference)) - Fraction(tolerance)) for m in (*exact, middle)]
+    sides = {m > reference for m in measured}
+    if away[-1] == 0:
+        expected = "agrees"
+    elif 0 in away[:-1] or len(sides) == 2:
+        expected = "inconclusive"
+    elif better is None:
+        expected = "differs"
+    else:
+        expected = "better" if sides == {better == "higher"} else "falls short"
+    found = Measurement(
+        what="x", published=reference, tolerance=tolerance, measured=tuple(measured), better=better, statistic=statistic
+    )
+    assert found.verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind"),
+    [
+        ({}, ""),
+        ({"published": 1.0}, "published"),
+        ({"published": 1.0, "claim": "at most"}, "claim"),
+        ({"published": math.inf}, "claim"),  # that a training diverges is said in words
+        ({"earlier_run": 1.0}, "earlier run"),
+        ({"earlier_run": 0.0}, "earlier run"),
+        ({"definition": 0.0}, "definition"),
+    ],
+)
+def test_a_reference_is_called_what_it_is(facts, kind):
+    figure = Measurement(what="x", measured=(1.0,), **facts)
+    row = page._row(figure)
+    assert figure.kind == row["kind"] == page.cells(row)[2] == kind
+    assert (row["published"] is not None) == (kind in {"published", "claim"})
+    assert (row["earlier_run"] is not None) == (kind == "earlier run")
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"measured": ()}, "give at least one number"),
+        ({"measured": (1.0,), "tolerance": -0.1}, "at least 0"),
+        ({"measured": (1.0,), "tolerance": math.nan}, "at least 0"),
+        ({"measured": (1.0,), "published": 1.0, "earlier_run": 1.0}, "give one of"),
+    ],
+)
+def test_what_no_verdict_follows_from_is_refused(facts, message):
+    with pytest.raises(elman.errors.ConfigError, match=message):
+        Measurement(what="x", **facts)
+
+
+def test_verdicts_are_counted_by_the_kind_of_their_reference():
+    figures = [
+        Measurement(what="a", published=1.0, measured=(1.0,)),
+        Measurement(what="b", published=1.0, measured=(2.0,)),
+        Measurement(what="c", published=1.0, measured=(3.0,)),
+        Measurement(what="d", earlier_run=1.0, measured=(1.0,)),
+        Measurement(what="e", measured=(1.0,)),
+    ]
+    found = count_verdicts(map(page._row, figures))
+    assert found == {"published": {"agrees": 1, "differs": 2}, "earlier run": {"agrees": 1}}
+    assert page.verdict_table({"verdicts": found}) == [
+        ["kind", "figures", "agrees", "differs"],
+        ["published", "3", "1", "2"],
+        ["earlier run", "1", "1", "0"],
+    ]
+
+
+def test_an_explanation_is_shown_where_it_does_not_agree():
+    for measured, shown in ((1.0, False), (2.0, True)):
+        row = page._row(Measurement(what="x", published=1.0, measured=(measured,), note="of note", explained="because"))
+        assert page.cells(row)[-1] == ("of note; because" if shown else "of note")
+
+
 def test_figures_as_they_are_written():
     figure = Measurement(what="x", published=1.17, measured=(1.12, 1.16, 1.13), tolerance=0.1, number_format=".2f")
-    assert (page.format_published(figure), page.format_measured(figure)) == ("1.17 ± 0.1", "1.13 (1.12..1.16)")
+    assert (page.format_reference(figure), page.format_measured(figure)) == ("1.17 ± 0.1", "1.13 (1.12..1.16)")
     share = Measurement(what="x", published=0.807, measured=(0.836,), tolerance=0.05, number_format=".1%")
-    assert (page.format_published(share), page.format_measured(share)) == ("80.7% ± 5%", "83.6%")
+    assert (page.format_reference(share), page.format_measured(share)) == ("80.7% ± 5%", "83.6%")
     claim = Measurement(what="x", published=1.0, measured=(0.8,), claim="at most", tolerance=0.1, number_format=".1f")
-    assert (page.format_published(claim), page.format_measured(claim)) == ("at most 1.0", "0.8")
+    assert (page.format_reference(claim), page.format_measured(claim)) == ("at most 1.0 ± 0.1", "0.8")
     never = Measurement(what="x", published=500, measured=(31, math.inf, 30), infinite="never", number_format=".0f")
-    assert (page.format_published(never), page.format_measured(never)) == ("500", "31 (30..never)")
-    assert page.format_published(Measurement(what="x", measured=(1.0,))) == ""
+    assert (page.format_reference(never), page.format_measured(never)) == ("500", "31 (30..never)")
+    mean = Measurement(what="x", earlier_run=2.5, measured=(1.0, 1.0, 4.0), statistic="mean", number_format=".1f")
+    assert (page.format_reference(mean), page.format_measured(mean)) == ("2.5", "mean 2.0 (1.0..4.0)")
+    assert page.format_reference(Measurement(what="x", measured=(1.0,))) == ""
+
+
+@pytest.mark.parametrize(
+    ("published", "tolerance", "number_format", "written"),
+    [
+        (1.0, 0.05, ".3f", "1.0 ± 0.05"),
+        (1.271, 0.0005, ".2f", "1.271 ± 0.0005"),
+        (0.457, 0.0005, ".2%", "45.7% ± 0.05%"),
+        (0.5, 0.005, ".1%", "50% ± 0.5%"),
+        (10, 0.5, ".2f", "10 ± 0.5"),
+        (1.2e8, 5e6, ".3g", "1.2e+08 ± 5e+06"),
+    ],
+)
+def test_a_reference_is_written_with_the_digits_that_were_printed(published, tolerance, number_format, written):
+    figure = Measurement(
+        what="x", published=published, measured=(1.0,), tolerance=tolerance, tolerance_from=PRINTED,
+        number_format=number_format,
+    )  # fmt: skip
+    assert page.format_reference(figure) == written
 
 
 # --- trials
@@ -132,14 +288,98 @@ def test_fresh_measures_once_more_and_no_oftener(tmp_path, asked):
     assert len(asked) == 2
 
 
-def test_another_source_or_version_is_another_trial(tmp_path, monkeypatch):
-    names = {cache._file(square, {"x": 1})}
+def test_other_code_and_another_place_are_other_trials(monkeypatch):
+    names = {cache._file(square, {"x": 1}, "code"), cache._file(square, {"x": 1}, "other code")}
+    names.add(cache._file(statistics.median, {"x": 1}, "code"))
     monkeypatch.setattr(cache.inspect, "getsource", lambda _: "return x ** 2")
-    names.add(cache._file(square, {"x": 1}))
+    names.add(cache._file(square, {"x": 1}, "code"))
     monkeypatch.setattr(cache.metadata, "version", lambda _: "9.9")
-    names.add(cache._file(square, {"x": 1}))
-    assert len(names) == 3
-    assert all(name.startswith("test_reproduce.square-") for name in names)
+    names.add(cache._file(square, {"x": 1}, "code"))
+    monkeypatch.setenv("ELMAN_INSTRUCTIONS", "plain")
+    names.add(cache._file(square, {"x": 1}, "code"))
+    assert len(names) == 6
+    assert sum(name.startswith("test_reproduce.square-") for name in names) == 5
+
+
+def test_the_digest_is_of_every_source_and_of_the_engine(tmp_path):
+    (tmp_path / "deep").mkdir()
+    digests = [code_digest(tmp_path)]
+    for name, content in (
+        ("a.py", "x = 1"), ("a.py", "x = 2"), ("a.pyi", "x: int"), ("deep/b.py", ""), ("c.py", "d.py"),
+        ("deep/_native.so", "ELF"), ("deep/_native.so", "ELf"), ("deep/_native.pyd", "ELf"),
+    ):  # fmt: skip
+        (tmp_path / name).write_text(content)
+        digests.append(code_digest(tmp_path))
+    (tmp_path / "c.py").rename(tmp_path / "e.py")
+    digests.append(code_digest(tmp_path))
+    assert len(set(digests)) == len(digests)
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "a.pyc").write_text("x")
+    assert code_digest(tmp_path) == digests[-1]
+    assert len(code_digest()) == 64
+
+
+MEASURED = """
+import elman
+
+def trained(seed):
+    corpus = elman.read_corpus(["human-numbers"], limit=300, held_out=60)
+    model = elman.Recurrent(elman.TextTask.of(corpus), cell="elman", hidden=4, seed=seed)
+    elman.fit(model, corpus.train, optimizer="sgd", lr=1, clip=0.01, steps=3, batch=4, window=8, seed=seed)
+    return float(sum(p.detach().double().square().sum() for p in model.parameters()))
+"""
+ELSEWHERE = """
+import pathlib, sys, measure
+from elman.reproduce.trials import TrialCache
+print(TrialCache(pathlib.Path(sys.argv[1]), on_progress=print).trial(measure.trained, seed=0))
+"""
+
+
+def test_a_change_of_clipping_keeps_no_old_figure(tmp_path, monkeypatch):
+    """A copy of the package in which gradients are no longer clipped: the same trial is measured anew."""
+    package, folder = tmp_path / "elman", tmp_path / "report"
+    shutil.copytree(Path(elman.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    assert code_digest(package) == code_digest(), "wherever it is installed"
+    (tmp_path / "measure.py").write_text(MEASURED)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    measure = importlib.import_module("measure")
+    before = TrialCache(folder).trial(measure.trained, seed=0)
+    source = package / "training" / "optim.py"
+    text = source.read_text(encoding="utf-8")
+    assert text.count("def clip_gradients(") == 1
+    source.write_text(text.replace("def clip_gradients(", "def _old(") + UNCLIPPED, encoding="utf-8")
+    assert code_digest(package) != code_digest()
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, folder], capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    said = done.stdout.splitlines()
+    assert any("CPU seconds" in line for line in said), "it was not measured"
+    assert float(said[-1]) != before
+    assert len(list((folder / "trials").iterdir())) == 2
+    assert TrialCache(folder, on_progress=pytest.fail).trial(measure.trained, seed=0) == before
+    monkeypatch.delitem(sys.modules, "measure")
+
+
+UNCLIPPED = """
+
+def clip_gradients(named, limit):
+    return _old(named, 1e9)
+"""
+
+
+def test_what_is_measured_while_the_code_changes_is_not_kept(tmp_path, monkeypatch, asked):
+    runner = TrialCache(tmp_path)
+    digests = iter([runner.code, "another"])
+    monkeypatch.setattr(cache, "code_digest", lambda: next(digests))
+    with pytest.raises(elman.errors.ConfigError, match="was changed"):
+        runner.trial(square, x=3.0, seed=1)
+    assert len(asked) == 1
+    assert not list((tmp_path / "trials").iterdir())
+    monkeypatch.setattr(cache, "code_digest", lambda: "another")
+    with pytest.raises(elman.errors.ConfigError, match="run the command again"):
+        runner.trial(square, x=3.0, seed=1)
+    assert len(asked) == 1, "nothing is measured for nothing"
 
 
 def test_seconds_are_those_of_the_trials_whether_read_or_measured(tmp_path, monkeypatch):
@@ -204,14 +444,24 @@ def test_the_json_says_all_that_a_verdict_follows_from(quick):
     rows = [row for e in quick.json["experiments"] for row in e["figures"]]
     assert any(row["verdict"] == "agrees" for row in rows)
     for row in rows:
-        published = row["published"]
         figure = Measurement(
             what=row["what"],
-            published=words.get(published, published),
             measured=tuple(words.get(m, m) for m in row["measured"]),
-            **{name: row[name] for name in ("claim", "tolerance", "better", "infinite")},
+            **{name: words.get(row[name], row[name]) for name in ("published", "earlier_run", "definition")},
+            **{name: row[name] for name in ("claim", "tolerance", "better", "infinite", "statistic")},
         )
         assert figure.verdict == row["verdict"], row
+        assert figure.kind == row["kind"], row
+    assert quick.json["verdicts"] == count_verdicts(rows)
+    assert quick.json["code_sha256"] == code_digest()
+    assert all(json.loads(t.read_text())["code_sha256"] == code_digest() for t in (quick.folder / "trials").iterdir())
+    assert f"code {code_digest()[:12]}" in quick.html
+
+
+@BOOK
+def test_every_tolerance_says_where_it_comes_from(quick):
+    for row in (row for e in quick.json["experiments"] for row in e["figures"]):
+        assert bool(row["tolerance"]) == bool(row["tolerance_from"]), row
 
 
 @BOOK
@@ -223,6 +473,32 @@ def test_the_same_command_measures_nothing_again(quick, monkeypatch):
     assert again.json["experiments"] == [e for e in quick.json["experiments"] if e["name"] in {"lecture", "recipe"}]
     assert again.json["command"].startswith("elman reproduce recipe lecture --quick --report ")
     assert again.json["environment"]["torch"] == torch.__version__
+
+
+@BOOK
+def test_trials_are_judged_again_without_the_code_that_measured_them(quick, tmp_path, monkeypatch):
+    """After a change of a tolerance: the figures, and the digest of the code that measured, stay."""
+    spec = importlib.util.spec_from_file_location("judge", Path(__file__).parents[2] / "tools" / "judge.py")
+    judge = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(judge)
+    shutil.copytree(quick.folder, tmp_path / "report")
+    (tmp_path / "report" / "reproduce.json").write_text(json.dumps(quick.json), encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr(cache, "code_digest", lambda: "another")
+    monkeypatch.setattr(notes, "TOLERANCE", 1e9)
+    judge.judge(tmp_path / "report")
+    found = json.loads((tmp_path / "report" / "reproduce.json").read_text(encoding="utf-8"))
+    assert found["code_sha256"] == quick.json["code_sha256"] != "another"
+    after, before = (
+        [(f["what"], f["measured"]) for e in of["experiments"] for f in e["figures"]] for of in (found, quick.json)
+    )
+    assert after == before
+    (rows,) = (e["figures"] for e in found["experiments"] if e["name"] == "notes")
+    assert {row["verdict"] for row in rows if row["tolerance"] == 1e9} == {"agrees"}
+    for trial in (tmp_path / "report" / "trials").glob("notes.*"):
+        trial.unlink()
+    with pytest.raises(elman.errors.ConfigError, match="was changed"):
+        judge.judge(tmp_path / "report")
 
 
 def test_the_experiments_are_found_in_their_order_and_named_as_their_modules():
@@ -346,7 +622,7 @@ def assert_self_contained(text: str) -> Page:
 
 
 def test_the_page_escapes_everything_and_inlines_its_pictures(tmp_path):
-    found = report.Report(tmp_path, command="elman x", quick=False).add(fake(), fake().run(None), 90.0)
+    found = report.Report(tmp_path, command="elman x", quick=False, code="c0de").add(fake(), fake().run(None), 90.0)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     seen = assert_self_contained(text)
     assert len(seen.all("img")) == 2
@@ -357,7 +633,7 @@ def test_the_page_escapes_everything_and_inlines_its_pictures(tmp_path):
     assert {"fake-one.png", "fake-two.png", *report.FILES} == {p.name for p in tmp_path.iterdir()}
     assert found["figures"][1]["published"] == "diverges"
     markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "| a \\| b &lt;script>alert(1)&lt;/script> | 2.000 | 2.000 | agrees |" in markdown
+    assert "| a \\| b &lt;script>alert(1)&lt;/script> | 2.000 | published | 2.000 | 1 | agrees |" in markdown
     assert "![One &lt;title>](fake-one.png)" in markdown
 
 
@@ -368,7 +644,7 @@ def test_the_page_of_all_experiments_is_self_contained(quick):
     assert [a["id"] for a in found.all("section")] == list(ORDER)
     assert len(found.all("img")) >= len(ORDER)
     tables = [attrs for attrs in found.all("div") if attrs.get("class") == "scroll"]
-    assert len(found.all("table")) == len(tables) == len(ORDER) + 1
+    assert len(found.all("table")) == len(tables) == len(ORDER) + 2
 
 
 def test_without_matplotlib_there_is_a_report_and_it_is_told(tmp_path, monkeypatch):
@@ -389,6 +665,10 @@ def test_points_of_curves_worked_by_hand():
     assert curves.cost_to_reach(found, 2.0, "cpu") == 4.0
     assert curves.local_change([found], 3, shift=1) == 5.0
     assert schedule.rise(found) == 1.5  # after epoch 3 the lowest so far is 2.0
+    assert schedule.rise(found, 2) == 1.5  # epochs 2 and 4, and the last
+    assert schedule.rise(found, 3) == 0.0  # epoch 3 lies higher than the last
+    assert schedule.rise(found, 50) == 0.0
+    assert [curves.lowest_plotted(found, n) for n in (1, 2, 3, 50)] == [2.0, 2.0, 7.0, 3.5]
     assert mean_exp([0.0, math.log(3)]) == pytest.approx(2.0)
 
 

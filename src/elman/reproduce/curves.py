@@ -83,6 +83,16 @@ def perplexity_at(found: Mapping[str, Sequence[float]], epoch: int) -> float:
     return found["train"][min(epoch, len(found["train"])) - 1]
 
 
+def lowest_plotted(found: Mapping[str, Sequence[float]], every: int) -> float:
+    """The lowest training perplexity of a curve that is plotted with one point in so many epochs.
+
+    Args:
+        found: a curve.
+        every: epochs from one point to the next, the first of them included; where there are fewer, the last counts.
+    """
+    return min(found["train"][every - 1 :: every] or found["train"][-1:])
+
+
 def cost_to_reach(found: Mapping[str, Sequence[float]], level: float, what: str = "epochs") -> float:
     """Epochs or CPU seconds until the training perplexity is at most `level`; infinite if it never is.
 

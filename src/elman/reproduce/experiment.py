@@ -1,34 +1,51 @@
-"""What an experiment is: published figures beside measured ones, and a verdict that follows from both.
+"""What an experiment is: figures of a source beside measured ones, and a verdict that follows from both.
 
-    verdict   agrees        low - tolerance <= published <= high + tolerance, or the claim holds for every seed
-              better        every seed is better than published by more than the tolerance
-              falls short   every seed is worse than published by more than the tolerance
-              differs       the figure has no better side, or the claim does not hold for a seed
-              diverged      a seed has no finite figure where one is published
+The middle is the median of the runs (seeds), or their mean where the source gives a mean. What counts as equal is the
+interval from reference - tolerance to reference + tolerance, both ends included.
 
-`low` and `high` are the lowest and the highest of the seeds: a published figure is one run of an unknown seed.
+    verdict        of a figure                                       of a claim (at most, at least), or of "diverges"
+    agrees         the middle is in the interval                     it holds in every run
+    inconclusive   the middle is outside, but the runs reach the     it holds in some of the runs
+                   interval: a run is in it, or runs lie on both sides of it
+    better         every run is outside, on the better side
+    falls short    every run is outside, on the worse side
+    differs        every run is outside, and no side is better       it holds in no run
+    diverged       a run has no finite figure, and one is expected   a run has none
+
+The middle and the runs decide, the tolerance comes from the source: half a unit of the last digit that it prints or
+that can be read off its chart, or the spread of its own runs of the same network. It is never widened by what was
+measured here.
 """
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
-Verdict = Literal["agrees", "better", "falls short", "differs", "diverged", "not published"]
+from elman.errors import ConfigError
+
+Verdict = Literal["agrees", "better", "falls short", "differs", "inconclusive", "diverged", "not published"]
+Kind = Literal["published", "claim", "earlier run", "definition", ""]
 Claim = Literal["equals", "at most", "at least"]
+PRINTED = "half a unit of the last printed digit"
+READ_OFF = "half a unit of the last digit that can be read off the curve"
+ROUNDING = "rounding of the arithmetic"
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """A row of the report: what a source published, and what was measured.
+    """A row of the report: a reference figure, and what was measured.
 
     Example:
-        >>> Measurement(what="final perplexity", published=1.17, measured=(1.12, 1.13), tolerance=0.1).verdict
+        >>> Measurement(what="perplexity", published=1.2, tolerance=0.05, measured=(1.12, 1.23, 1.24)).verdict
         'agrees'
-        >>> Measurement(what="accuracy", published=0.50, measured=(0.97,), tolerance=0.02, better="higher").verdict
+        >>> Measurement(what="accuracy", published=0.5, tolerance=0.02, measured=(0.97,), better="higher").verdict
         'better'
+        >>> Measurement(what="squared error", published=2.5, tolerance=0.05, measured=(0.3, 0.6, 14)).verdict
+        'inconclusive'
         >>> Measurement(what="sequential / random", published=1.0, claim="at most", measured=(1.4, 1.5)).verdict
         'differs'
     """
@@ -36,15 +53,23 @@ class Measurement:
     what: str
     """What is measured, with its unit where it has one."""
     measured: tuple[float, ...]
-    """One number a seed; infinite where the training diverged."""
+    """One number a run (seed), at least one; infinite where the training diverged."""
     published: float | None = None
     """The figure of the source; None if it gives none, infinite if it says that the training diverges."""
+    earlier_run: float | None = None
+    """In place of a published figure, that of an earlier run of this program or the source's: nobody published it."""
+    definition: float | None = None
+    """In place of a published figure, one that follows from the definition of what is measured."""
     claim: Claim = "equals"
     """The relation between the figure and the published one that the source claims."""
     tolerance: float = 0.0
-    """In the unit of the figure; if the reason for it is not plain, `note` gives it."""
+    """In the unit of the figure."""
+    tolerance_from: str = ""
+    """Where the tolerance comes from: `PRINTED`, `READ_OFF`, `ROUNDING`, or the runs of the source that differ so."""
+    statistic: Literal["median", "mean"] = "median"
+    """What stands for the runs: the one that the source gives of its own."""
     better: Literal["lower", "higher"] | None = None
-    """Which side of the published figure is better, if one is."""
+    """Which side of the reference is better, if one is."""
     number_format: str = ".3f"
     """A format specification of Python for its numbers."""
     infinite: Literal["diverges", "never"] = "diverges"
@@ -52,34 +77,95 @@ class Measurement:
     headline: bool = False
     """Whether it is in the summary of all experiments."""
     note: str = ""
-    """Why it differs, or what else a reader of this row must know."""
+    """What a reader of this row must know, whatever the verdict."""
+    explained: str = ""
+    """Why it does not agree, shown only where it does not: the cause, measured or argued."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no verdict follows from.
+
+        Raises:
+            ConfigError: there is no run, several references, or the tolerance is negative or not finite.
+        """
+        if not self.measured:
+            raise ConfigError(f"{self.what}: no run was measured: give at least one number")
+        if not 0 <= self.tolerance < math.inf:
+            raise ConfigError(f"{self.what}: tolerance {self.tolerance} must be a finite number of at least 0")
+        if sum(each is not None for each in (self.published, self.earlier_run, self.definition)) > 1:
+            raise ConfigError(f"{self.what}: give one of published, earlier_run and definition")
+
+    @property
+    def reference(self) -> float | None:
+        """What stands beside the measured figures, if anything does; `kind` says what it is."""
+        return next((r for r in (self.published, self.earlier_run, self.definition) if r is not None), None)
+
+    @property
+    def kind(self) -> Kind:
+        """What the reference is: published, a claim in words, of an earlier run, by definition; empty for none."""
+        if self.reference is None:
+            return ""
+        if self.published is None:
+            return "definition" if self.earlier_run is None else "earlier run"
+        return "published" if self.claim == "equals" and math.isfinite(self.published) else "claim"
 
     @property
     def median(self) -> float:
-        """The median over the seeds."""
+        """The median over the runs."""
         return statistics.median(self.measured)
 
     @property
+    def middle(self) -> float:
+        """What stands for the runs: their median, or their mean."""
+        return self.median if self.statistic == "median" else statistics.fmean(self.measured)
+
+    @property
     def verdict(self) -> Verdict:
-        """Whether the measured figures agree with the published one, see the top of this module."""
-        if self.published is None:
+        """Whether the measured figures agree with the reference, see the top of this module."""
+        reference = self.reference
+        if reference is None:
             return "not published"
+        if math.isinf(reference):
+            return _shared([not math.isfinite(m) for m in self.measured])
         if any(math.isnan(m) for m in self.measured):
             return "diverged"
-        low, high = min(self.measured) - self.tolerance, max(self.measured) + self.tolerance
-        if math.isinf(self.published):
-            return "agrees" if min(self.measured) == math.inf else "differs"
-        if math.isinf(high):
-            return "diverged" if self.infinite == "diverges" else "falls short" if self.better else "differs"
-        if self.claim == "at most":
-            return "agrees" if max(self.measured) <= self.published + self.tolerance else "differs"
-        if self.claim == "at least":
-            return "agrees" if min(self.measured) >= self.published - self.tolerance else "differs"
-        if low <= self.published <= high:
+        if self.infinite == "diverges" and any(map(math.isinf, self.measured)):
+            return "diverged"
+        low, high = reference - self.tolerance, reference + self.tolerance
+        slack = 4 * math.ulp(max(abs(low), abs(high)))  # 1.3 + 0.05 is not 1.35 in binary digits
+        low, high = low - slack, high + slack
+        if self.claim != "equals":
+            return _shared([m <= high if self.claim == "at most" else m >= low for m in self.measured])
+        if low <= self.middle <= high:
             return "agrees"
+        if min(self.measured) <= high and max(self.measured) >= low:
+            return "inconclusive"
         if self.better is None:
             return "differs"
-        return "better" if (high < self.published) == (self.better == "lower") else "falls short"
+        return "better" if (self.middle < reference) == (self.better == "lower") else "falls short"
+
+
+def _shared(holds: Sequence[bool]) -> Verdict:
+    """The verdict on what is said of every run."""
+    return "agrees" if all(holds) else "inconclusive" if any(holds) else "differs"
+
+
+def count_verdicts(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """How many figures have each verdict, by the kind of their reference.
+
+    Args:
+        rows: the figures of a report (`elman.reproduce.page.document`).
+
+    Returns:
+        Counts by kind and verdict; figures without a reference are not counted.
+    """
+    found: dict[str, Counter[str]] = {}
+    for row in rows:
+        if row["kind"]:
+            found.setdefault(row["kind"], Counter())[row["verdict"]] += 1
+    return {kind: dict(found[kind]) for kind in KINDS if kind in found}
+
+
+KINDS: tuple[Kind, ...] = ("published", "claim", "earlier run", "definition")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,10 +229,9 @@ class Runner(Protocol):
         """
 
     def trial(self, measure: Callable[..., _T], /, **arguments: Any) -> _T:
-        """Call a function, or give the result of an earlier call with the same arguments in this folder.
+        """Call a function, or give the result of an earlier call of the same code with the same arguments.
 
-        Everything that takes long is a trial, one for each seed: then an interruption loses one trial, and a change of
-        a lesson or a tolerance loses none.
+        Everything that takes long is a trial, one for each seed: then an interruption loses one trial.
 
         Args:
             measure: a function of an experiment's module; it returns JSON values, whose numbers may be infinite.

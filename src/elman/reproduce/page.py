@@ -7,11 +7,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from elman.inference.tables import escaped, markdown_table
-from elman.reproduce.experiment import Experiment, Measurement, Result
+from elman.reproduce.experiment import KINDS, PRINTED, READ_OFF, Experiment, Measurement, Result, count_verdicts
 
-SCHEMA = 1
+SCHEMA = 2
 TITLE = "Published results, measured again"
-HEADINGS = ("what", "published", "measured", "verdict", "note")
+HEADINGS = ("what", "reference", "kind", "measured", "runs", "verdict", "note")
+VERDICTS = ("agrees", "better", "inconclusive", "differs", "falls short", "diverged")
+FEW = 3
+"""Runs below which a median says little."""
+HOW = (
+    "A reference is what a source published (a figure, or a claim in words), what an earlier run of this program or of "
+    "the source's found and nobody published, or what follows from a definition. Beside it stands the median of the "
+    "runs here, or their mean where the reference is a mean (lowest..highest)."
+)
+RULE = (
+    "agrees: the median is within the tolerance, which comes from the source and never from what was measured: where "
+    f"nothing else is said, {PRINTED}. "
+    "inconclusive: the median is outside, but the runs reach the tolerance or lie on both sides of it. better, falls "
+    "short, differs: every run is outside. A claim agrees if it holds in every run, is inconclusive if in some. The "
+    f"median of fewer than {FEW} runs of a training shows no more than those runs; counts need one."
+)
 QUICK = "A quick run: a few steps of small networks, to see that everything works. Its figures mean nothing."
 
 
@@ -24,7 +39,7 @@ class FinishedExperiment(NamedTuple):
 
 
 def document(
-    finished: Sequence[FinishedExperiment], *, command: str, quick: bool, environment: Mapping[str, Any]
+    finished: Sequence[FinishedExperiment], *, command: str, quick: bool, environment: Mapping[str, Any], code: str
 ) -> dict[str, Any]:
     """A report as JSON values, without the numbers of the charts.
 
@@ -33,13 +48,17 @@ def document(
         command: the command line that was typed.
         quick: whether it was a quick run.
         environment: versions and machine, see `elman.environment`.
+        code: the digest of the code that measured, see `elman.reproduce.trials.code_digest`.
     """
+    experiments = [_experiment(*each) for each in finished]
     return {
         "schema_version": SCHEMA,
         "command": command,
         "quick": quick,
         "environment": dict(environment),
-        "experiments": [_experiment(*each) for each in finished],
+        "code_sha256": code,
+        "verdicts": count_verdicts(row for each in experiments for row in each["figures"]),
+        "experiments": experiments,
     }
 
 
@@ -59,48 +78,100 @@ def _experiment(experiment: Experiment, result: Result, cpu_seconds: float) -> d
 def _row(m: Measurement) -> dict[str, Any]:
     return {
         "what": m.what,
-        "published": None if m.published is None else _number(m.published, m.infinite),
+        "kind": m.kind,
+        "published": _reference(m.published, m),
+        "earlier_run": _reference(m.earlier_run, m),
+        "definition": _reference(m.definition, m),
         "claim": m.claim,
         "tolerance": m.tolerance,
+        "tolerance_from": m.tolerance_from,
         "better": m.better,
         "infinite": m.infinite,
+        "statistic": m.statistic,
         "measured": [_number(value, m.infinite) for value in m.measured],
         "verdict": m.verdict,
         "headline": m.headline,
         "note": m.note,
-        "written": {"published": format_published(m), "measured": format_measured(m)},
+        "explained": m.explained,
+        "written": {"reference": format_reference(m), "measured": format_measured(m)},
     }
+
+
+def _reference(value: float | None, m: Measurement) -> float | str | None:
+    return None if value is None else _number(value, m.infinite)
 
 
 def _number(value: float, infinite: str) -> float | str:
     return value if math.isfinite(value) else infinite
 
 
-def format_published(m: Measurement) -> str:
-    """The published figure with its tolerance, or the claim, as text; empty if there is none."""
-    if m.published is None:
+def format_reference(m: Measurement) -> str:
+    """The reference with its tolerance, or the claim, as text; empty if there is none."""
+    if m.reference is None:
         return ""
-    if math.isinf(m.published):
+    if math.isinf(m.reference):
         return m.infinite
     claim = "" if m.claim == "equals" else f"{m.claim} "
     tolerance = f"{100 * m.tolerance:.2g}%" if m.number_format.endswith("%") else f"{m.tolerance:.2g}"
-    within = f" ± {tolerance}" if m.tolerance and m.claim == "equals" else ""
-    return f"{claim}{m.published:{m.number_format}}{within}"
+    within = f" ± {tolerance}" if m.tolerance else ""
+    return f"{claim}{m.reference:{_digits(m)}}{within}"
+
+
+def _digits(m: Measurement) -> str:
+    """The format of a reference: where half a unit of its last digit is the tolerance, with as many digits."""
+    kind = m.number_format[-1]
+    if m.tolerance_from not in {PRINTED, READ_OFF} or kind not in "f%":
+        return m.number_format
+    return f".{max(0, round(-math.log10(2 * m.tolerance)) - (2 if kind == '%' else 0))}{kind}"
 
 
 def format_measured(m: Measurement) -> str:
-    """The median, and the lowest and highest seed if there are several, as text."""
+    """The median or mean, and the lowest and highest run if there are several, as text."""
     low, middle, high = (
         format(value, m.number_format) if math.isfinite(value) else m.infinite
-        for value in (min(m.measured), m.median, max(m.measured))
+        for value in (min(m.measured), m.middle, max(m.measured))
     )
-    return middle if low == high else f"{middle} ({low}..{high})"
+    mean = "mean " if m.statistic == "mean" and len(m.measured) > 1 else ""
+    return middle if low == high else f"{mean}{middle} ({low}..{high})"
 
 
 def cells(row: Mapping[str, Any]) -> list[str]:
     """The cells of a table row under `HEADINGS`, from a figure of `document`."""
-    verdict = "" if row["verdict"] == "not published" else row["verdict"]
-    return [row["what"], row["written"]["published"], row["written"]["measured"], verdict, row["note"]]
+    written, verdict = row["written"], row["verdict"]
+    source = "" if row["tolerance_from"] == PRINTED else row["tolerance_from"]
+    reasons = [row["note"], f"tolerance: {source}" if source else "", explanation(row)]
+    return [
+        row["what"],
+        written["reference"],
+        row["kind"],
+        written["measured"],
+        str(len(row["measured"])),
+        verdict if row["kind"] else "",
+        "; ".join(reason for reason in reasons if reason),
+    ]
+
+
+def explanation(row: Mapping[str, Any]) -> str:
+    """Why a figure does not agree; empty if it does, or if there is nothing to agree with."""
+    return str(row["explained"]) if row["kind"] and row["verdict"] != "agrees" else ""
+
+
+def verdict_table(found: Mapping[str, Any]) -> list[list[str]]:
+    """How many figures of a report have each verdict: a heading and a line for each kind of reference.
+
+    Args:
+        found: the report as `document` gives it.
+    """
+    counts = found["verdicts"]
+    used = [verdict for verdict in VERDICTS if any(verdict in of for of in counts.values())]
+    return [
+        ["kind", "figures", *used],
+        *(
+            [kind, str(sum(counts[kind].values())), *(str(counts[kind].get(verdict, 0)) for verdict in used)]
+            for kind in KINDS
+            if kind in counts
+        ),
+    ]
 
 
 def picture_file(experiment: str, chart: str) -> str:
@@ -121,6 +192,9 @@ def markdown(found: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
         pictures: PNG by file name.
     """
     parts = [f"# {TITLE}", *_opening(found)]
+    if found["verdicts"]:
+        head, *rows = verdict_table(found)
+        parts.append(_table(head, rows))
     for each in found["experiments"]:
         parts += [f"## {each['name']}: {_md(each['title'])}", f"{_md(each['source'])}; {_minutes(each)}."]
         parts.append(_table(HEADINGS, [cells(row) for row in each["figures"]]))
@@ -133,10 +207,10 @@ def markdown(found: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
 def _opening(found: Mapping[str, Any]) -> list[str]:
     e = found["environment"]
     lines = [
-        "Each figure that a source published is measured again here: the median over seeds (lowest..highest). "
-        "The verdict follows from the tolerance that is given.",
+        HOW,
+        RULE,
         f"`{found['command']}` (elman {e['elman']}, PyTorch {e['torch']}, Python {e['python']}, {e['cores']} cores, "
-        f"{e['cpu_capability']}).",
+        f"{e['cpu_capability']}; code {found['code_sha256'][:12]}).",
     ]
     return [QUICK, *lines] if found["quick"] else lines
 
@@ -181,6 +255,9 @@ def html(found: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
         pictures: PNG by file name.
     """
     body = [f"<h1>{TITLE}</h1>", *(f"<p>{_h(text)}</p>" for text in _opening(found))]
+    if found["verdicts"]:
+        head, *rows = verdict_table(found)
+        body.append(_html_table(head, rows))
     headlines = [
         [f'<a href="#{_h(each["name"])}">{_h(each["name"])}</a>', *map(_h, cells(row)[:-1])]
         for each in found["experiments"]

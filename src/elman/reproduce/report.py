@@ -21,10 +21,11 @@ class Report:
         folder: where the files are; it is made if it does not exist.
         command: the command line that was typed.
         quick: whether it is a quick run, whose figures mean nothing.
+        code: the digest of the code that measures, see `elman.reproduce.trials.code_digest`.
     """
 
-    def __init__(self, folder: Path, *, command: str, quick: bool) -> None:
-        self.folder, self.command, self.quick = folder, command, quick
+    def __init__(self, folder: Path, *, command: str, quick: bool, code: str) -> None:
+        self.folder, self.command, self.quick, self.code = folder, command, quick, code
         self.finished: list[FinishedExperiment] = []
         self.pictures: dict[str, bytes] = {}
         """PNG by file name; empty without matplotlib."""
@@ -58,7 +59,9 @@ class Report:
 
     def document(self) -> dict[str, Any]:
         """The report as JSON values."""
-        return document(self.finished, command=self.command, quick=self.quick, environment=environment())
+        return document(
+            self.finished, command=self.command, quick=self.quick, environment=environment(), code=self.code
+        )
 
 
 def _pictures(experiment: Experiment, result: Result) -> dict[str, bytes]:

@@ -1,9 +1,12 @@
-"""Trials on the disk: a measurement that was finished is read again when it is called with the same arguments.
+"""Trials on the disk: a finished measurement is read again when the same code is called with the same arguments.
 
-    FOLDER/trials/MODULE.FUNCTION-HASH.json     arguments, value, CPU seconds
+    FOLDER/trials/MODULE.FUNCTION-HASH.json     arguments, value, CPU seconds, digest of the code
 
-The hash is of the arguments, of the function's own source, and of the versions of elman and PyTorch: after a change of
-the function it is measured anew, after a change of words or tolerances it is not. Experiments may share trials.
+The hash is of the arguments, the code, and the place. The code is every source file of elman and the compiled engine
+(`code_digest`), and the file of a function that lies elsewhere; the place is the versions of Python, PyTorch and NumPy,
+and the instruction set. So any change of any source file has everything measured anew: what a function reaches is not
+known without running it. The built-in texts are part of the code: they are made by it, or checked by a digest in it.
+Experiments may share trials.
 """
 
 import hashlib
@@ -12,6 +15,7 @@ import json
 import math
 import multiprocessing
 import os
+import platform
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -22,12 +26,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
-from elman.errors import printable
+import elman
+from elman.errors import ConfigError, printable
 from elman.storage.atomic import make_folder, replace_file, translate_os_errors
 
 _T = TypeVar("_T")
 Measure = Callable[..., Any]
 PROCESSES = 2  # trials in parallel, on one thread each
+PACKAGE = Path(elman.__file__).parent
+CODE = (".py", ".pyi", ".so", ".pyd")
+"""Suffixes of source files, of stubs (`elman` fetches its public names by one), and of compiled modules."""
 NUMBER_WORDS: dict[str, float] = {"infinite": math.inf, "-infinite": -math.inf, "not a number": math.nan}
 
 
@@ -37,6 +45,7 @@ class TrialCall(NamedTuple):
     measure: Measure
     arguments: Mapping[str, Any]
     path: Path
+    code: str
 
     def __str__(self) -> str:
         return f"{_name(self.measure)}({', '.join(f'{k}={v!r}' for k, v in self.arguments.items())})"
@@ -61,6 +70,8 @@ class TrialCache:
         on_progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.folder, self._quick, self.fresh, self.on_progress = folder / "trials", quick, fresh, on_progress
+        self.code = code_digest()
+        """The digest of the code that measures."""
         self.cpu_seconds = 0.0
         """The cost of all trials since this was set to 0, including those whose results were read."""
         self._new: set[Path] = set()
@@ -86,6 +97,7 @@ class TrialCache:
         """Call a function, or read the result of an earlier call, see `Runner.trial`.
 
         Raises:
+            ConfigError: the code was changed in the meantime.
             StorageError: a file cannot be written.
         """
         return self.trials(measure, [arguments])[0]
@@ -94,11 +106,13 @@ class TrialCache:
         """Several trials, in parallel if there are cores, see `Runner.trials`.
 
         Raises:
+            ConfigError: the code was changed in the meantime.
             StorageError: a file cannot be written.
         """
-        calls = [TrialCall(measure, case, self.folder / _file(measure, case)) for case in cases]
+        calls = [TrialCall(measure, case, self.folder / _file(measure, case, self.code), self.code) for case in cases]
         missing = {t.path: t for t in calls if self._is_stale(t.path) or self._read(t.path) is None}
         if missing:
+            _check_code(self.code)
             with translate_os_errors("make", self.folder):
                 make_folder(self.folder)
             self._measure(list(missing.values()))
@@ -145,13 +159,19 @@ def _begin_process() -> None:
 
 
 def _measured(trial: TrialCall) -> tuple[TrialCall, float]:
-    """Measure, write the result, and give the CPU seconds."""
+    """Measure, write the result, and give the CPU seconds.
+
+    Raises:
+        ConfigError: the code on the disk is not that of the digest, so nobody knows which of the two was measured.
+    """
     began, cpu = time.perf_counter(), time.process_time()
     value = trial.measure(**trial.arguments)
     seconds = time.process_time() - cpu
+    _check_code(trial.code)
     found = {
         "trial": _name(trial.measure),
         "arguments": dict(trial.arguments),
+        "code_sha256": trial.code,
         "cpu_seconds": seconds,
         "seconds": time.perf_counter() - began,
         "value": value,
@@ -160,14 +180,60 @@ def _measured(trial: TrialCall) -> tuple[TrialCall, float]:
     return trial, seconds
 
 
+def _check_code(code: str) -> None:
+    """Refuse to measure, or to keep what was measured, where the code on the disk is not that of the digest."""
+    if code_digest() != code:
+        raise ConfigError(
+            "the code of elman was changed while results were measured, so which code gave them is not known: "
+            "run the command again"
+        )
+
+
 def _name(measure: Measure) -> str:
     return f"{measure.__module__.rpartition('.')[2]}.{measure.__name__}"
 
 
-def _file(measure: Measure, arguments: Mapping[str, Any]) -> str:
+def _file(measure: Measure, arguments: Mapping[str, Any], code: str) -> str:
     """The name of the file of a call."""
-    key = [dict(arguments), inspect.getsource(measure), metadata.version("elman"), metadata.version("torch")]
+    key = [dict(arguments), _name(measure), measure.__module__, code, _source(measure), _place()]
     return f"{_name(measure)}-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]}.json"
+
+
+def code_digest(package: Path = PACKAGE) -> str:
+    """The SHA-256 of all code of a package: names and contents of its source files and compiled modules.
+
+    Args:
+        package: its folder, as it is installed.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        StorageError: a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with translate_os_errors("read", package):
+        for path in sorted(package.rglob("*"), key=lambda p: p.relative_to(package).as_posix()):
+            if path.suffix in CODE:
+                name, content = path.relative_to(package).as_posix(), path.read_bytes()
+                digest.update(f"{len(name)} {name} {len(content)} ".encode() + content)
+    return digest.hexdigest()
+
+
+def _source(measure: Measure) -> str:
+    """The text of a function, and of its file where that is not part of the package, as an experiment of a user."""
+    file = inspect.getsourcefile(measure)
+    elsewhere = file is not None and not Path(file).is_relative_to(PACKAGE)
+    return inspect.getsource(measure) + (Path(str(file)).read_text(encoding="utf-8") if elsewhere else "")
+
+
+def _place() -> list[str]:
+    """What bits depend on besides the code."""
+    from torch.backends.cpu import get_cpu_capability
+
+    packages = [f"{name} {metadata.version(name)}" for name in ("torch", "numpy")]
+    forced = os.environ.get("ELMAN_INSTRUCTIONS", "")
+    return [platform.python_version(), platform.machine(), *packages, get_cpu_capability(), forced]
 
 
 def encode_numbers(value: Any) -> Any:

@@ -22,7 +22,7 @@ EXAMPLES = """Examples:
   elman reproduce all --report runs/reproduce
   elman reproduce all --quick       # a minute: check that everything runs
 After an interruption the same command continues: each finished training is kept
-in the folder of the report."""
+in the folder of the report. After a change of elman's code all are measured anew."""
 
 FOLDER = Path("runs/reproduce")
 QUICK_FOLDER = Path("runs/reproduce-quick")
@@ -85,9 +85,9 @@ def _run(
 
     torch.set_num_threads(1)  # as in the processes of parallel trials, so that figures do not depend on their number
     progress, out = ProgressDisplay(quiet=quiet), Console(pipe_width=PIPE_WIDTH)
-    report, code = Report(folder, command=call, quick=quick), 0
-
+    code = 0
     with TrialCache(folder, quick=quick, fresh=fresh, on_progress=progress.print) as runner:
+        report = Report(folder, command=call, quick=quick, code=runner.code)
         for experiment in experiments:
             runner.cpu_seconds = 0.0
             try:
@@ -102,6 +102,7 @@ def _run(
     if json:
         print(json_module.dumps(report.document(), ensure_ascii=False, allow_nan=False))
     elif report.finished:
+        _print_verdicts(out, report.document())
         out.print_lines(f"{folder} ({', '.join(FILES)})")
     if report.finished and not report.pictures:
         progress.print('no pictures: pip install "elman[plot]", and the same command draws them')
@@ -110,6 +111,7 @@ def _run(
 
 def _print(out: "Console", found: "Mapping[str, Any]") -> None:
     """Print the figures of one experiment, and their explanation."""
+    from rich.console import JustifyMethod
     from rich.table import Table
     from rich.text import Text
 
@@ -117,10 +119,29 @@ def _print(out: "Console", found: "Mapping[str, Any]") -> None:
 
     table = Table(box=None, pad_edge=False)
     for name in HEADINGS:
-        table.add_column(name, justify="right" if name in {"published", "measured"} else "left", overflow="fold")
+        justify: JustifyMethod = "right" if name in {"reference", "measured", "runs"} else "left"
+        table.add_column(name, justify=justify, overflow="fold")
     for row in found["figures"]:
         table.add_row(*map(Text, cells(row)))
     out.print(f"{found['name']}: {found['title']}", style="bold", markup=False, soft_wrap=True)
     out.print_lines(f"{found['source']}; {found['cpu_seconds'] / 60:.1f} CPU minutes\n")
     out.print(table)
     out.print_lines("", *found["lessons"], "")
+
+
+def _print_verdicts(out: "Console", found: "Mapping[str, Any]") -> None:
+    """Print how many figures have each verdict, and the rule."""
+    from rich.table import Table
+
+    from elman.reproduce.page import RULE, verdict_table
+
+    head, *rows = verdict_table(found)
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in head:
+        table.add_column(name, justify="left" if name == "kind" else "right")
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+    out.print_lines("", RULE, "")

@@ -20,14 +20,19 @@ from elman.reproduce.curves import (
 )
 from elman.reproduce.experiment import Chart, Experiment, Measurement, Result, Runner
 
+EPOCHS = (50, 100, 150, 200, 250, 300, 350, 400, 450, 500)
 NOTEBOOK = {
-    "random": {100: 7.555, 200: 3.716, 250: 2.435, 300: 1.830, 350: 1.563, 400: 1.423, 450: 1.374, 500: 1.348},
-    "sequential": {100: 7.066, 200: 2.664, 250: 1.590, 300: 1.254, 350: 1.250, 400: 1.169, 450: 1.139, 500: 1.167},
+    batching: dict(zip(EPOCHS, figures, strict=True))
+    for batching, figures in {
+        "random": (8.955, 7.555, 5.575, 3.716, 2.435, 1.830, 1.563, 1.423, 1.374, 1.348),
+        "sequential": (8.766, 7.066, 4.491, 2.664, 1.590, 1.254, 1.250, 1.169, 1.139, 1.167),
+    }.items()
 }
 """Training perplexity by epoch, as printed in the notebook of Smola and Li 2019."""
 SPOKEN = {"random": {350: 1.53, 500: 1.37}, "sequential": {350: 1.25, 500: 1.17}}
 """The same figures of another run, as Smola and Li 2019 read them out."""
-TOLERANCE = 0.1
+TOLERANCE = 0.033
+SPREAD = "its two runs of this network, in the notebook and as spoken, differ so at epoch 350 of random windows"
 UNIFORM = 43
 Runs = list[dict[str, Any]]
 
@@ -94,15 +99,30 @@ def _curve(batching: str, runs: Runs) -> list[Measurement]:
             what=f"{batching}, training perplexity at epoch {epoch} ({where})",
             published=figure,
             measured=tuple(perplexity_at(r, epoch) for r in runs),
-            tolerance=max(TOLERANCE, local_change(runs, epoch)),
+            tolerance=TOLERANCE,
+            tolerance_from=SPREAD,
             better="lower",
             headline=headline,
+            explained=STEEP.format(local_change(runs, epoch)) if epoch < STEEP_UNTIL else LATE,
         )
         for epoch, figure, where, headline in printed + spoken
     ]
 
 
+STEEP_UNTIL = 320
+STEEP = (
+    "the curve is steep here, it changes by up to {:.2f} within five epochs of a seed, and the initial weights decide "
+    "how soon it falls; the source shows no second run at this epoch"
+)
+LATE = (
+    "at a constant rate of 100 the end of the curve jumps: in the source's own run by 0.028 between epochs 450 and "
+    "500; two earlier runs of its network ended at 1.137 and 1.162 where 1.167 is published"
+)
 FLOOR = "a network that memorised the text still has to find its place in each window"
+PROTOCOL = (
+    "the claim is about two perplexities of different protocols: random windows are scored from a zero state, "
+    "sequential ones with their state carried; scored alike, the network that learnt from random windows is better"
+)
 ORDERS = (
     ("train", "sequential / random, training perplexity as each prints it", "each is scored by its own protocol"),
     ("whole", "sequential / random, the training text scored alike", "one state carried through the text for both"),
@@ -114,7 +134,9 @@ def _order(runs: dict[str, Runs], key: str, what: str, note: str) -> Measurement
     """The claim that sequential partitions are no worse."""
     pairs = zip(runs["sequential"], runs["random"], strict=True)
     measured = tuple(_score(s, key) / _score(r, key) for s, r in pairs)
-    return Measurement(what=what, published=1.0, claim="at most", measured=measured, note=note, headline=True)
+    return Measurement(
+        what=what, published=1.0, claim="at most", measured=measured, note=note, headline=True, explained=PROTOCOL
+    )
 
 
 def _score(found: dict[str, Any], key: str) -> float:

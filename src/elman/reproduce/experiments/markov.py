@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import elman
-from elman.reproduce.experiment import Chart, ChartSeries, Experiment, Measurement, Result, Runner
+from elman.reproduce.experiment import ROUNDING, Chart, ChartSeries, Experiment, Measurement, Result, Runner
 
 ORDERS = (2, 3)
 FARTHEST = 12
@@ -63,8 +63,9 @@ def run(runner: Runner) -> Result:
         measurements=(
             Measurement(
                 what=f"bigram, up to {FARTHEST} steps: largest distance from the power of its matrix",
-                published=0.0,
+                definition=0.0,
                 tolerance=1e-12,
+                tolerance_from=ROUNDING,
                 measured=(apart,),
                 number_format=".1e",
             ),

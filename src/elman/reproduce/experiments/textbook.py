@@ -3,21 +3,25 @@
 Zhang et al. 2023: Dive into Deep Learning, edition 1.0.3, sections 9.5, 9.6 and 10.1 to 10.3.
 
 learnt    the 10,000 windows of 32 characters that begin the book, one at every character, 1,024 a batch
-printed   the mean of exp(cost of a batch) over the 5,000 windows that follow, each from a zero state
+plotted   the mean of exp(cost of a batch): over the second half of the last epoch's batches while the weights change,
+          and over the 5,000 windows that follow, each from a zero state
 alike     exp(nats / tokens) over the 5,000 characters after the first 10,000, one state carried: `elman.evaluate`
 """
 
 import math
+import statistics
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import elman
 from elman.data.batches import Ids, Integers, Rows, gather
+from elman.models.base import SequenceModel
 from elman.models.build import build_network
 from elman.reproduce.curves import freeze_second_bias
-from elman.reproduce.experiment import Chart, ChartSeries, Experiment, Measurement, Result, Runner
+from elman.reproduce.experiment import PRINTED, READ_OFF, Chart, ChartSeries, Experiment, Measurement, Result, Runner
 from elman.training.auto import auto_configure
 from elman.training.optim import clip_gradients
 
@@ -34,8 +38,17 @@ NETWORKS: dict[str, tuple[Network, float, float, int]] = {
     "GRU of two layers": ({"cell": "gru", "init": "torch", "layers": 2, "epochs": 100, "lr": 2}, 4.09, 6.11, 1),
 }
 """Settings; the ends of the published curves on training and validation text; and how many seeds are trained here."""
-TOLERANCE = 0.3
-"""Published figures are read off curves of one run."""
+TOLERANCE = 0.005
+"""Half a unit of the last of the two digits that can be read off the curves, which are of one run each."""
+REPEATED = "RNN concise"
+SLIDES = 7.4
+"""Validation perplexity of `REPEATED` in a newer edition's slides, printed with one digit; 7.3 by its other program."""
+SPREAD = 0.21
+SPREAD_FROM = "its runs of this network, in this edition and in newer slides, have 7.19, 7.3 and 7.4"
+ONE_RUN = (
+    "the end of one run's curve, read to a hundredth, beside one or two runs from other seeds: of the one network that "
+    "the source shows three times, its own figures are 7.19, 7.3 and 7.4"
+)
 UNIFORM = 28
 
 
@@ -47,6 +60,15 @@ def split(held_out: int, learnt: int = LEARNT) -> elman.Corpus:
         learnt: characters for training.
     """
     return elman.read_corpus(["time-machine"], normalize="letters", limit=learnt + held_out, held_out=held_out)
+
+
+def beyond(learnt: int = LEARNT) -> Ids:
+    """The tokens of training, those held out, and the 32 after them, which the last windows reach.
+
+    Args:
+        learnt: characters for training.
+    """
+    return np.concatenate([part.ids for part in split(SCORED + STEPS, learnt).parts])
 
 
 def train(cell: str, init: str, epochs: int, lr: float, seed: int, layers: int = 1, hidden: int = 32) -> dict[str, Any]:
@@ -62,7 +84,7 @@ def train(cell: str, init: str, epochs: int, lr: float, seed: int, layers: int =
         hidden: units of a layer; 32 in the source.
     """
     corpus = split(SCORED)
-    ids = np.concatenate([part.ids for part in split(SCORED + STEPS).parts])  # the last windows reach beyond the 5,000
+    ids = beyond()
     model = elman.Recurrent(elman.TextTask.of(corpus), cell=cell, hidden=hidden, layers=layers, init=init, seed=seed)
     if init == "reference":
         freeze_second_bias(model)
@@ -77,12 +99,9 @@ def train(cell: str, init: str, epochs: int, lr: float, seed: int, layers: int =
             clip_gradients(model.named_parameters(), 1.0)
             optimizer.step()
             losses.append(loss.item())
-    with torch.no_grad():
-        after = np.array_split(np.arange(LEARNT, LEARNT + SCORED), list(range(BATCH, SCORED, BATCH)))
-        validation = [batch_loss(model, ids, places).item() for places in after]
     return {
-        "train": mean_exp(losses),
-        "validation": mean_exp(validation),
+        "train": mean_exp(losses[len(losses) // 2 :]),
+        "validation": score_windows(model, ids),
         "held-out": elman.evaluate(model, corpus.parts[-1], streams=1).perplexity,
     }
 
@@ -95,9 +114,37 @@ def batch_loss(model: elman.Recurrent, ids: Ids, places: Integers) -> torch.Tens
         ids: the tokens, (n,).
         places: of the first inputs of the windows, (B,).
     """
-    inputs, targets = map(torch.from_numpy, gather(ids, Rows(places + 1, places + 1 + STEPS, fresh=True)))
+    inputs, targets = windows(ids, places)
     nats, _ = model.loss(inputs, targets, model.initial(len(places)))
     return nats / targets.numel()
+
+
+def score_windows(model: SequenceModel, ids: Ids, learnt: int = LEARNT) -> float:
+    """The validation perplexity that Zhang et al. 2023 plot, of any model.
+
+    Args:
+        model: the model.
+        ids: the tokens, (n,): those of training, those held out, and as many as a window has.
+        learnt: tokens of training.
+    """
+    losses = []
+    with torch.no_grad():
+        for places in np.array_split(np.arange(learnt, learnt + SCORED), list(range(BATCH, SCORED, BATCH))):
+            inputs, targets = windows(ids, places)
+            logits, _ = model(inputs, model.initial(len(places)))
+            losses.append(float(model.task.nats(logits, targets)) / targets.numel())
+    return mean_exp(losses)
+
+
+def windows(ids: Ids, places: Integers) -> tuple[Tensor, Tensor]:
+    """Inputs and targets, (B, 32) each.
+
+    Args:
+        ids: the tokens, (n,).
+        places: of the first inputs, (B,).
+    """
+    inputs, targets = map(torch.from_numpy, gather(ids, Rows(places + 1, places + 1 + STEPS, fresh=True)))
+    return inputs, targets
 
 
 def mean_exp(losses: list[float]) -> float:
@@ -109,7 +156,11 @@ def score_ngram(order: int | None) -> dict[str, Any]:
     """Count an n-gram on the same 10,000 characters; without an order the one that predicts their end best."""
     corpus = split(SCORED)
     ngram = elman.NGram.fit(elman.TextTask.of(corpus), corpus.train.ids, order=order)
-    return {"name": ngram.name, "held-out": elman.evaluate(ngram, corpus.parts[-1], streams=1).perplexity}
+    return {
+        "name": ngram.name,
+        "validation": score_windows(ngram, beyond()),
+        "held-out": elman.evaluate(ngram, corpus.parts[-1], streams=1).perplexity,
+    }
 
 
 def score_default(seed: int, learnt: int = LEARNT, **budget: int) -> dict[str, Any]:
@@ -124,7 +175,11 @@ def score_default(seed: int, learnt: int = LEARNT, **budget: int) -> dict[str, A
     config, _ = auto_configure(elman.Config.resolve(("default", budget)), corpus)
     model = build_network(elman.TextTask.of(corpus), config.network, engine=config.engine, seed=seed)
     elman.fit(model, corpus.train, settings=config.part(elman.TrainSettings), seed=seed)
-    return {"name": model.name, "held-out": elman.evaluate(model, corpus.parts[-1], streams=1).perplexity}
+    return {
+        "name": model.name,
+        "validation": score_windows(model, beyond(learnt), learnt),
+        "held-out": elman.evaluate(model, corpus.parts[-1], streams=1).perplexity,
+    }
 
 
 def run(runner: Runner) -> Result:
@@ -142,8 +197,8 @@ def run(runner: Runner) -> Result:
     return Result(
         measurements=(
             *(row for name in names for row in _rows(name, runs[name])),
-            *(_beside(c["name"], [c]) for c in counted),
-            _beside("what elman train chooses", ours),
+            *(row for c in counted for row in _beside(c["name"], [c])),
+            *_beside("what elman train chooses", ours),
         ),
         charts=(_chart(runs, counted, ours),),
         lessons=_lessons(runs, counted[-1], ours),
@@ -152,19 +207,33 @@ def run(runner: Runner) -> Result:
 
 def _rows(name: str, runs: list[dict[str, Any]]) -> list[Measurement]:
     _, train, validation, _ = NETWORKS[name]
-    rows = [("training", train, "train"), ("validation", validation, "validation")]
+    again = name == REPEATED
+    rows = [
+        ("training perplexity as plotted", train, "train", TOLERANCE, READ_OFF),
+        (
+            "validation perplexity as plotted",
+            validation,
+            "validation",
+            SPREAD if again else TOLERANCE,
+            SPREAD_FROM if again else READ_OFF,
+        ),
+    ]
+    if again:
+        rows.append(("validation perplexity as newer slides print it", SLIDES, "validation", 0.05, PRINTED))
     return [
         *(
             Measurement(
-                what=f"{name}, {what} perplexity as plotted",
+                what=f"{name}, {what}",
                 published=figure,
                 measured=tuple(r[key] for r in runs),
-                tolerance=TOLERANCE,
+                tolerance=tolerance,
+                tolerance_from=source,
                 better="lower",
                 number_format=".2f",
-                headline=key == "validation" and name in {"RNN concise", "GRU of two layers"},
+                headline=figure == validation and name in {REPEATED, "GRU of two layers"},
+                explained=ONE_RUN,
             )
-            for what, figure, key in rows
+            for what, figure, key, tolerance, source in rows
         ),
         Measurement(
             what=f"{name}, held-out text scored alike", measured=tuple(r["held-out"] for r in runs), number_format=".2f"
@@ -172,17 +241,29 @@ def _rows(name: str, runs: list[dict[str, Any]]) -> list[Measurement]:
     ]
 
 
-def _beside(name: str, found: list[dict[str, Any]]) -> Measurement:
+def _beside(name: str, found: list[dict[str, Any]]) -> list[Measurement]:
+    """Another model, scored as the networks are."""
     best = min(NETWORKS, key=lambda n: NETWORKS[n][2])
-    return Measurement(
-        what=f"{name}, held-out text scored alike",
-        published=NETWORKS[best][2],
-        measured=tuple(f["held-out"] for f in found),
-        better="lower",
-        number_format=".2f",
-        headline=True,
-        note=f"published: the best network of Zhang et al. 2023, {best}",
-    )
+    return [
+        Measurement(
+            what=f"{name}, validation perplexity as plotted",
+            published=NETWORKS[best][2],
+            measured=tuple(f["validation"] for f in found),
+            tolerance=TOLERANCE,
+            tolerance_from=READ_OFF,
+            better="lower",
+            number_format=".2f",
+            headline=True,
+            note=f"published: the best network of Zhang et al. 2023, {best}",
+            explained="another model on the same text, which is what this row compares",
+        ),
+        Measurement(
+            what=f"{name}, held-out text scored alike",
+            measured=tuple(f["held-out"] for f in found),
+            number_format=".2f",
+            headline=True,
+        ),
+    ]
 
 
 def _chart(runs: dict[str, list[dict[str, Any]]], counted: list[dict[str, Any]], ours: list[dict[str, Any]]) -> Chart:
@@ -200,14 +281,19 @@ def _chart(runs: dict[str, list[dict[str, Any]]], counted: list[dict[str, Any]],
 def _lessons(
     runs: dict[str, list[dict[str, Any]]], ngram: dict[str, Any], ours: list[dict[str, Any]]
 ) -> tuple[str, ...]:
-    best = {name: min(NETWORKS[name][2], *(r["held-out"] for r in of)) for name, of in runs.items()}
-    lost = [name for name, figure in best.items() if figure > ngram["held-out"]]
+    lost = [
+        name
+        for name, of in runs.items()
+        if min(NETWORKS[name][2], *(r["validation"] for r in of)) > ngram["validation"]
+        and min(r["held-out"] for r in of) > ngram["held-out"]
+    ]
     mean = [r["validation"] / r["held-out"] for of in runs.values() for r in of]
     return (
-        f"An {ngram['name']} that is counted in a second has {ngram['held-out']:.2f} and beats {len(lost)} of "
-        f"{len(best)} networks, both as published and as measured. Compare every network with an n-gram.",
+        f"An {ngram['name']} that is counted in a second has {ngram['validation']:.2f} by the protocol of the plots, "
+        f"{ngram['held-out']:.2f} with one state carried, and beats {len(lost)} of {len(runs)} networks by both, as "
+        "published and as measured. Compare every network with an n-gram.",
         f"What elman train chooses for this text, n-grams that a network weights and corrects, has "
-        f"{min(o['held-out'] for o in ours):.2f} (its best seed).",
+        f"{statistics.median(o['held-out'] for o in ours):.2f} with its state carried (the median).",
         "The published figure is the mean of exp(loss) over batches of windows that all begin from a zero state: "
         f"{min(mean):.2f} to {max(mean):.2f} times what the same network has with one state carried.",
     )
