@@ -65,12 +65,12 @@ def test_an_experiment_finds_what_was_published(name, tmp_path):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_copy_head_counts_on_past_what_it_learnt(seed):
     """8001 to 9999 as one stream, and greedy roll-outs at 300 of its places; two layers without it stay near 80 %."""
-    found = counting.train(**counting.STAGES[counting.COPYING], seed=seed)["held-out"]
+    found = counting.train(**counting.COUNTERS[counting.COPYING], seed=seed)["held-out"]
     print(found)
     assert found["one"] >= 0.995
-    assert found["exact"][20] >= 0.95
-    assert found["exact"][200] >= 0.75
-    assert 0.8 <= counting.train(**counting.STAGES[counting.TWO], seed=seed)["held-out"]["accuracy"] < 0.9
+    assert found["carried"]["20"] >= 0.95
+    assert found["carried"]["200"] >= 0.75
+    assert 0.8 <= counting.train_course(**counting.COURSE[counting.TWO], seed=seed)["accuracy"] < 0.9
 
 
 def test_the_default_recipe_memorises_in_forty_epochs(results):
