@@ -89,12 +89,24 @@ def test_a_beam_finds_different_fills_in_order_and_the_best_if_it_is_wide(left, 
         assert found[0].log_probability == pytest.approx(expected[0][1], abs=1e-5)
 
 
-def test_both_sides_find_what_neither_end_begins_with():
-    """After a comes mostly b, before d mostly c; that "xy" stands between a and d, only both ends together tell."""
-    text = "abbbabbb" * 20 + "cccdcccd" * 20 + "axyd" * 12
+def two_ngrams(text: str) -> list[elman.NGram]:
     vocab = elman.Vocab.chars(text)
     tasks = [elman.TextTask(vocab, reverse=reverse) for reverse in (False, True)]
-    models = [elman.NGram.fit(t, t.reading_order(vocab.encode(text)).copy(), order=2) for t in tasks]
+    return [elman.NGram.fit(t, t.reading_order(vocab.encode(text)).copy(), order=2) for t in tasks]
+
+
+def test_the_two_beams_meet_inside_the_gap():
+    """With a beam of one: bb from the left and cc from the right; their halves together are what fits."""
+    models = two_ngrams("abbbabbb" * 20 + "cccdcccd" * 20 + "abcd" * 12)
+    found = infill(*models, "a", "d", 2, beam=1)
+    assert [f.text for f in found] == ["bc"]
+    assert infill(models[0], None, "a", "d", 2, beam=1)[0].text == "bb"
+    assert infill(None, models[1], "a", "d", 2, beam=1)[0].text == "cc"
+
+
+def test_both_sides_find_what_neither_end_begins_with():
+    """After a comes mostly b, before d mostly c; that "xy" stands between a and d, only both ends together tell."""
+    models = two_ngrams("abbbabbb" * 20 + "cccdcccd" * 20 + "axyd" * 12)
     assert infill(models[0], None, "a", "", 2)[0].text == "bb"
     assert infill(None, models[1], "", "d", 2)[0].text == "cc"
     assert infill(*models, "a", "d", 2)[0].text == "xy"
