@@ -182,22 +182,18 @@ def fill_gaps(
 
 
 def run(runner: Runner) -> Result:
-    """One seed of the network, three of the models that fill gaps."""
+    """One seed of the bidirectional network, three of the GRUs that fill gaps, which differ in their gaps too."""
     small: Found = runner.choose({}, {"hidden": 4, "scored": 200})
     trained = runner.trial(train, epochs=runner.choose(EPOCHS, 1), seed=0, **small)
     ngram = runner.trial(score_ngram, **runner.choose({}, {"scored": 200}))
     less: Found = runner.choose({}, {"limit": 5000})
-    seeds = range(runner.choose(3, 1))
-    gaps = runner.choose(GAPS, 2)
-    tiny: Found = runner.choose({}, {"hidden": 4, "epochs": 1})
-    families = {"gru": tiny, "n-gram": {}}
-    cases = [
-        (family, {"family": family, "seed": s, "gaps": gaps} | less | more)
-        for family, more in families.items()
-        for s in seeds
-    ]
+    gaps, tiny = runner.choose(GAPS, 2), runner.choose({}, {"hidden": 4, "epochs": 1})
+    cases = [("gru", {"family": "gru", "seed": s, "gaps": gaps} | less | tiny) for s in range(runner.choose(3, 1))]
+    cases.append(("n-gram", {"family": "n-gram", "seed": 0, "gaps": gaps} | less))
     found = runner.trials(fill, [case for _, case in cases])
-    filled = {family: [f for (of, _), f in zip(cases, found, strict=True) if of == family] for family in families}
+    filled = {
+        family: [f for (of, _), f in zip(cases, found, strict=True) if of == family] for family in ("gru", "n-gram")
+    }
     return Result(
         measurements=(*_cheating(trained, ngram), *_filling(filled)),
         charts=(_positions(trained), _exact(filled["gru"])),
@@ -385,7 +381,7 @@ def _lessons(trained: Found, ngram: Found, filled: dict[str, list[Found]]) -> tu
     return (
         f"The printed {PRINTED} is not a perplexity: {WINDOW - 1} of the {WINDOW} outputs of a window have read the "
         f"token that they are scored with. On held-out text these have {_perplexity(held_out[:-1]):.2f}; the last one, "
-        f"which has not, has {math.exp(held_out[-1]):.1f}. A uniform guess has {UNIFORM}, a {ngram['name']} that is "
+        f"which has not, has {math.exp(held_out[-1]):.1f}. A uniform guess has {UNIFORM}, the {ngram['name']} that is "
         f"counted on the same 10,000 characters {ngram['held-out']:.1f}.",
         "Put a random token in the place of the next one, and the network predicts that one, in "
         f"{probed['follows']:.0%} of the windows: it copies what its backward direction has read. It writes in windows "
@@ -406,6 +402,6 @@ EXPERIMENT = Experiment(
         '"erererer"; the gaps are those of Berglund et al. 2015, with other models and text'
     ),
     order=115,
-    minutes=9,
+    minutes=10,
     run=run,
 )
