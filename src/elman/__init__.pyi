@@ -30,6 +30,7 @@ from .inference.evaluation import evaluate_dynamic as evaluate_dynamic
 from .inference.evaluation import surprisals as surprisals
 from .inference.generation import generate as generate
 from .inference.generation import generate_samples as generate_samples
+from .inference.infilling import infill as infill
 from .inference.metrics import Metric as Metric
 from .inference.mixture import Mixture as Mixture
 from .models.base import Backbone as Backbone

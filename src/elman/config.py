@@ -165,6 +165,12 @@ RENAMED = {
 REMOVED = ("average", "token_noise")
 """Settings of 0.1 that did not improve held-out perplexity (docs/log.md); saved files may hold them."""
 
+ABSENT = {
+    "bidirectional": ": a bidirectional network reads the token that it is to predict (elman reproduce bidirectional); "
+    "set reverse for one that reads the text from its end"
+}
+"""Settings of other programs that have no place here, and why."""
+
 
 def current_names(values: Mapping[str, Any], *, warn: bool = False) -> dict[str, Any]:
     """Settings under the names of today.
@@ -218,7 +224,8 @@ def validated(
     names = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]  # a dataclass
     for key in values:
         if key not in names:
-            raise ConfigError(f"{origin.get(key, 'settings')}: there is no setting {key!r}{did_you_mean(key, names)}")
+            why = ABSENT.get(key) or did_you_mean(key, names)
+            raise ConfigError(f"{origin.get(key, 'settings')}: there is no setting {key!r}{why}")
     try:
         adapter = TypeAdapter(kind)
         if strict:  # as JSON, in which an array may be a tuple

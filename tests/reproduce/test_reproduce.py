@@ -504,7 +504,7 @@ def test_trials_are_judged_again_without_the_code_that_measured_them(quick, tmp_
 def test_the_experiments_are_found_in_their_order_and_named_as_their_modules():
     assert ORDER == (
         "lecture", "notes", "recipe", "textbook", "clipping", "schedule", "overfitting",
-        "corpus", "smoothing", "markov", "reverse", "sine", "counting", "fooling",
+        "corpus", "smoothing", "markov", "reverse", "bidirectional", "sine", "counting", "fooling",
     )  # fmt: skip
     assert [e.name for e in select(["sine", "notes", "sine"])] == ["notes", "sine"]
     assert len({e.order for e in select(["all"])}) == len(ORDER)

@@ -254,12 +254,13 @@ def prefill(model: SequenceModel, tokens: npt.NDArray[np.integer], state: State)
     return logits[:, -1], state
 
 
-def encode_prompt(task: TextTask, prompt: str) -> Ids:
+def encode_prompt(task: TextTask, prompt: str, name: str = "the prompt") -> Ids:
     """The token ids of a prompt, which is used as it is: normalizing it could remove a space at its end.
 
     Args:
         task: the task of the model.
         prompt: the text to continue.
+        name: what messages call it.
 
     Returns:
         Token ids, (N,).
@@ -283,7 +284,7 @@ def encode_prompt(task: TextTask, prompt: str) -> Ids:
             else f", or write it as --normalize {task.normalize} writes the training text"
         )
         raise DataError(
-            f"the prompt has {symbols} not in the vocabulary: {listed}; "
+            f"{name} has {symbols} not in the vocabulary: {listed}; "
             f"leave them out{how}, or train on a text that has them"
         )
     return task.vocab.encode(prompt)
