@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from elman.arguments import checked
 from elman.cells import CELLS
 from elman.comparison.result import Comparison, ComparisonRow, Measured, RowKind
 from elman.config import TrainSettings, names_of
@@ -167,6 +168,7 @@ def model_spec(name: str, config: Config) -> NGramSpec | NetworkSpec:
     raise ConfigError(no_such("model", name, EXAMPLES))
 
 
+@checked
 def compare(
     corpus: Corpus, models: Sequence[str] = DEFAULT, *, seeds: int = 1, config: Config | None = None, **overrides: Any
 ) -> Comparison:

@@ -18,8 +18,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from elman.arguments import checked
 from elman.cells import State
-from elman.data.batches import IGNORE, Ids, Rows, gather
+from elman.data.batches import IGNORE, Ids, IdsLike, Rows, as_ids, gather
 from elman.data.cleaning import cleaning
 from elman.data.corpus import Split
 from elman.data.tokens import TokenSequence
@@ -97,7 +98,7 @@ class Reader(typing.Protocol):
         """Its vocabulary and cleaning."""
 
 
-def part_of(model: Reader, text: str | Ids | Split) -> Split:
+def part_of(model: Reader, text: str | IdsLike | Split) -> Split:
     """Any form of a text as a `Split`: ids, and the length of what they stand for in characters and bytes.
 
     Args:
@@ -111,13 +112,14 @@ def part_of(model: Reader, text: str | Ids | Split) -> Split:
         symbols = TokenSequence.read(cleaning(model.task.normalize).apply([text]), vocab.level)
         ids, characters, size = model.task.reading_order(vocab.encode(symbols)), symbols.characters, symbols.bytes
     else:
-        written = vocab.decode(model.task.reading_order(text))
-        ids, characters = text, len(written)
+        ids = as_ids(text, len(vocab), "the ids of the text")
+        written = vocab.decode(model.task.reading_order(ids))
+        characters = len(written)
         size = len(ids) if vocab.level == "byte" else len(written.encode())
     return Split("text", ids, characters, size, int((ids == 0).sum()) if vocab.unknown else 0)
 
 
-def beginning(model: Reader, text: Split | Ids, tokens: int, logits: int = AFFORDABLE) -> Split:
+def beginning(model: Reader, text: Split | IdsLike, tokens: int, logits: int = AFFORDABLE) -> Split:
     """The first `tokens` tokens of a text, or all there are.
 
     Args:
@@ -127,8 +129,8 @@ def beginning(model: Reader, text: Split | Ids, tokens: int, logits: int = AFFOR
         logits: the largest number of logits, which are tokens times V.
     """
     most = max(1, min(tokens, logits // model.task.size))
-    ids = text.ids if isinstance(text, Split) else text
-    return part_of(model, text if len(ids) <= most else ids[:most])
+    part = part_of(model, text)
+    return part if len(part.ids) <= most else part_of(model, part.ids[:most])
 
 
 class ScoredBatch(NamedTuple):
@@ -153,14 +155,15 @@ class ScoredBatch(NamedTuple):
         return ScoredTargets(logits, targets, nats)
 
 
+@checked
 def evaluate(
     model: SequenceModel,
-    text: str | Ids | Split,
+    text: str | IdsLike | Split,
     *,
     protocol: Protocol = "carried",
     window: int = 32,
     streams: int | None = None,
-    before: Ids | None = None,
+    before: IdsLike | None = None,
     per_token: npt.NDArray[np.float64] | None = None,
     hits: npt.NDArray[np.bool_] | None = None,
 ) -> Score:
@@ -189,9 +192,14 @@ def evaluate(
     part = part_of(model, text)
     if before is not None and protocol != "dynamic":
         raise ConfigError(f"before is for the protocol 'dynamic', not for {protocol!r}: leave it out")
-    count = 1 if protocol == "dynamic" else streams or max(1, min(256, len(part.ids) // LONGEST))
+    for name, each in (("per_token", per_token), ("hits", hits)):
+        if each is not None and (not isinstance(each, np.ndarray) or each.shape != (len(part.ids),)):
+            raise ConfigError(f"{name} must be an array with a place for each of the {len(part.ids):,} tokens")
+    read = None if before is None else as_ids(before, model.task.size, "the ids before the text")
+    count = max(1, min(256, len(part.ids) // LONGEST)) if streams is None else streams
+    count = 1 if protocol == "dynamic" else count
     nats, totals = 0.0, {name: 0.0 for name, metric in METRICS.items() if not metric.from_nats}
-    for batch in score_batches(model, part.ids, protocol, window, count, before):
+    for batch in score_batches(model, part.ids, protocol, window, count, read):
         nats += float(batch.nats.cpu().numpy().sum())
         targets = batch.real()
         for name, total in sums(targets):
@@ -208,9 +216,9 @@ def evaluate(
 
 def evaluate_dynamic(
     model: SequenceModel,
-    text: str | Ids | Split,
+    text: str | IdsLike | Split,
     *,
-    before: Ids | None = None,
+    before: IdsLike | None = None,
     per_token: npt.NDArray[np.float64] | None = None,
 ) -> Score:
     """Deprecated: `evaluate(model, text, protocol="dynamic", before=before)`.
@@ -229,8 +237,9 @@ def evaluate_dynamic(
     return evaluate(model, text, protocol="dynamic", before=before, per_token=per_token)
 
 
+@checked
 def surprisals(
-    model: SequenceModel, ids: Ids, *, protocol: Protocol = "carried", window: int = 32, streams: int = 1
+    model: SequenceModel, ids: IdsLike, *, protocol: Protocol = "carried", window: int = 32, streams: int = 1
 ) -> npt.NDArray[np.float64]:
     """The cost of each token in nats, (N,): -log P(token | what the protocol lets it see).
 
@@ -245,6 +254,7 @@ def surprisals(
         ConfigError: as `evaluate`.
         DataError: an empty text.
     """
+    ids = as_ids(ids, model.task.size)
     each = np.zeros(len(ids))
     for batch in score_batches(model, ids, protocol, window, streams):
         _scatter(batch.rows, batch.nats, each)
@@ -288,6 +298,8 @@ def score_batches(
         raise DataError("there is nothing to score: the text has no tokens")
     if window < 1:
         raise ConfigError(f"window is {window}: it must be at least 1")
+    if streams < 1:
+        raise ConfigError(f"streams is {streams}: it must be at least 1")
     if protocol == "dynamic":
         return _scored_dynamic(model, ids, before)
     return _scored_at_rest(model, ids, protocol, window, streams)

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from elman.arguments import checked
 from elman.cells import State
 from elman.config import BUDGETS, DEFAULT_BUDGET, TrainSettings, current_names, validated
-from elman.data.batches import BATCHINGS, Ids, Rows, check_length, gather
+from elman.data.batches import BATCHINGS, Ids, IdsLike, Rows, as_ids, check_length, gather
 from elman.data.corpus import Split
 from elman.errors import DivergedError
 from elman.inference.evaluation import Score, beginning, evaluate
@@ -138,10 +139,11 @@ class Progress:
     stopped_early: bool
 
 
+@checked
 def train(
     model: Network,
-    text: Split | Ids,
-    held_out: Split | Ids | None = None,
+    text: Split | IdsLike,
+    held_out: Split | IdsLike | None = None,
     settings: TrainSettings | None = None,
     *,
     training: TrainState | None = None,
@@ -151,20 +153,20 @@ def train(
 
     Args:
         model: its weights change.
-        text: the training tokens.
+        text: the training tokens: a part of a corpus, or token ids (`elman.data.batches.as_ids`).
         held_out: scored at every report, without disturbing the training state.
         settings: how to learn.
         training: go on from there instead of beginning; its settings hold.
         **overrides: replace single fields of `settings`: `train(model, ids, steps=2000, seed=1)`.
 
     Raises:
-        ConfigError: an unknown batching.
-        DataError: the text is shorter than one batch.
+        ConfigError: an unknown setting, or one out of range.
+        DataError: ids that the vocabulary does not have, or fewer than one batch.
         DivergedError: a loss or gradient is not finite; names the step.
     """
     training = training or TrainState.begin(model, _settings(settings, overrides))
     s = training.settings
-    ids = text.ids if isinstance(text, Split) else text
+    ids = as_ids(text.ids if isinstance(text, Split) else text, model.task.size)
     check_length(s.batching, len(ids), s.batch, s.window)
     training.model.prepare(ids)
     training.distillation = (
@@ -348,10 +350,11 @@ def _compare(training: TrainState, score: Score | None) -> tuple[bool, bool]:
     return improved, patience is not None and training.reports_since_best >= patience
 
 
+@checked
 def fit(
     model: Network,
-    text: Split | Ids,
-    held_out: Split | Ids | None = None,
+    text: Split | IdsLike,
+    held_out: Split | IdsLike | None = None,
     settings: TrainSettings | None = None,
     **overrides: Any,
 ) -> Network:
