@@ -110,8 +110,8 @@ class TrainSettings(_Renamed):
     steps: PositiveInt | None = None
     """Budget: training steps."""
     minutes: Annotated[float | None, Field(gt=0)] = None
-    """Budget: minutes of wall time; the schedule follows the clock. No budget given: 10 epochs, at most 3 minutes
-    (recipe auto: at most 5)."""
+    """Budget: minutes of wall time, a tenth of them for measuring; the schedule follows the clock. No budget given: 10
+    epochs, at most 3 minutes (recipe auto: at most 5)."""
     patience: PositiveInt | None = None
     """Early stopping: end after this many reports without a better held-out perplexity."""
     final_weights: Literal["best", "last"] = "best"

@@ -9,7 +9,7 @@ Sums are kept in float64 and divided once (`elman.inference.metrics`).
 
 import typing
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeVar
 
@@ -166,6 +166,7 @@ def evaluate(
     before: IdsLike | None = None,
     per_token: npt.NDArray[np.float64] | None = None,
     hits: npt.NDArray[np.bool_] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Score:
     """The cost of every token of `text`, the first included, and every metric.
 
@@ -180,6 +181,7 @@ def evaluate(
         before: dynamic: tokens that are read first, neither scored nor learnt from: the end of the training text.
         per_token: filled with the nats of each token, (N,), -log P(token | what the protocol lets it see).
         hits: filled with whether each token, (N,), is the most probable one.
+        on_progress: called after each batch with the number of tokens done, and of all tokens.
 
     Returns:
         Sums over the text; `Score.metrics` divides them.
@@ -198,7 +200,7 @@ def evaluate(
     read = None if before is None else as_ids(before, model.task.size, "the ids before the text")
     count = max(1, min(256, len(part.ids) // LONGEST)) if streams is None else streams
     count = 1 if protocol == "dynamic" else count
-    nats, totals = 0.0, {name: 0.0 for name, metric in METRICS.items() if not metric.from_nats}
+    done, nats, totals = 0, 0.0, {name: 0.0 for name, metric in METRICS.items() if not metric.from_nats}
     for batch in score_batches(model, part.ids, protocol, window, count, read):
         nats += float(batch.nats.cpu().numpy().sum())
         targets = batch.real()
@@ -208,6 +210,9 @@ def evaluate(
             _scatter(batch.rows, batch.nats, per_token)
         if hits is not None:
             _scatter(batch.rows, argmax(batch.logits) == batch.targets, hits)
+        done += batch.rows.targets
+        if on_progress is not None:
+            on_progress(done, len(part.ids))
     counted = (len(part.ids), nats, part.characters, part.bytes, part.unknown)
     if protocol == "reset":
         return Score(protocol, *counted, streams=-(-len(part.ids) // window), window=window, totals=totals)

@@ -24,7 +24,10 @@ from elman.training.distillation import DistillationTargets
 from elman.training.optim import clip_gradients, optimizer_for, rate
 
 HELD_OUT_TOKENS = 20_000  # scored at a report; the final figure is over the whole held-out part
-REPORT_STREAMS = 64
+REPORT_STREAMS, STREAM_TOKENS = (
+    64,
+    512,
+)  # at most so many; each longer than what is read ahead of it
 
 
 @dataclass
@@ -168,11 +171,12 @@ def train(
     s = training.settings
     ids = as_ids(text.ids if isinstance(text, Split) else text, model.task.size)
     check_length(s.batching, len(ids), s.batch, s.window)
+    began = time.perf_counter() - training.seconds  # counting is part of a budget in minutes
     training.model.prepare(ids)
     training.distillation = (
         DistillationTargets(training.model.task, ids, s.distill_weight) if s.distill_weight else None
     )
-    return _run(training, ids, None if held_out is None else beginning(model, held_out, HELD_OUT_TOKENS))
+    return _run(training, ids, began, None if held_out is None else beginning(model, held_out, HELD_OUT_TOKENS))
 
 
 def _settings(settings: TrainSettings | None, overrides: dict[str, Any]) -> TrainSettings:
@@ -181,8 +185,7 @@ def _settings(settings: TrainSettings | None, overrides: dict[str, Any]) -> Trai
     return validated(TrainSettings, values)
 
 
-def _run(training: TrainState, ids: Ids, held_out: Split | None) -> Iterator[Progress]:
-    began = time.perf_counter() - training.seconds
+def _run(training: TrainState, ids: Ids, began: float, held_out: Split | None) -> Iterator[Progress]:
     while True:
         for row, ends in _with_last(_epoch(training, len(ids))):
             started = time.monotonic()
@@ -336,7 +339,9 @@ def _training_figure(training: TrainState) -> float:
 
 
 def _held_out_score(model: Network, part: Split | None) -> Score | None:
-    return None if part is None else evaluate(model, part, streams=min(REPORT_STREAMS, len(part.ids)))
+    if part is None:
+        return None
+    return evaluate(model, part, streams=max(1, min(REPORT_STREAMS, len(part.ids) // STREAM_TOKENS)))
 
 
 def _compare(training: TrainState, score: Score | None) -> tuple[bool, bool]:
