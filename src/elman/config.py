@@ -9,7 +9,7 @@ import dataclasses
 import json
 import tomllib
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
+from elman.arguments import shown
 from elman.errors import ConfigError, did_you_mean
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
@@ -34,7 +35,15 @@ _S = TypeVar("_S")
 
 
 class _Renamed:
-    """Settings that take keywords under their names of 0.1 too, with a DeprecationWarning."""
+    """Settings that take keywords under their names of 0.1 too, with a DeprecationWarning; one sentence refuses."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_one_sentence(cls, data: Any, handler: Callable[[Any], Any]) -> Any:
+        try:
+            return handler(data)
+        except ValidationError as error:  # a ConfigError goes through pydantic as it is
+            raise _of_pydantic(error, names_of(cls), {}) from error
 
     @model_validator(mode="before")
     @classmethod
@@ -101,8 +110,8 @@ class TrainSettings(_Renamed):
     steps: PositiveInt | None = None
     """Budget: training steps."""
     minutes: Annotated[float | None, Field(gt=0)] = None
-    """Budget: minutes of wall time; the schedule follows the clock. No budget given: 10 epochs, at most 3 minutes
-    (recipe auto: at most 5)."""
+    """Budget: minutes of wall time, a tenth of them for measuring; the schedule follows the clock. No budget given: 10
+    epochs, at most 3 minutes (recipe auto: at most 5)."""
     patience: PositiveInt | None = None
     """Early stopping: end after this many reports without a better held-out perplexity."""
     final_weights: Literal["best", "last"] = "best"
@@ -193,7 +202,7 @@ def current_names(values: Mapping[str, Any], *, warn: bool = False) -> dict[str,
         message = f"the setting {old[0]} is now {RENAMED[old[0]]}; the old name goes in 0.3"
         warnings.warn(message, DeprecationWarning, stacklevel=4)
     found = {RENAMED.get(name, name): value for name, value in values.items() if name not in REMOVED}
-    if found.get("cell") == "mlp":  # the name of the windowed network in 0.1
+    if isinstance(cell := found.get("cell"), str) and cell == "mlp":  # the name of the windowed network in 0.1
         found = {name: value for name, value in found.items() if name != "cell"} | {"model": "mlp"}
     return found
 
@@ -232,15 +241,27 @@ def validated(
             return adapter.validate_json(json.dumps(values), strict=True)
         return adapter.validate_python(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = str(first["loc"][0]) if first["loc"] else "settings"
-        raise ConfigError(_refusal(origin.get(key, ""), key, first["input"], first["msg"])) from error
+        raise _of_pydantic(error, names, origin) from error
+    except ConfigError as error:
+        if isinstance(error.__cause__, ValidationError):  # from `_Renamed`, which knows no origin
+            raise _of_pydantic(error.__cause__, names, origin) from error.__cause__
+        raise
+
+
+def _of_pydantic(error: ValidationError, names: Collection[str], origin: Mapping[str, str]) -> ConfigError:
+    """The first of pydantic's findings in one sentence."""
+    first = error.errors()[0]
+    key = str(first["loc"][0]) if first["loc"] else "settings"
+    if first["type"] in ("unexpected_keyword_argument", "unexpected_positional_argument"):
+        return ConfigError(f"settings: there is no setting {key!r}{did_you_mean(key, names)}")
+    return ConfigError(_refusal(origin.get(key, ""), key, first["input"], first["msg"]))
 
 
 def _refusal(origin: str, key: str, value: object, why: str) -> str:
     """The setting as its user wrote it, and what it must be."""
     flag = f"--{key.replace('_', '-')} {value}"
-    written = flag if origin == "command line" else f"{origin}: {key} = {value!r}" if origin else f"{key} = {value!r}"
+    named = f"{key} = {shown(value)}"
+    written = flag if origin == "command line" else f"{origin}: {named}" if origin else named
     return f"{written}: {why.replace('Input should be', 'it must be')}"
 
 

@@ -124,7 +124,7 @@ def test_filled_values_are_no_origins_and_no_targets():
         ({"horizon": 0}, ConfigError, "give at least 1 step"),
         ({"held_out": 200}, DataError, "cannot be split"),
         ({"held_out": 1.5}, ConfigError, "give a share"),
-        ({"held_out": float("nan")}, ConfigError, "give a share"),
+        ({"held_out": float("nan")}, ConfigError, "held_out is nan, and must be a finite number"),
         ({"models": ["gur"]}, ConfigError, "did you mean gru"),
         ({"models": ["seasonal"]}, ConfigError, "give --season"),
     ],

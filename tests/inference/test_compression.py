@@ -345,6 +345,10 @@ class Elsewhere:
     def __init__(self, model: SequenceModel, after: int) -> None:
         self.model, self.after = model, after
 
+    @property
+    def __class__(self):  # it passes for what it wraps
+        return type(self.model)
+
     def __getattr__(self, name: str) -> object:
         return getattr(self.model, name)
 

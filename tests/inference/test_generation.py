@@ -157,8 +157,8 @@ def test_what_a_model_draws_has_the_model_s_probabilities(temperature):
     ("settings", "message"),
     [
         ({"temperature": -1.0}, "temperature -1.0: give a finite number, 0 or more"),
-        ({"temperature": math.nan}, "temperature nan"),
-        ({"temperature": math.inf}, "temperature inf"),
+        ({"temperature": math.nan}, "temperature is nan"),
+        ({"temperature": math.inf}, "temperature is inf"),
         ({"top_k": 0}, "top_k is 0: it must be at least 1"),
         ({"top_k": -3}, "top_k is -3"),
         ({"top_p": 0.0}, r"top_p is 0.0: it must be above 0"),

@@ -77,7 +77,7 @@ def test_it_writes_text_and_names_its_models():
         (two, [0.5], "give 2 numbers, each 0 or more, that add up to 1"),
         (two, [0.7, 0.7], "add up to 1"),
         (two, [1.5, -0.5], "0 or more"),
-        (two, [float("nan"), 1], "add up to 1"),
+        (two, [float("nan"), 1], "weights is .nan, 1., and must be a list, each of it a finite number"),
         (lambda: [tiny(), elman.NGram.fit(elman.TextTask(elman.Vocab.chars("xyz")), TEXT[:9] % 3, order=2)], None,
          "2-gram has another vocabulary"),
     ],

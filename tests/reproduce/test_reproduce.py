@@ -329,7 +329,9 @@ def trained(seed):
     return float(sum(p.detach().double().square().sum() for p in model.parameters()))
 """
 ELSEWHERE = """
-import pathlib, sys, measure
+import pathlib, sys
+sys.meta_path = [finder for finder in sys.meta_path if "editable" not in type(finder).__module__]
+import measure
 from elman.reproduce.trials import TrialCache
 print(TrialCache(pathlib.Path(sys.argv[1]), on_progress=print).trial(measure.trained, seed=0))
 """

@@ -15,10 +15,12 @@ from elman.inference.generation import generate
 from elman.inference.metrics import METRICS
 from elman.models.saving import finite, load
 from elman.training.loop import Progress
-from elman.training.report import pictures
+from elman.training.report import Measuring, pictures
 from elman.training.run import Job, Sample, prompts
 
 SCHEMA = 1
+ANNOUNCED = 5.0
+"""Seconds of measuring from which on they are said."""
 CONTINUATION = 300
 """Tokens of the continuation that ends a report."""
 
@@ -40,6 +42,9 @@ class Display(Protocol):
 
     def scoring(self) -> None:
         """Show that the result is now measured, which may take a while."""
+
+    def measuring(self, event: Measuring) -> None:
+        """Show how far that is."""
 
     def end(self, report: dict[str, Any], pictures: list[Path]) -> None:
         """Show the result.
@@ -101,6 +106,9 @@ class JsonLines:
     def scoring(self) -> None:
         """There is no record for this."""
 
+    def measuring(self, event: Measuring) -> None:
+        """Nor for this."""
+
     def end(self, report: dict[str, Any], pictures: list[Path]) -> None:
         """Write the record "result"."""
         self._write("result", report | {"pictures": [str(p) for p in pictures]})
@@ -116,6 +124,7 @@ class TextDisplay:
         self.job = job
         self.progress = ProgressDisplay(quiet=quiet)
         self.status = StatusLine()
+        self._announced = False
 
     def begin(self) -> None:
         """Print the text, the network and the coverage of an epoch."""
@@ -127,6 +136,8 @@ class TextDisplay:
             f"{facts['device']}; {facts['coverage']}",
             *self.job.notes,
         )
+        if self.job.model.has_counts and not self.job.training.step:
+            self.progress.update(None, "counting n-grams of the training text")
 
     def event(self, event: Progress | Sample) -> None:
         """Print a report or a sample, and show where the training is."""
@@ -154,17 +165,25 @@ class TextDisplay:
 
     def scoring(self) -> None:
         """Print what is now measured."""
-        self.progress.print("trained and saved; scoring by two protocols, and counting n-grams to compare")
+        self.progress.print("trained and saved; measuring it beside its bounds")
+
+    def measuring(self, event: Measuring) -> None:
+        """Print once how long it takes if that is long, and show the stage with its share."""
+        if not self._announced and event.seconds > ANNOUNCED:
+            share = event.seconds / max(event.seconds + self.job.training.seconds, 1e-9)
+            self.progress.print(f"measuring takes about {event.seconds:.0f} s, {share:.0%} of the whole")
+        self._announced = True
+        self.progress.update(event.overall, f"{event.stage}: {event.fraction:.0%}")
 
     def end(self, report: dict[str, Any], pictures: list[Path]) -> None:
         """Print the table, the verdict, a continuation, and the names of the files."""
         out = Console()
         print_report(out, report)
-        for prompt, text in _continuation(self.job):
+        for prompt, text in () if report["interrupted"] else _continuation(self.job):
             out.print(Text.assemble("\n", (prompt, "bold"), text, "\n"), soft_wrap=True)
         names = ", ".join(p.name for p in pictures)
         out.print_lines(f"{report['run']}" + (f" ({names})" if names else ""))
-        if not pictures:
+        if not pictures and not report["interrupted"]:
             self.progress.print('no pictures: pip install "elman[plot]" draws them')
 
 
@@ -209,20 +228,25 @@ def print_report(console: Console, report: dict[str, Any]) -> None:
     for name in ("perplexity", *report["figures"]):
         table.add_column(name, justify="left" if name == "perplexity" else "right")
     columns = list(report["figures"].values())
-    for bound in columns[0][0]["baselines"]:
+    for bound in columns[0][0]["baselines"] if columns else ():
         table.add_row(bound, *(f"{scores[0]['baselines'][bound]:.2f}" for scores in columns))
-    table.add_row("xz -9e", *("" if value is None else f"{value:.2f}" for value in report["xz"].values()))
-    for i, score in enumerate(columns[0]):
+    if report["xz"]:
+        found_by_xz = (report["xz"].get(name) for name in report["figures"])
+        table.add_row("xz -9e", *("" if value is None else f"{value:.2f}" for value in found_by_xz))
+    for score in max(columns, key=len, default=()):
         label = f"{report['cell']}, state carried" if score["protocol"] == "carried" else _reset(report, score)
-        table.add_row(label, *(f"{scores[i]['perplexity']:.2f}" for scores in columns))
+        found = ([s["perplexity"] for s in scores if s["protocol"] == score["protocol"]] for scores in columns)
+        table.add_row(label, *("".join(f"{perplexity:.2f}" for perplexity in each) for each in found))
     for name, metric in METRICS.items():
-        if metric.in_tables and name != "perplexity":
+        if columns and metric.in_tables and name != "perplexity":
             figures = (scores[0].get(name) for scores in columns)
             cells = ("" if figure is None else format(figure, metric.form) for figure in figures)
             table.add_row(f"{metric.words}, carried", *cells)
-        if found := report.get(f"xz_{name}"):
-            table.add_row(f"{metric.words}, xz -9e", *(format(figure, metric.form) for figure in found.values()))
-    console.print(table)
+        if compressed := report.get(f"xz_{name}"):
+            cells = (format(compressed[part], metric.form) if part in compressed else "" for part in report["figures"])
+            table.add_row(f"{metric.words}, xz -9e", *cells)
+    if columns:
+        console.print(table)
     for line in _remarks(report):
         console.print(line, markup=False, soft_wrap=True)
 
@@ -249,6 +273,14 @@ def _remarks(report: dict[str, Any]) -> list[str]:
         for name, whole in report["scored_whole"].items()
         if not whole and name != "train"
     ]
+    if "train" in report["figures"] and not report["scored_whole"]["train"]:
+        remarks.append(f"Scored of the training text: the first {report['figures']['train'][0]['tokens']:,} tokens.")
+    if report["not_measured"]:
+        why = "interrupted" if report["interrupted"] else "no time was left in the budget of minutes"
+        remarks.append(
+            f"Not measured ({why}): {', '.join(report['not_measured'])}. elman evaluate {report['run']} scores the "
+            f"held-out part; elman train --resume {report['run']} measures the rest."
+        )
     unknown = {name: scores[0] for name, scores in report["figures"].items() if scores[0]["unknown"]}
     remarks.append(f"The weights are those of {report['checkpoint']}{report['kept']}.")
     fate = "scored as <unk>" if report["unknown_symbol"] else "left out"

@@ -101,7 +101,8 @@ def compare_runs(
         paths: folders of runs or saved models; runs that differ in the seed alone become one entry.
         sources: score on that text instead, each model by its own vocabulary.
         device: where to compute.
-        stop: called after every measurement; once true the last comparison says that it is not complete.
+        stop: called after every measurement; once true, or after a KeyboardInterrupt while one was made, the last
+            comparison says that it is not complete.
 
     Raises:
         ConfigError: runs that have no held-out text in common, and no text is named.
@@ -109,11 +110,18 @@ def compare_runs(
         ModelError: a folder without a model.
     """
     models = [SavedModel.read(path, device) for path in dict.fromkeys(paths)]
-    for comparison in _on_text(models, sources) if sources else _on_shared_split(models):
-        yield comparison
-        if stop():
-            yield replace(comparison.with_note("Interrupted: not every model was measured."), complete=False)
+    comparison = None
+    try:
+        for comparison in _on_text(models, sources) if sources else _on_shared_split(models):
+            yield comparison
+            if stop():
+                break
+        else:
             return
+    except KeyboardInterrupt:
+        if comparison is None:
+            raise
+    yield replace(comparison.with_note("Interrupted: not every model was measured."), complete=False)
 
 
 def _on_shared_split(models: Sequence[SavedModel]) -> Iterator[Comparison]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from elman.arguments import checked
 from elman.cells import CELLS
 from elman.comparison.result import CHANCE, Comparison, ComparisonRow, Measured, RowKind
 from elman.config import TrainSettings, names_of
@@ -171,6 +172,7 @@ def model_spec(name: str, config: Config) -> NGramSpec | NetworkSpec:
     raise ConfigError(no_such("model", name, EXAMPLES))
 
 
+@checked
 def compare(
     corpus: Corpus, models: Sequence[str] = DEFAULT, *, seeds: int = 1, config: Config | None = None, **overrides: Any
 ) -> Comparison:
@@ -206,7 +208,8 @@ def compare_steps(
         models: as for `compare`.
         seeds: as for `compare`.
         config: as for `compare`.
-        stop: called after every step; once true, the last comparison names what was not measured.
+        stop: called after every step; once true, or after a KeyboardInterrupt within a step, the last comparison names
+            what was not measured.
 
     Raises:
         ConfigError: as `compare`.
@@ -220,19 +223,23 @@ def compare_steps(
         spec.check(corpus)
     comparison = split.comparison(config).with_note(LAST, *([SEEDS.format(seeds)] if seeds > 1 else []), CHANCE)
     yield comparison
-    comparison = split.with_compressors(comparison)
-    yield comparison
-    for spec in specs:
-        if stop():
-            break
-        shared = split.reversed if spec.reverse else split
-        for event in shared.counted(spec) if isinstance(spec, NGramSpec) else shared.trained(spec, seeds, stop):
-            if isinstance(event, TrainingStep):
-                yield event
-                continue
-            comparison = comparison.with_entry(event[0]).with_note(*event[1:])
-            yield comparison
-    if stop():
+    interrupted = False
+    try:
+        comparison = split.with_compressors(comparison)
+        yield comparison
+        for spec in specs:
+            if stop():
+                break
+            shared = split.reversed if spec.reverse else split
+            for event in shared.counted(spec) if isinstance(spec, NGramSpec) else shared.trained(spec, seeds, stop):
+                if isinstance(event, TrainingStep):
+                    yield event
+                    continue
+                comparison = comparison.with_entry(event[0]).with_note(*event[1:])
+                yield comparison
+    except KeyboardInterrupt:
+        interrupted = True
+    if interrupted or stop():
         yield _stopped(comparison, specs, seeds)
 
 

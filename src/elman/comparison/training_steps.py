@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from elman.arguments import checked
 from elman.cells import CELLS
 from elman.comparison.benchmark import SQUARE, Shape, SpeedBenchmark
 from elman.comparison.timing import Work, lasting, measure_rounds, threaded
@@ -169,6 +170,7 @@ def threads_here() -> list[int]:
     return sorted({1, default if default > 1 else cores})
 
 
+@checked
 def benchmark_steps(
     shape: Shape, *, threads: Sequence[int] | None = None, rounds: int = 11, seconds: float = SECONDS
 ) -> Iterator[SpeedBenchmark]:
@@ -207,6 +209,7 @@ def _measure(shape: Shape, counts: Sequence[int], rounds: int, seconds: float) -
             yield SpeedBenchmark(shape, auto, default, rounds, trained, products)
 
 
+@checked
 def benchmark_speed(
     cell: str = "gru", *, hidden: int = 256, vocab: int = 28, batch: int = 32, window: int = 35, **options: Any
 ) -> SpeedBenchmark:

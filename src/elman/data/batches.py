@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import repeat
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,64 @@ import numpy.typing as npt
 from elman.errors import ConfigError, DataError, no_such
 
 Ids = npt.NDArray[np.unsignedinteger]
+if TYPE_CHECKING:
+    IdsLike: TypeAlias = npt.ArrayLike
+else:  # `as_ids` says in its own words what is wrong
+    IdsLike = object
+"""Token ids as users have them: a list, a range, an array or a tensor of integers; see `as_ids`."""
 Integers = npt.NDArray[np.int64]
 IGNORE = -1
 START = 0
 COUNTED_AT_ONCE = 2**20  # tokens: bincount widens what it counts to 8 bytes a token
+
+
+def as_ids(ids: IdsLike, size: int | None, name: str = "ids") -> Ids:
+    """Token ids of any form as an array, checked.
+
+    Args:
+        ids: integers from 0 to `size` - 1: a list, a tuple, a range, an array, or a tensor on any device.
+        size: of the vocabulary; None: not known, so that any integers will do, of whatever type they have.
+        name: what the message calls them.
+
+    Returns:
+        (N,) of an unsigned type; the same memory where it has one already.
+
+    Raises:
+        DataError: no integers, not in one dimension, or an id that the vocabulary does not have.
+
+    Example:
+        >>> as_ids([1, 0, 2], size=3)
+        array([1, 0, 2], dtype=uint8)
+    """
+    array = _array(ids, name)
+    smallest = np.min_scalar_type(max(0, (size or 1) - 1))
+    if array.ndim != 1:
+        raise DataError(f"{name} have {array.ndim} dimensions: give them as one row of integers")
+    if not array.size:
+        return np.zeros(0, smallest)
+    if array.dtype.kind not in "iu":
+        raise DataError(f"{name} are of type {array.dtype}: give integers, as vocab.encode makes them of a text")
+    if size is None:
+        return array
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high >= size:
+        raise DataError(
+            f"{name}: there is no token {low if low < 0 else high}: the vocabulary has ids 0 to {size - 1}; "
+            "encode the text with its vocabulary"
+        )
+    return array if array.dtype.kind == "u" and array.dtype.isnative else array.astype(smallest)
+
+
+def _array(ids: Any, name: str) -> npt.NDArray[Any]:
+    """Whatever was given as an array; a tensor is recognised without importing PyTorch."""
+    if isinstance(ids, str | bytes):
+        raise DataError(f"{name} are a text: give integers, as vocab.encode makes them of it")
+    if isinstance(ids, list | tuple) and any(isinstance(each, bool | np.bool_) for each in ids):
+        raise DataError(f"{name} hold True or False: give integers, as vocab.encode makes them of a text")
+    try:
+        return np.asarray(ids.detach().cpu() if hasattr(ids, "detach") else ids)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # ragged lists, tensors without values
+        raise DataError(f"{name} are no row of integers: give a list, an array or a tensor of token ids") from error
 
 
 @dataclass(frozen=True)

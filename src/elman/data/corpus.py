@@ -13,10 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
-from typing import Final, TypeVar
+from typing import Final, TypeVar, get_args
 
 import numpy as np
 
+from elman.arguments import checked
+from elman.data.batches import as_ids
 from elman.data.cleaning import cleaning
 from elman.data.files import DecodingErrors
 from elman.data.originals import Originals
@@ -24,7 +26,7 @@ from elman.data.segmentation import Segmentation
 from elman.data.sources import Source, resolve
 from elman.data.tokens import Level, TokenSequence, check_level, utf8_length
 from elman.data.vocab import Ids, Vocab
-from elman.errors import ConfigError, DataError, quoted
+from elman.errors import ConfigError, DataError, no_such, quoted
 
 HELD_OUT: Final = 0.1
 """The share of a text that is held out by default, where its source does not define a split."""
@@ -187,6 +189,7 @@ class Corpus:
         return sha.hexdigest()
 
 
+@checked
 def read_corpus(
     sources: Sequence[str],
     *,
@@ -228,6 +231,8 @@ def read_corpus(
         ConfigError: a level, normalization, limit or share that is not possible.
         DataError: the text cannot be used, or a part would have no tokens.
     """
+    if errors not in get_args(DecodingErrors):
+        raise ConfigError(no_such("treatment of errors", errors, get_args(DecodingErrors)))
     source = resolve(sources, errors)
     if level is not None or clean is not None:
         warnings.warn(
@@ -287,6 +292,7 @@ def read_part(
     return reversed_split(part) if reverse else part
 
 
+@checked
 def split(ids: Sliceable, at: float) -> tuple[Sliceable, Sliceable]:
     """Cut tokens in two by position.
 
@@ -305,6 +311,8 @@ def split(ids: Sliceable, at: float) -> tuple[Sliceable, Sliceable]:
         >>> [part.tolist() for part in split(Vocab.bytes().encode("abcdefghij"), 0.8)]
         [[97, 98, 99, 100, 101, 102, 103, 104], [105, 106]]
     """
+    if not isinstance(ids, TokenSequence):
+        ids = as_ids(ids, None)
     n = len(ids)
     cut = _size("the cut", at, n)
     if not 0 < cut < n:

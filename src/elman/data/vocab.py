@@ -19,7 +19,8 @@ from typing import Any, Final, NoReturn, TypeAlias, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from elman.data.batches import COUNTED_AT_ONCE, blocks
+from elman.arguments import checked, plain, shown
+from elman.data.batches import COUNTED_AT_ONCE, IdsLike, as_ids, blocks
 from elman.data.decoding import REPLACEMENT, UNKNOWN, IncrementalDecoder
 from elman.data.segmentation import SEGMENTATIONS, Segmentation, check_segmentation
 from elman.data.tokens import (
@@ -82,6 +83,7 @@ class Vocab:
     more_dropped: int
     """How many more distinct tokens are too rare, which are not remembered one by one."""
 
+    @checked
     def __init__(
         self,
         tokens: Iterable[str] | Mapping[str, int],
@@ -93,7 +95,7 @@ class Vocab:
     ) -> None:
         if level == "byte":
             raise ConfigError("the vocabulary of bytes does not depend on a text: use Vocab.bytes()")
-        counts = +Counter(tokens)
+        counts = _counted(tokens)
         if unknown and level == "word":
             counts.pop(UNKNOWN, None)
         least = _least(counts, min_count, unknown=unknown)
@@ -105,6 +107,7 @@ class Vocab:
         _check_characters(self.dropped)
 
     @classmethod
+    @checked
     def chars(cls, text: str, *, min_count: int | None = 1, unknown: bool = True) -> "Vocab":
         """The vocabulary of the characters of a text.
 
@@ -121,6 +124,7 @@ class Vocab:
         return cls.from_tokens(TokenSequence.read([text], "char"), min_count=min_count, unknown=unknown)
 
     @classmethod
+    @checked
     def words(cls, text: str | Sequence[str], *, min_count: int | None = 1, unknown: bool = True) -> "Vocab":
         """The vocabulary of the words of a text.
 
@@ -143,6 +147,7 @@ class Vocab:
         return cls._ordered("byte", BYTE_NAMES, unknown=False, segmentation=segmentation)
 
     @classmethod
+    @checked
     def from_tokens(cls, tokens: TokenSequence, *, min_count: int | None = 1, unknown: bool = True) -> "Vocab":
         """The vocabulary of the tokens of a training part, at their level.
 
@@ -206,6 +211,8 @@ class Vocab:
             DataError: a token that is not in a vocabulary without `<unk>`.
         """
         if not isinstance(tokens, str):
+            if not isinstance(tokens, list | tuple):
+                raise ConfigError(f"{shown(tokens)} is no token: give a string, or a list of strings")
             return [self[token] for token in tokens]
         if tokens not in self.token_to_idx and not self.unknown:
             self._refuse([tokens])
@@ -214,18 +221,17 @@ class Vocab:
     @overload
     def to_tokens(self, ids: int) -> str: ...
     @overload
-    def to_tokens(self, ids: "Sequence[int] | Ids") -> list[str]: ...
-    def to_tokens(self, ids: "int | Sequence[int] | Ids") -> str | list[str]:
+    def to_tokens(self, ids: "IdsLike") -> list[str]: ...
+    def to_tokens(self, ids: "int | IdsLike") -> str | list[str]:
         """The token of an id, or the tokens of several.
 
         Raises:
             DataError: an id that the vocabulary does not have.
         """
-        if not isinstance(ids, int):
-            return [self.to_tokens(int(i)) for i in ids]
-        if not 0 <= ids < len(self):
-            raise DataError(f"there is no token {ids}: the vocabulary has ids 0 to {len(self) - 1}")
-        return self.idx_to_token[ids]
+        number = plain(ids)
+        if isinstance(number, int):
+            return str(self.idx_to_token[as_ids([number], len(self))[0]])
+        return [self.idx_to_token[i] for i in as_ids(ids, len(self)).tolist()]
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
@@ -279,8 +285,10 @@ class Vocab:
         if isinstance(text, bytes):
             return TokenSequence.read([text], self.level, segmentation=self.segmentation)
         if not isinstance(text, TokenSequence):
-            place = {token: i for i, token in enumerate(dict.fromkeys(text))}
-            codes = np.array([place[token] for token in text], unsigned(len(place)))
+            if not _is_row(text) or not all(isinstance(token, str) for token in text):
+                raise DataError(f"{shown(text)} is no text: give a string, bytes, or a list of tokens")
+            place: dict[str, int] = {str(token): i for i, token in enumerate(dict.fromkeys(text))}
+            codes = np.array([place[str(token)] for token in text], unsigned(len(place)))
             return TokenSequence(self.level, codes, tuple(place), self.segmentation)
         if text.level != self.level:
             raise ConfigError(f"the vocabulary has {self.level} tokens, the text was split at level {text.level}")
@@ -299,7 +307,7 @@ class Vocab:
             "leave them out of the text, or train with unknown symbols allowed"
         )
 
-    def decode(self, ids: Sequence[int] | Ids) -> str:
+    def decode(self, ids: IdsLike) -> str:
         """The text of some ids: what was encoded if every symbol is known, but for the spacing of words.
 
         Unknown characters and bytes that are not UTF-8 are written as U+FFFD, unknown words as `<unk>`.
@@ -314,7 +322,7 @@ class Vocab:
             return join_words(tokens)
         return "".join(REPLACEMENT if token == UNKNOWN else token for token in tokens)
 
-    def decode_bytes(self, ids: Sequence[int] | Ids) -> builtins.bytes:
+    def decode_bytes(self, ids: IdsLike) -> builtins.bytes:
         """The bytes of some ids, exactly, at level byte; at the other levels the text in UTF-8.
 
         Raises:
@@ -322,9 +330,7 @@ class Vocab:
         """
         if self.level != "byte":
             return self.decode(ids).encode("utf-8")
-        if len(ids) and not 0 <= min(ids) <= max(ids) < len(self):
-            raise DataError(f"the ids of bytes are 0 to 255, not {min(ids)} to {max(ids)}")
-        return builtins.bytes(np.asarray(ids, np.uint8))
+        return as_ids(ids, len(self)).astype(np.uint8).tobytes()
 
     def incremental_decoder(self) -> IncrementalDecoder:
         """A decoder that takes one id at a time.
@@ -396,6 +402,7 @@ class Vocab:
         except (ValueError, ConfigError, DataError) as error:
             raise damaged(where, str(error)) from error
 
+    @checked
     def save(self, path: str | Path) -> None:
         """Write the vocabulary as JSON into a file; if that fails, the file is as it was before.
 
@@ -409,6 +416,7 @@ class Vocab:
         replace_file(Path(path), content)
 
     @classmethod
+    @checked
     def load(cls, path: str | Path) -> "Vocab":
         """The vocabulary that `save` wrote into a file.
 
@@ -455,6 +463,28 @@ def _looked_up(
     for part in blocks(len(codes), COUNTED_AT_ONCE):
         np.take(table, codes[part], out=found[part], mode="clip")  # no code lies beyond the table
     return found
+
+
+def _is_row(tokens: object) -> bool:
+    """Whether this is a sequence of one dimension."""
+    return isinstance(tokens, Sequence) or (isinstance(tokens, np.ndarray) and tokens.ndim == 1)
+
+
+def _counted(tokens: Iterable[str] | Mapping[str, int]) -> Counter[str]:
+    """How often each token occurs.
+
+    Raises:
+        ConfigError: no strings, or numbers of them that are no whole numbers.
+    """
+    try:
+        counts: Counter[str] = Counter()
+        counts.update({token: plain(n) for token, n in tokens.items()} if isinstance(tokens, Mapping) else tokens)
+    except TypeError:
+        raise ConfigError(f"the tokens are {shown(tokens)}: give strings, or how often each occurs") from None
+    for token, n in counts.items():
+        if not isinstance(token, str) or not token or isinstance(n, bool) or not isinstance(n, int):
+            raise ConfigError(f"the token {shown(token)} occurs {shown(n)} times: give strings, and whole numbers")
+    return +counts
 
 
 def _least(counts: Counter[str], min_count: int | None, *, unknown: bool) -> int:

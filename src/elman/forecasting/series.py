@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from elman.arguments import checked
 from elman.errors import ConfigError, DataError, no_such
 from elman.forecasting.renamed import renamed
 from elman.forecasting.timeline import (
@@ -61,6 +62,7 @@ class Series:
         return len(self.values)
 
 
+@checked
 def sine(length: int = 1000, noise: float = 0.2, seed: int = 0) -> Series:
     """A sine with noise (Zhang et al. 2021, section 8.1): x_t = sin(0.01 t) + e_t for t = 1, 2, ..., T.
 
@@ -83,9 +85,10 @@ def sine(length: int = 1000, noise: float = 0.2, seed: int = 0) -> Series:
     return Series("sine", values, np.ones(length, np.bool_), IndexGrid(), noise**2, cut)
 
 
+@checked
 def series(
     name: str,
-    values: Values,
+    values: npt.ArrayLike,
     stamps: Timestamps | None = None,
     missing: Missing = "refuse",
     rows: Positions | None = None,
@@ -109,7 +112,10 @@ def series(
     """
     if missing not in get_args(Missing):
         raise ConfigError(no_such("rule for missing values", missing, MISSING))
+    values = _numbers(name, values)
     rows = np.arange(1, len(values) + 1) if rows is None else rows
+    if len(rows) != len(values) or (stamps is not None and len(stamps) != len(values)):
+        raise DataError(f"{name}: {len(values):,} values with another number of time stamps or rows: give one a value")
     place, given = np.arange(len(values)), len(values)
     for row in rows[np.isinf(values)][:1]:
         raise DataError(
@@ -141,6 +147,17 @@ def series(
         grid = GridWithGaps(grid, tuple(positions.tolist()))
     left_out = given - (inside.stop - inside.start)
     return Series(name, _filled(values, missing), ~np.isnan(values), grid, left_out=int(left_out))
+
+
+def _numbers(name: str, values: npt.ArrayLike) -> Values:
+    """The values as an array of float64, (T,)."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{name}: the values are no row of numbers: give a list or an array") from error
+    if array.ndim != 1 or (array.dtype.kind not in "iuf" and array.size):
+        raise DataError(f"{name}: the values are no row of numbers ({array.ndim} dimensions, type {array.dtype})")
+    return array.astype(np.float64, copy=False)
 
 
 def _select(stamps: Timestamps | None, kept: slice | npt.NDArray[np.bool_]) -> Timestamps | None:

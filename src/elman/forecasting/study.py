@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from elman.arguments import checked
 from elman.errors import ConfigError, DataError, DivergedError
 from elman.forecasting.backtest import Backtest, backtest, divergence_step, mase_scale
 from elman.forecasting.fit import MAX_WINDOW, FittedForecaster, fit_forecaster, name_with_window, parse_name
@@ -169,6 +170,7 @@ class ForecastResult:
         return self.model(self.chosen).by_seed[0].test.half_widths(level)
 
 
+@checked
 def forecast(
     series: Series,
     models: Sequence[str] = (AUTO,),

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from elman.arguments import checked
 from elman.data.files import text_chunks
 from elman.errors import ConfigError, DataError, no_such, printable
 from elman.forecasting.series import Missing, Series, Values, series
@@ -58,6 +59,7 @@ def is_table(source: str) -> bool:
     return source.lower().endswith(TABLES)
 
 
+@checked
 def read_series(
     path: str,
     *,

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from elman.arguments import checked
 from elman.cells import State
 from elman.data.batches import START
 from elman.environment import same_threads, version
@@ -99,6 +100,7 @@ def compress(
 ) -> Compressed: ...
 
 
+@checked
 def compress(
     model: SequenceModel, data: bytes, *, details: bool = False, on_progress: OnProgress | None = None
 ) -> bytes | Compressed:
@@ -155,6 +157,7 @@ def compressed(model: SequenceModel, data: bytes, told: OnProgress | None = None
     return compress(model, data, details=True, on_progress=told)
 
 
+@checked
 def decompress(model: SequenceModel, data: bytes, on_progress: OnProgress | None = None) -> bytes:
     """The original bytes of what `compress` wrote.
 

@@ -18,8 +18,17 @@ from elman.data.vocab import Vocab
 MAX_TRAINING_BYTES = 20_000_000  # of the training text that are compressed, its last ones: half a minute
 
 Compressor = Callable[[bytes], bytes]
+PIECE = 1 << 16
+
+
+def _in_pieces(compressor: lzma.LZMACompressor, data: bytes) -> bytes:
+    """The same bytes as in one call, which no signal could end: megabytes take seconds."""
+    pieces = [compressor.compress(data[at : at + PIECE]) for at in range(0, len(data), PIECE)]
+    return b"".join([*pieces, compressor.flush()])
+
+
 COMPRESSORS: dict[str, Compressor] = {
-    "xz": lambda data: lzma.compress(data, preset=9 | lzma.PRESET_EXTREME),
+    "xz": lambda data: _in_pieces(lzma.LZMACompressor(preset=9 | lzma.PRESET_EXTREME), data),
     "bz2": lambda data: bz2.compress(data, 9),
 }
 """By name: `xz -9e`, whose dictionary is 64 MB, and `bz2 -9`, which sorts blocks of 900 kB."""

@@ -19,8 +19,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from elman.arguments import checked
 from elman.cells import State
-from elman.data.batches import IGNORE, Ids, Rows, gather
+from elman.data.batches import IGNORE, Ids, IdsLike, Rows, as_ids, gather
 from elman.data.cleaning import cleaning
 from elman.data.corpus import Split, numbered, reversed_split
 from elman.data.originals import Originals
@@ -101,7 +102,7 @@ class Reader(typing.Protocol):
         """Its vocabulary and cleaning."""
 
 
-def part_of(model: Reader, text: str | Ids | Split) -> Split:
+def part_of(model: Reader, text: str | IdsLike | Split) -> Split:
     """Any form of a text as a `Split`: ids, and what they stand for.
 
     Args:
@@ -116,13 +117,14 @@ def part_of(model: Reader, text: str | Ids | Split) -> Split:
         tokens = TokenSequence.read(pieces, vocab.level, segmentation=vocab.segmentation)
         part = numbered("text", vocab.encode(tokens), Originals.of(tokens, vocab), vocab)
         return reversed_split(part) if task.reverse else part
-    tokens = TokenSequence(vocab.level, task.reading_order(text), vocab.idx_to_token, vocab.segmentation)
-    unknown = vocab.unknown and bool((text == 0).any())
+    ids = as_ids(text, len(vocab), "the ids of the text")
+    tokens = TokenSequence(vocab.level, task.reading_order(ids), vocab.idx_to_token, vocab.segmentation)
+    unknown = vocab.unknown and bool((ids == 0).any())
     part = numbered("text", tokens.codes, None if unknown else Originals.of(tokens, vocab), vocab)
     return reversed_split(part) if task.reverse else part
 
 
-def beginning(model: Reader, text: Split | Ids, tokens: int, logits: int = AFFORDABLE) -> Split:
+def beginning(model: Reader, text: Split | IdsLike, tokens: int, logits: int = AFFORDABLE) -> Split:
     """The first `tokens` tokens of a text, or all there are.
 
     Args:
@@ -132,7 +134,7 @@ def beginning(model: Reader, text: Split | Ids, tokens: int, logits: int = AFFOR
         logits: the largest number of logits, which are tokens times V.
     """
     most = max(1, min(tokens, logits // model.task.size))
-    return part_of(model, text if isinstance(text, Split) else text[:most]).first(most, model.task.vocab)
+    return part_of(model, text).first(most, model.task.vocab)
 
 
 class ScoredBatch(NamedTuple):
@@ -157,17 +159,19 @@ class ScoredBatch(NamedTuple):
         return ScoredTargets(logits, targets, nats)
 
 
+@checked
 def evaluate(
     model: SequenceModel,
-    text: str | Ids | Split,
+    text: str | IdsLike | Split,
     *,
     protocol: Protocol = "carried",
     window: int = 32,
     streams: int | None = None,
-    before: Ids | None = None,
+    before: IdsLike | None = None,
     per_token: npt.NDArray[np.float64] | None = None,
     hits: npt.NDArray[np.bool_] | None = None,
     collect: Callable[[ScoredBatch], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Score:
     """The cost of every token of `text`, the first included, and every metric.
 
@@ -183,6 +187,7 @@ def evaluate(
         per_token: filled with the nats of each token, (N,), -log P(token | what the protocol lets it see).
         hits: filled with whether each token, (N,), is the most probable one.
         collect: called with each scored batch.
+        on_progress: called after each batch with the number of tokens done, and of all tokens.
 
     Returns:
         Sums over the text; `Score.metrics` divides them.
@@ -195,9 +200,14 @@ def evaluate(
     part = part_of(model, text)
     if before is not None and protocol != "dynamic":
         raise ConfigError(f"before is for the protocol 'dynamic', not for {protocol!r}: leave it out")
-    count = 1 if protocol == "dynamic" else streams or max(1, min(256, len(part.ids) // LONGEST))
-    nats, totals = 0.0, {name: 0.0 for name, metric in METRICS.items() if not metric.from_nats}
-    for batch in score_batches(model, part.ids, protocol, window, count, before):
+    for name, each in (("per_token", per_token), ("hits", hits)):
+        if each is not None and (not isinstance(each, np.ndarray) or each.shape != (len(part.ids),)):
+            raise ConfigError(f"{name} must be an array with a place for each of the {len(part.ids):,} tokens")
+    read = None if before is None else as_ids(before, model.task.size, "the ids before the text")
+    count = max(1, min(256, len(part.ids) // LONGEST)) if streams is None else streams
+    count = 1 if protocol == "dynamic" else count
+    done, nats, totals = 0, 0.0, {name: 0.0 for name, metric in METRICS.items() if not metric.from_nats}
+    for batch in score_batches(model, part.ids, protocol, window, count, read):
         nats += float(batch.nats.cpu().numpy().sum())
         targets = batch.real()
         for name, total in sums(targets):
@@ -208,6 +218,9 @@ def evaluate(
             _scatter(batch.rows, argmax(batch.logits) == batch.targets, hits)
         if collect is not None:
             collect(batch)
+        done += batch.rows.targets
+        if on_progress is not None:
+            on_progress(done, len(part.ids))
     is_reset = protocol == "reset"
     return Score(
         protocol,
@@ -225,9 +238,9 @@ def evaluate(
 
 def evaluate_dynamic(
     model: SequenceModel,
-    text: str | Ids | Split,
+    text: str | IdsLike | Split,
     *,
-    before: Ids | None = None,
+    before: IdsLike | None = None,
     per_token: npt.NDArray[np.float64] | None = None,
 ) -> Score:
     """Deprecated: `evaluate(model, text, protocol="dynamic", before=before)`.
@@ -246,8 +259,9 @@ def evaluate_dynamic(
     return evaluate(model, text, protocol="dynamic", before=before, per_token=per_token)
 
 
+@checked
 def surprisals(
-    model: SequenceModel, ids: Ids, *, protocol: Protocol = "carried", window: int = 32, streams: int = 1
+    model: SequenceModel, ids: IdsLike, *, protocol: Protocol = "carried", window: int = 32, streams: int = 1
 ) -> npt.NDArray[np.float64]:
     """The cost of each token in nats, (N,): -log P(token | what the protocol lets it see).
 
@@ -262,6 +276,7 @@ def surprisals(
         ConfigError: as `evaluate`.
         DataError: an empty text.
     """
+    ids = as_ids(ids, model.task.size)
     each = np.zeros(len(ids))
     for batch in score_batches(model, ids, protocol, window, streams):
         _scatter(batch.rows, batch.nats, each)
@@ -305,6 +320,8 @@ def score_batches(
         raise DataError("there is nothing to score: the text has no tokens")
     if window < 1:
         raise ConfigError(f"window is {window}: it must be at least 1")
+    if streams < 1:
+        raise ConfigError(f"streams is {streams}: it must be at least 1")
     if protocol == "dynamic":
         return _scored_dynamic(model, ids, before)
     return _scored_at_rest(model, ids, protocol, window, streams)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from elman.arguments import checked
 from elman.cells import State
 from elman.data.batches import START, Ids
 from elman.data.vocab import Vocab
@@ -55,6 +56,7 @@ def generate(
 ) -> list[str]: ...
 
 
+@checked
 def generate(
     model: SequenceModel,
     prompt: str = "",
@@ -98,6 +100,7 @@ def generate(
         ['cadabra', 'cadabra']
     """
     sampling, vocab = Sampling(temperature, top_k, top_p), model.task.vocab
+    check_size(length, samples)
     ids = encode_prompt(model.task, prompt)
     if samples is None:
         tokens = map(np.ndarray.item, sample_tokens(model, ids, count=length, sampling=sampling, seed=seed))
@@ -158,8 +161,7 @@ def sample_tokens(
     Raises:
         ConfigError: a negative count, or no samples.
     """
-    if count < 0 or samples < 1:
-        raise ConfigError(f"{samples} samples of {count} tokens: give at least 1 sample, and 0 or more tokens")
+    check_size(count, samples)
     if not count:
         return
     # Not around the loop: a generator that yields inside the mode would leave its caller in it.
@@ -167,6 +169,12 @@ def sample_tokens(
         logits, state = prefill(model, np.concatenate(([START], prompt))[None], model.initial(1))
         logits, state = logits.repeat(samples, 1), tuple(s.repeat_interleave(samples, 0) for s in state)
     yield from sample_after(model, logits, state, count=count, sampling=sampling, seed=seed)
+
+
+def check_size(length: int, samples: int | None) -> None:
+    """Refuse a negative length, and less than one sample."""
+    if length < 0 or (samples is not None and samples < 1):
+        raise ConfigError(f"{samples or 0} samples of {length} tokens: give at least 1 sample, and 0 or more tokens")
 
 
 def sample_after(

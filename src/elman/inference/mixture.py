@@ -10,8 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Generator, Tensor
 
+from elman.arguments import checked
 from elman.cells import State
-from elman.data.batches import Ids
+from elman.data.batches import IdsLike
 from elman.errors import ConfigError
 from elman.inference.evaluation import surprisals
 from elman.models.base import SequenceModel, Step
@@ -47,6 +48,7 @@ class Mixture(SequenceModel):
 
     kind: ClassVar[str] = "mixture"
 
+    @checked
     def __init__(self, models: Sequence[SequenceModel], weights: Sequence[float] | None = None) -> None:
         if not models:
             raise ConfigError("a mixture needs at least one model")
@@ -62,7 +64,8 @@ class Mixture(SequenceModel):
         self.task, self.models, self.weights = first, tuple(models), w / w.sum()
 
     @classmethod
-    def fit(cls, models: Sequence[SequenceModel], ids: Ids) -> "Mixture":
+    @checked
+    def fit(cls, models: Sequence[SequenceModel], ids: IdsLike) -> "Mixture":
         """A mixture with the weights that predict a text best, by expectation maximisation.
 
             w_i <- mean over tokens of w_i P_i(token) / sum_j w_j P_j(token)
@@ -81,7 +84,7 @@ class Mixture(SequenceModel):
         return mixed
 
     @classmethod
-    def learnt(cls, models: Sequence[SequenceModel], ids: Ids) -> "Mixture":
+    def learnt(cls, models: Sequence[SequenceModel], ids: IdsLike) -> "Mixture":
         """The old name of `fit`."""
         warnings.warn("Mixture.learnt is now Mixture.fit; the old name goes in 0.3", DeprecationWarning, stacklevel=2)
         return cls.fit(models, ids)

@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from elman.arguments import checked
 from elman.cells import State
-from elman.data.batches import START, Ids
+from elman.data.batches import START, Ids, IdsLike, as_ids
 from elman.data.vocab import Vocab
 from elman.engines.sampling import Sampling
 from elman.errors import ConfigError, DataError
@@ -85,9 +86,10 @@ class Rollouts:
         return {kind: found[kind] for kind in ("unknown", "loop", "new", "familiar")}
 
 
+@checked
 def rollouts(
     model: SequenceModel,
-    ids: Ids,
+    ids: IdsLike,
     *,
     length: int = 200,
     places: int = 200,
@@ -114,6 +116,7 @@ def rollouts(
         ConfigError: no length, no places, or no such prompt.
         DataError: a text shorter than 16 tokens and a roll-out.
     """
+    ids = as_ids(ids, model.task.size)
     if length < 1 or places < 1:
         raise ConfigError(f"{places} continuations of {length} tokens: both numbers must be at least 1")
     if prompt is not None and not 1 <= prompt <= WARM:

@@ -14,6 +14,7 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor, nn
 
+from elman.arguments import checked
 from elman.cells import State
 from elman.config import STRICT, current_names, validated
 from elman.data.batches import Ids, Rows
@@ -159,6 +160,7 @@ class Network(nn.Module, SequenceModel):
     saved_sizes: ClassVar[tuple[str, ...]] = ()
     """Settings of a saved model that are no settings of its class: the sizes of buffers, see `resize`."""
 
+    @checked
     def __init__(
         self, task: TextTask, *, engine: str = "auto", seed: int | None = 0, **settings: Any
     ) -> None:  # the signature that building and loading rely on

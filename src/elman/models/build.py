@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import elman.models
+from elman.arguments import checked
 from elman.config import changed, names_of
 from elman.errors import ConfigError
 from elman.models.assemble import assemble, network_family, networks, wrappers
@@ -27,6 +28,7 @@ def settings_classes() -> tuple[type, ...]:
     return tuple(family.Settings for family in families)
 
 
+@checked
 def build_network(
     task: TextTask, settings: Mapping[str, Any], *, engine: str = "auto", seed: int | None = 0
 ) -> Network:

@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor, nn
 
+from elman.arguments import checked
 from elman.cells import State
 from elman.config import STRICT, current_names
 from elman.data.batches import Rows
@@ -67,6 +68,7 @@ class CopyHead(NetworkWrapper):
     position = 2
     config: CopyHeadSettings
 
+    @checked
     def __init__(self, network: Network | TextTask, *, seed: int | None = 0, **settings: Any) -> None:
         super().__init__(network, seed=seed, **({"copy_window": 24} | current_names(settings, warn=True)))
         if not self.config.copy_window:

@@ -11,6 +11,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor, nn
 
+from elman.arguments import checked
 from elman.cells import State
 from elman.config import STRICT, current_names
 from elman.data.batches import Ids, Rows
@@ -72,6 +73,7 @@ class Hybrid(NetworkWrapper, Backbone):
     config: HybridSettings
     text: Tensor
 
+    @checked
     def __init__(self, network: Network | TextTask, *, seed: int | None = 0, **settings: Any) -> None:
         super().__init__(network, seed=seed, **({"ngram_experts": 8} | current_names(settings, warn=True)))
         order, size, tied = self.config.ngram_experts, self.task.size, self.network.settings().get("tied", False)

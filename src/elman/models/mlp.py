@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor, nn
 
+from elman.arguments import checked
 from elman.cells import State
 from elman.config import STRICT
 from elman.errors import ConfigError
@@ -65,6 +66,7 @@ class MLP(Network):
     Settings = MLPSettings
     config: MLPSettings
 
+    @checked
     def __init__(self, task: TextTask, *, engine: str = "auto", seed: int | None = 0, **settings: Any) -> None:
         super().__init__(task, engine=engine, seed=seed, **settings)
         c = self.config

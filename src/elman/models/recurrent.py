@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor, nn
 
+from elman.arguments import checked
 from elman.cells import CELLS, State
 from elman.config import STRICT
 from elman.data.batches import Rows
@@ -109,6 +110,7 @@ class Recurrent(Backbone):
     Settings = RecurrentSettings
     config: RecurrentSettings
 
+    @checked
     def __init__(self, task: TextTask, *, engine: str = "auto", seed: int | None = 0, **settings: Any) -> None:
         super().__init__(task, engine=engine, seed=seed, **settings)
         c = self.config

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from elman.arguments import checked
 from elman.config import REMOVED, RENAMED, current_names, names_of, validated
 from elman.data.cleaning import cleaning
 from elman.data.vocab import Vocab
@@ -90,6 +91,7 @@ def to_json(value: Any) -> bytes:
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
+@checked
 def save(model: SequenceModel, path: str | Path, counts: npt.NDArray[np.int64] | None = None) -> None:
     """Write `model` as the new folder `path`; `counts` are those of the training tokens, (V,).
 
@@ -102,6 +104,7 @@ def save(model: SequenceModel, path: str | Path, counts: npt.NDArray[np.int64] |
     write_folder(Path(path), model_files(model, counts))
 
 
+@checked
 def load(path: str | Path, *, engine: str = "auto", device: str = "cpu") -> SequenceModel:
     """The model in a saved folder, in a checkpoint, or in a run (its best weights, or its newest).
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from elman.arguments import checked
 from elman.data.batches import IGNORE
 from elman.data.corpus import Corpus
 from elman.data.vocab import Vocab
@@ -25,6 +26,7 @@ class TextTask:
     return log-probabilities as they are.
     """
 
+    @checked
     def __init__(
         self, vocab: Vocab, normalize: str = "none", *, reverse: bool = False, clean: str | None = None
     ) -> None:

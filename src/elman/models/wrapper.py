@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from elman.arguments import checked
 from elman.config import current_names, names_of
 from elman.data.batches import Ids
 from elman.errors import ConfigError
@@ -26,6 +27,7 @@ class NetworkWrapper(Network):
     enabled_by: ClassVar[str]
     position: ClassVar[int]
 
+    @checked
     def __init__(self, network: Network | TextTask, *, seed: int | None = 0, **settings: Any) -> None:
         if isinstance(network, TextTask):
             network, settings = self._of_task(network, seed, settings)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic.dataclasses import dataclass
 
+from elman.arguments import checked
 from elman.config import (
     BUDGETS,
     DEFAULT_BUDGET,
@@ -35,6 +36,7 @@ class Config(DataSettings, *settings_classes(), TrainSettings, RunSettings):  # 
     """Model family: recurrent, or mlp, a network that sees a window of tokens and has no state."""
 
     @classmethod
+    @checked
     def resolve(cls, *layers: tuple[str, Mapping[str, Any]]) -> "Config":
         """The configuration from named layers of settings.
 

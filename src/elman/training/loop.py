@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from elman.arguments import checked
 from elman.cells import State
 from elman.config import BUDGETS, DEFAULT_BUDGET, TrainSettings, current_names, validated
-from elman.data.batches import BATCHINGS, Ids, Rows, check_length, gather
+from elman.data.batches import BATCHINGS, Ids, IdsLike, Rows, as_ids, check_length, gather
 from elman.data.corpus import Split
 from elman.errors import DivergedError
 from elman.inference.evaluation import Score, beginning, evaluate
@@ -23,7 +24,10 @@ from elman.training.distillation import DistillationTargets
 from elman.training.optim import clip_gradients, optimizer_for, rate
 
 HELD_OUT_TOKENS = 20_000  # scored at a report; the final figure is over the whole held-out part
-REPORT_STREAMS = 64
+REPORT_STREAMS, STREAM_TOKENS = (
+    64,
+    512,
+)  # at most so many; each longer than what is read ahead of it
 
 
 @dataclass
@@ -138,10 +142,11 @@ class Progress:
     stopped_early: bool
 
 
+@checked
 def train(
     model: Network,
-    text: Split | Ids,
-    held_out: Split | Ids | None = None,
+    text: Split | IdsLike,
+    held_out: Split | IdsLike | None = None,
     settings: TrainSettings | None = None,
     *,
     training: TrainState | None = None,
@@ -151,26 +156,27 @@ def train(
 
     Args:
         model: its weights change.
-        text: the training tokens.
+        text: the training tokens: a part of a corpus, or token ids (`elman.data.batches.as_ids`).
         held_out: scored at every report, without disturbing the training state.
         settings: how to learn.
         training: go on from there instead of beginning; its settings hold.
         **overrides: replace single fields of `settings`: `train(model, ids, steps=2000, seed=1)`.
 
     Raises:
-        ConfigError: an unknown batching.
-        DataError: the text is shorter than one batch.
+        ConfigError: an unknown setting, or one out of range.
+        DataError: ids that the vocabulary does not have, or fewer than one batch.
         DivergedError: a loss or gradient is not finite; names the step.
     """
     training = training or TrainState.begin(model, _settings(settings, overrides))
     s = training.settings
-    ids = text.ids if isinstance(text, Split) else text
+    ids = as_ids(text.ids if isinstance(text, Split) else text, model.task.size)
     check_length(s.batching, len(ids), s.batch, s.window)
+    began = time.perf_counter() - training.seconds  # counting is part of a budget in minutes
     training.model.prepare(ids)
     training.distillation = (
         DistillationTargets(training.model.task, ids, s.distill_weight) if s.distill_weight else None
     )
-    return _run(training, ids, None if held_out is None else beginning(model, held_out, HELD_OUT_TOKENS))
+    return _run(training, ids, began, None if held_out is None else beginning(model, held_out, HELD_OUT_TOKENS))
 
 
 def _settings(settings: TrainSettings | None, overrides: dict[str, Any]) -> TrainSettings:
@@ -179,8 +185,7 @@ def _settings(settings: TrainSettings | None, overrides: dict[str, Any]) -> Trai
     return validated(TrainSettings, values)
 
 
-def _run(training: TrainState, ids: Ids, held_out: Split | None) -> Iterator[Progress]:
-    began = time.perf_counter() - training.seconds
+def _run(training: TrainState, ids: Ids, began: float, held_out: Split | None) -> Iterator[Progress]:
     while True:
         for row, ends in _with_last(_epoch(training, len(ids))):
             started = time.monotonic()
@@ -334,7 +339,9 @@ def _training_figure(training: TrainState) -> float:
 
 
 def _held_out_score(model: Network, part: Split | None) -> Score | None:
-    return None if part is None else evaluate(model, part, streams=min(REPORT_STREAMS, len(part.ids)))
+    if part is None:
+        return None
+    return evaluate(model, part, streams=max(1, min(REPORT_STREAMS, len(part.ids) // STREAM_TOKENS)))
 
 
 def _compare(training: TrainState, score: Score | None) -> tuple[bool, bool]:
@@ -348,10 +355,11 @@ def _compare(training: TrainState, score: Score | None) -> tuple[bool, bool]:
     return improved, patience is not None and training.reports_since_best >= patience
 
 
+@checked
 def fit(
     model: Network,
-    text: Split | Ids,
-    held_out: Split | Ids | None = None,
+    text: Split | IdsLike,
+    held_out: Split | IdsLike | None = None,
     settings: TrainSettings | None = None,
     **overrides: Any,
 ) -> Network:

@@ -2,6 +2,10 @@
 
 import json
 import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -13,9 +17,9 @@ from elman.data.corpus import Corpus, Split
 from elman.environment import device_for
 from elman.errors import DivergedError, ModelError
 from elman.inference.baselines import FLOOR_LIMIT, perplexity_lower_bound, uniform_nats, unigram_nats
-from elman.inference.compressors import compressed_sizes, nats_of_tokens, training_bytes
-from elman.inference.evaluation import AT_REST, Score, beginning, evaluate
-from elman.inference.findings.base import sentences
+from elman.inference.compressors import MAX_TRAINING_BYTES, compressed_sizes, nats_of_tokens, training_bytes
+from elman.inference.evaluation import AT_REST, Protocol, Score, beginning, evaluate
+from elman.inference.findings.base import Finding, sentences
 from elman.inference.findings.run import of_run
 from elman.inference.lossless import other_bits
 from elman.inference.metrics import perplexity
@@ -23,18 +27,51 @@ from elman.models.base import Network
 from elman.models.ngram.model import NGram
 from elman.models.saving import MODEL_FILES, finite, load, load_saved_network, save, to_json
 from elman.storage.atomic import replace_file
+from elman.training.budget import measuring_seconds
 from elman.training.config import Config
 from elman.training.loop import HELD_OUT_TOKENS
 from elman.training.run import Job, records
 
-SCORED_TRAINING_TOKENS = 200_000  # of the training text
+SCORED_TRAINING_TOKENS, SCORED_AT_LEAST = 200_000, 5_000  # of the training text
 SCORED_TOKENS, SCORED_LOGITS = 2_000_000, 2**33  # of the other parts: a minute or two; `elman evaluate` scores all
 NGRAM, NGRAM_TOKENS = "ngram", 20_000_000  # the folder of the n-gram in a run; of so many last training tokens
+PROBE, SCORING = 1_024, 0.4  # tokens that tell how fast a model is; share of the time for one pass over a part
+NGRAM_SECONDS, XZ_SECONDS = 1e-5, 1e-6  # a token and a byte, about
 SCHEMA = 1
 
 
-def conclude(job: Job) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Measuring:
+    """Where the measuring of a trained run is."""
+
+    stage: str
+    """What is measured now."""
+    fraction: float
+    """How much of that is done, 0 to 1."""
+    overall: float
+    """How much of all measuring is done, 0 to 1, estimated."""
+    seconds: float
+    """How long all of it takes, estimated."""
+
+
+Tell = Callable[[Measuring], None]
+
+
+def conclude(
+    job: Job,
+    tell: Tell = lambda _: None,
+    interruptible: AbstractContextManager[object] = nullcontext(),  # noqa: B008 - it has no state
+) -> dict[str, Any]:
     """Score the weights that the run keeps, write report.json, and return it.
+
+    A budget of minutes covers this too: what it has no room for is left out, or measured on the beginning of a part,
+    and the report says so (`not_measured`, `scored_whole`).
+
+    Args:
+        job: the trained run.
+        tell: called before and within each stage.
+        interruptible: entered while it measures. A KeyboardInterrupt within it ends the measuring, not the report: that
+            is written with what was measured.
 
     Raises:
         ModelError: no checkpoint, or a damaged one.
@@ -48,7 +85,15 @@ def conclude(job: Job) -> dict[str, Any]:
             f"the run {str(job.path)!r} has no checkpoint: begin it again in another folder, and let it train longer"
         )
     model = load_saved_network(chosen, engine=job.config.engine, device=device_for(job.config.device))
-    report = _report(job, model, chosen.path.name, counted(job))
+    measured = _Measured(job, model, tell)
+    try:
+        with interruptible:
+            measured.run()
+    except KeyboardInterrupt:
+        measured.interrupted = True
+    if measured.ngram is not None and not (job.path / NGRAM).exists():
+        save(measured.ngram, job.path / NGRAM, job.counts)
+    report = _report(job, model, chosen.path.name, measured)
     if any(math.isinf(score["perplexity"]) for scores in report["figures"].values() for score in scores):
         raise DivergedError(
             f"training diverged: the weights in {str(chosen.path)!r} have an infinite perplexity; "
@@ -58,14 +103,141 @@ def conclude(job: Job) -> dict[str, Any]:
     return report
 
 
+@dataclass(frozen=True)
+class _Stage:
+    """One thing to measure."""
+
+    words: str
+    seconds: float
+    """How long it takes, estimated."""
+    run: Callable[[Callable[[float], None]], None]
+    """Measures it; calls its argument with the share that is done."""
+    needed: bool = False
+    """Whether it is measured even where the budget has no room for it."""
+
+
+class _Measured:
+    """What is measured of a trained run, the most important first."""
+
+    def __init__(self, job: Job, model: Network, tell: Tell) -> None:
+        self.job, self.model, self.tell = job, model, tell
+        self.scores: dict[str, list[Score]] = {}
+        self.scored: dict[str, Split] = {}
+        self.bounds: dict[str, dict[str, float]] = {}
+        self.xz: dict[str, _Xz] = {}
+        self.ngram: NGram | None = None
+        self.floor: float | None = None
+        self.interrupted = False
+        self.left: list[str] = ["all but the training"]
+        self.began = time.monotonic()
+        minutes = job.config.minutes
+        spare = 0.0 if minutes is None else 60 * minutes - job.training.seconds
+        self.limit = math.inf if minutes is None else max(measuring_seconds(minutes), spare)
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self.began
+
+    def run(self) -> None:
+        """Measure one stage after the other, as long as there is time."""
+        stages = self._planned()
+        total, done = sum(stage.seconds for stage in stages), 0.0
+        skipped: list[str] = []
+        for i, stage in enumerate(stages):
+            self.left = skipped + [later.words for later in stages[i:]]
+            if stage.needed or self.seconds + stage.seconds <= self.limit:
+
+                def tell(share: float, stage: _Stage = stage, done: float = done) -> None:
+                    overall = (done + share * stage.seconds) / max(total, 1e-9)
+                    self.tell(Measuring(stage.words, share, min(1.0, overall), self.seconds + total - done))
+
+                tell(0.0)
+                stage.run(tell)
+            else:
+                skipped.append(stage.words)
+            done += stage.seconds
+        self.left = skipped
+
+    def _planned(self) -> list[_Stage]:
+        """All stages; how much of each part is scored follows from how fast the model is."""
+        job, corpus = self.job, self.job.corpus
+        main, *others = sorted(corpus.parts, key=lambda part: ("held-out", "test", "train").index(part.name))
+        token = self._seconds_a_token(main)
+        self.scored = {part.name: self._stretch(part, token) for part in corpus.parts}
+        tokens = len(corpus.train.ids)
+        stages = [self._scoring(main, AT_REST[0], token, needed=True)]
+        if job.config.ngram:
+            counted = min(tokens, NGRAM_TOKENS)
+            ready = (job.path / NGRAM).exists()
+            stages.append(
+                _Stage("counting n-grams", counted * (0 if ready else NGRAM_SECONDS), self._count, needed=True)
+            )
+        stages += [
+            _Stage(
+                "comparing with n-grams", sum(len(s.ids) for s in self.scored.values()) * 1e-6, self._bound, needed=True
+            ),
+            *(self._compressing(part) for part in (main, *others)),
+            self._scoring(main, AT_REST[1], token),
+            *(self._scoring(part, protocol, token) for part in others for protocol in AT_REST),
+            _Stage("the lowest possible training perplexity", min(tokens, FLOOR_LIMIT) * 1e-6, self._floor),
+        ]
+        return stages
+
+    def _seconds_a_token(self, part: Split) -> float:
+        """How long the scoring of a token takes, measured on the first ones."""
+        for tokens in (1, PROBE):  # the first call may count the experts
+            probe = beginning(self.model, part, tokens)
+            began = time.perf_counter()
+            evaluate(self.model, probe)
+            each = (time.perf_counter() - began) / len(probe.ids)
+        return each
+
+    def _stretch(self, part: Split, token: float) -> Split:
+        """As much of a part as is scored: with a budget of minutes half of the time is for one pass over it."""
+        wanted = _first(self.job, self.model, part)
+        if self.limit == math.inf:
+            return wanted
+        return beginning(self.model, wanted, max(PROBE, int(SCORING * self.limit / max(token, 1e-9))))
+
+    def _scoring(self, part: Split, protocol: Protocol, token: float, *, needed: bool = False) -> _Stage:
+        scored, window = self.scored[part.name], self.job.config.window
+
+        def run(tell: Callable[[float], None]) -> None:
+            score = evaluate(
+                self.model, scored, protocol=protocol, window=window, on_progress=lambda done, of: tell(done / of)
+            )
+            self.scores.setdefault(part.name, []).append(score)
+
+        words = f"scoring the {'training text' if part.name == 'train' else f'{part.name} part'}, state {protocol}"
+        return _Stage(words, len(scored.ids) * token, run, needed)
+
+    def _count(self, _tell: Callable[[float], None]) -> None:
+        self.ngram = counted(self.job)
+
+    def _bound(self, tell: Callable[[float], None]) -> None:
+        for i, (name, part) in enumerate(self.scored.items(), 1):
+            self.bounds[name] = baselines(self.job.counts, part.ids, self.ngram)
+            tell(i / len(self.scored))
+
+    def _compressing(self, part: Split) -> _Stage:
+        corpus, scored = self.job.corpus, self.scored[part.name]
+        after = 0 if part.name == corpus.train.name else 2 * min(corpus.train.bytes, MAX_TRAINING_BYTES)
+
+        def run(_tell: Callable[[float], None]) -> None:
+            self.xz[part.name] = _xz(corpus, part.name, scored)
+
+        return _Stage(f"xz of the {part.name} part", (scored.bytes + after) * XZ_SECONDS, run)
+
+    def _floor(self, _tell: Callable[[float], None]) -> None:
+        self.floor = floor(self.job.config, self.job.corpus.train.ids)
+
+
 def counted(job: Job) -> NGram | None:
-    """The n-gram of the run's training text, where the settings want one; counted once and saved in the run."""
+    """The n-gram of the run's training text, where the settings want one: the saved one, or counted now."""
     if not job.config.ngram:
         return None
-    path = job.path / NGRAM
-    if not path.exists():
-        save(NGram.fit(job.model.task, job.corpus.train.ids[-NGRAM_TOKENS:]), path, job.counts)
-    return saved_ngram(job.path)
+    return saved_ngram(job.path) or NGram.fit(job.model.task, job.corpus.train.ids[-NGRAM_TOKENS:])
 
 
 def saved_ngram(run: Path) -> NGram | None:
@@ -75,32 +247,19 @@ def saved_ngram(run: Path) -> NGram | None:
     return cast(NGram, model) if model is not None and model.kind == NGram.kind else None
 
 
-def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> dict[str, Any]:
-    corpus, config, t = job.corpus, job.config, job.training
-    scored = {part.name: _first(model, part) for part in corpus.parts}
-    figures = {
-        name: [
-            described(evaluate(model, part, protocol=protocol, window=config.window), job.counts, part.ids, ngram)
-            for protocol in AT_REST
-        ]
-        for name, part in scored.items()
+def _report(job: Job, model: Network, checkpoint: str, measured: _Measured) -> dict[str, Any]:
+    corpus, config, t, ngram = job.corpus, job.config, job.training, measured.ngram
+    bounds = {
+        name: measured.bounds.get(name) or baselines(job.counts, measured.scored[name].ids, ngram)
+        for name in measured.scores
     }
-    curve = [m for m in records(job.path / "metrics.jsonl") if m.get("report")]
-    train = figures[corpus.train.name][0]
-    held_out = figures[corpus.held_out.name][0] if corpus.held_out else None
-    compressed = {name: _xz(corpus, name, part) for name, part in scored.items()}
-    held_out_xz = compressed.get(corpus.held_out.name) if corpus.held_out else None
-    findings = of_run(
-        train=_seen(model, train["perplexity"], curve),
-        held_out=held_out["perplexity"] if held_out else None,
-        bounds=held_out["baselines"] if held_out else _without_ngram(train["baselines"], ngram),
-        curve=[m["held_out"] for m in curve if m.get("held_out")],
-        training_curve=[m["train"] for m in curve if m.get("train")],
-        rates=[m["lr"] for m in curve],
-        bits=held_out["bits_per_character"] if held_out else None,
-        xz=held_out_xz.bits_per_character if held_out_xz else None,
-        symbols=int((job.counts > 0).sum()) + int(bool(held_out and held_out["unknown"])),
-    )
+    figures = {
+        part.name: [described(score) | {"baselines": bounds[part.name]} for score in measured.scores[part.name]]
+        for part in corpus.parts
+        if part.name in measured.scores
+    }
+    findings = _findings(job, model, figures, measured)
+    curve = _curve(job)
     return {
         "schema_version": SCHEMA,
         "run": str(job.path),
@@ -121,16 +280,48 @@ def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> d
         "seconds": t.seconds,
         "tokens_per_second": t.total_tokens / t.step_seconds if t.step_seconds else None,
         "training_perplexity": curve[-1]["train"] if curve else None,
-        "floor": floor(config, corpus.train.ids),
+        "floor": measured.floor,
         "clip": config.clip,
         "figures": figures,
         "curve_bounds": baselines(job.counts, _of_the_curve(model, corpus), ngram),
-        "xz": {name: found.perplexity for name, found in compressed.items()},
-        "xz_bits_per_character": {name: found.bits_per_character for name, found in compressed.items()},
-        "scored_whole": {part.name: len(scored[part.name].ids) == len(part.ids) for part in corpus.parts},
+        "xz": {name: found.perplexity for name, found in measured.xz.items()},
+        "xz_bits_per_character": {name: found.bits_per_character for name, found in measured.xz.items()},
+        "scored_whole": {
+            p.name: len(measured.scored[p.name].ids) == len(p.ids) for p in corpus.parts if p.name in figures
+        },
+        "not_measured": measured.left,
+        "interrupted": measured.interrupted,
         "verdict": sentences(findings),
         "findings": [finding.to_dict() for finding in findings],
     }
+
+
+def _curve(job: Job) -> list[dict[str, Any]]:
+    """The records of the reports."""
+    return [m for m in records(job.path / "metrics.jsonl") if m.get("report")]
+
+
+def _findings(job: Job, model: Network, figures: dict[str, Any], measured: _Measured) -> list[Finding]:
+    """What follows from the figures; nothing, where those of the held-out part are missing."""
+    corpus, ngram, curve = job.corpus, measured.ngram, _curve(job)
+    train = figures[corpus.train.name][0] if corpus.train.name in figures else None
+    if (corpus.held_out and corpus.held_out.name not in figures) or not (train or curve):
+        return []
+    held_out = figures[corpus.held_out.name][0] if corpus.held_out else None
+    of_training = _seen(model, train["perplexity"], curve) if train else curve[-1]["train"]
+    without = _without_ngram(train["baselines"], ngram) if train else {}
+    held_out_xz = measured.xz.get(corpus.held_out.name) if corpus.held_out else None
+    return of_run(
+        train=of_training,
+        held_out=held_out["perplexity"] if held_out else None,
+        bounds=held_out["baselines"] if held_out else without,
+        curve=[m["held_out"] for m in curve if m.get("held_out")],
+        training_curve=[m["train"] for m in curve if m.get("train")],
+        rates=[m["lr"] for m in curve],
+        bits=held_out["bits_per_character"] if held_out else None,
+        xz=held_out_xz.bits_per_character if held_out_xz else None,
+        symbols=int((job.counts > 0).sum()) + int(bool(held_out and held_out["unknown"])),
+    )
 
 
 def _seen(model: Network, train: float, curve: list[dict[str, Any]]) -> float:
@@ -165,22 +356,17 @@ def _without_ngram(baselines: dict[str, float], ngram: NGram | None) -> dict[str
     return {name: bound for name, bound in baselines.items() if ngram is None or name != ngram.name}
 
 
-def _first(model: Network, part: Split) -> Split:
-    """As much of a part as is scored at the end of a run."""
-    if part.name == "train":
-        return beginning(model, part, SCORED_TRAINING_TOKENS)
-    return beginning(model, part, SCORED_TOKENS, SCORED_LOGITS)
+def _first(job: Job, model: Network, part: Split) -> Split:
+    """As much of a part as is scored at the end of a run: of the training text no more than of the held-out part."""
+    if part.name != "train":
+        return beginning(model, part, SCORED_TOKENS, SCORED_LOGITS)
+    held_out = job.corpus.held_out
+    most = SCORED_TRAINING_TOKENS if held_out is None else max(SCORED_AT_LEAST, len(held_out.ids))
+    return beginning(model, part, min(SCORED_TRAINING_TOKENS, most))
 
 
-def described(score: Score, counts: npt.NDArray[np.int64], ids: Ids, ngram: NGram | None = None) -> dict[str, Any]:
-    """A score with every metric and its baselines, as JSON values; all perplexities are over the same tokens.
-
-    Args:
-        score: of the text.
-        counts: of the training tokens, (V,); all zero where a model was saved without: then there is no unigram.
-        ids: token ids of the text, (N,).
-        ngram: the n-gram of the training text, if there is one.
-    """
+def described(score: Score) -> dict[str, Any]:
+    """A score with every metric, as JSON values; `baselines` of the same tokens belong to it."""
     return {
         "protocol": score.protocol,
         "nats": score.nats,
@@ -192,7 +378,6 @@ def described(score: Score, counts: npt.NDArray[np.int64], ids: Ids, ngram: NGra
         "other_bits": score.other_bits,
         "streams": score.streams,
         "window": score.window,
-        "baselines": baselines(counts, ids, ngram),
     }
 
 
@@ -200,9 +385,9 @@ def baselines(counts: npt.NDArray[np.int64], ids: Ids, ngram: NGram | None) -> d
     """The perplexities of a text under the uniform distribution, the unigram and the n-gram, where there are such.
 
     Args:
-        counts: as for `described`.
-        ids: as for `described`.
-        ngram: as for `described`.
+        counts: of the training tokens, (V,); all zero where a model was saved without: then there is no unigram.
+        ids: token ids of the text, (N,).
+        ngram: the n-gram of the training text, if there is one.
     """
     nats = {"uniform": uniform_nats(len(ids), len(counts))}
     if counts.any():

@@ -13,6 +13,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from elman.config import BUDGETS, TrainSettings, current_names, to_toml
+from elman.config import BUDGETS, current_names, to_toml
 from elman.data.batches import Coverage, check_length, coverage, token_counts
 from elman.data.corpus import Corpus, read_corpus
 from elman.data.segmentation import Segmentation
@@ -38,6 +39,7 @@ from elman.storage.atomic import RunLock, replace_file, translate_os_errors
 from elman.storage.checkpoints import Checkpoints
 from elman.storage.folder import Saved
 from elman.training.auto import auto_configure
+from elman.training.budget import training_settings
 from elman.training.checkpoint import RECORDS, CheckpointMetadata, read_facts, restored, training_files
 from elman.training.config import Config
 from elman.training.loop import Progress, TrainState, train
@@ -149,7 +151,7 @@ def begin(path: Path, config: Config) -> Job:
     if not config.reverse:
         for prompt in config.prompts:
             encode_prompt(model.task, prompt)  # refused now, not at the first report
-    training = TrainState.begin(model, config.part(TrainSettings))
+    training = TrainState.begin(model, training_settings(config))
     covered, counts = coverage_of(config, corpus), token_counts(corpus.train.ids, len(corpus.vocab))
     with translate_os_errors("make", path):
         path.mkdir(parents=True)
@@ -228,7 +230,7 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
             f"{len(corpus.train.ids):,} training tokens, {len(corpus.vocab)} symbols): restore it, or begin a new run"
         )
     model = load_saved_network(saved, engine=config.engine, device=device_for(config.device))
-    training = restored(saved, model, config.part(TrainSettings), facts)
+    training = restored(saved, model, training_settings(config), facts)
     covered = coverage_of(config, corpus, training.epoch)
     if not training.batch < covered.batches:
         raise ModelError(
@@ -314,8 +316,17 @@ class Sample:
     text: str
 
 
-def execute(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress | Sample]:
+def execute(
+    job: Job,
+    stop: Callable[[], bool] = lambda: False,
+    interruptible: AbstractContextManager[object] = nullcontext(),  # noqa: B008 - it has no state
+) -> Iterator[Progress | Sample]:
     """Train a job to its end or until `stop()`, recording and saving; yields every step, and samples.
+
+    Args:
+        job: what to train.
+        stop: asked after every step.
+        interruptible: entered while the training text is counted, when nothing is lost by a KeyboardInterrupt.
 
     Raises:
         DivergedError: with the step, and the checkpoint to go back to.
@@ -331,16 +342,20 @@ def execute(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[Prog
         if not job.training.step:
             save(job)
         try:
-            yield from _execute(job, stop)
+            yield from _execute(job, stop, interruptible)
         except DivergedError as error:
             newest = job.checkpoints.latest()
             good = newest.path if newest else None
             raise DivergedError(f"{error}; the last good checkpoint is {good}") from error
 
 
-def _execute(job: Job, stop: Callable[[], bool]) -> Iterator[Progress | Sample]:
+def _execute(
+    job: Job, stop: Callable[[], bool], interruptible: AbstractContextManager[object]
+) -> Iterator[Progress | Sample]:
     saved_at, t = time.monotonic(), job.training
-    for progress in train(job.model, job.corpus.train, job.corpus.held_out, training=t):
+    with interruptible:
+        steps = train(job.model, job.corpus.train, job.corpus.held_out, training=t)
+    for progress in steps:
         t.norm_sum, t.norm_count = t.norm_sum + progress.gradient_norm, t.norm_count + 1
         if progress.epoch_ended or progress.report:
             record(job.path / "metrics.jsonl", _metrics(progress, t.norm_sum / t.norm_count))

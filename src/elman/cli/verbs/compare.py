@@ -157,7 +157,7 @@ def _compare(
     display = ComparisonDisplay(out, quiet=quiet)
     with Stop() as stop:
         try:
-            for event in events(stop):
+            for event in stop.between(events(stop)):
                 if isinstance(event, Comparison):
                     display.measured(event)
                 else:

@@ -54,10 +54,11 @@ def command(
     """Score a text with a saved model: perplexity and bits, beside uniform and unigram."""
     import numpy as np
 
+    from elman.cli.progress import ProgressDisplay
     from elman.environment import device_for
     from elman.inference.evaluation import AFFORDABLE, evaluate
     from elman.models.saving import finite, load_counts, load_saved, open_saved
-    from elman.training.report import described, saved_ngram
+    from elman.training.report import baselines, described, saved_ngram
 
     if per_token is not None and per_token.exists():
         raise ConfigError(f"{quoted(per_token)} exists already: choose another --per-token file")
@@ -68,13 +69,21 @@ def command(
         sys.stderr.write(f"scoring {len(part.ids):,} tokens\n")
     nats = None if per_token is None else np.zeros(len(part.ids))
     context = before if protocol == "dynamic" else None
-    score = evaluate(model, part, protocol=protocol, window=window, before=context, per_token=nats)
+    with ProgressDisplay() as progress:
+
+        def tell(done: int, of: int) -> None:
+            progress.update(done / of, f"scored {done:,} of {of:,} tokens")
+
+        score = evaluate(
+            model, part, protocol=protocol, window=window, before=context, per_token=nats, on_progress=tell
+        )
     counts = load_counts(saved, model.task.size)
     figures = {
         "schema_version": 1,
         "model": str(run),
         "text": part.name,
-        **described(score, counts, part.ids, saved_ngram(run)),
+        **described(score),
+        "baselines": baselines(counts, part.ids, saved_ngram(run)),
     }
     if per_token is not None and nats is not None:
         _write_tokens(per_token, model, part, nats)

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from elman.cli.flags import flags, given, help_of, resolve
 from elman.cli.folders import free_folder
 from elman.cli.options import Json, Quiet, Switch
-from elman.cli.signals import Stop
+from elman.cli.signals import Stop, Stopped
 from elman.config import to_toml
 from elman.errors import ConfigError
 from elman.training.config import Config
@@ -80,14 +80,19 @@ def _train(
     with Stop() as stop:
         show.begin()
         try:
-            for event in runs.execute(job, stop.requested):
+            for event in runs.execute(job, stop.requested, stop.at_once()):
                 show.event(event)
+        except Stopped:  # while it counted: the run is as it was saved
+            pass
         finally:
             show.close()
-    if stop.signal:
-        show.interrupted(job.path)
-        return 128 + stop.signal
-    # Everything is saved: a signal that comes while the result is measured may end it at once.
-    show.scoring()
-    show.end(conclude(job), display.draw_pictures(job.path))
-    return 0
+        if stop.signal:
+            show.interrupted(job.path)
+            return 128 + stop.signal
+        show.scoring()
+        try:
+            report = conclude(job, show.measuring, stop.at_once())
+        finally:
+            show.close()
+        show.end(report, [] if stop.signal else display.draw_pictures(job.path))
+        return 128 + stop.signal if stop.signal else 0

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elman.data.batches import Ids
+from elman.arguments import checked
+from elman.data.batches import Ids, IdsLike, as_ids
 from elman.data.vocab import Vocab
+from elman.errors import ConfigError
 from elman.models.ngram.counts import Counts, Int64Array, segment_sums
 from elman.models.ngram.smoothing import laplace
 
@@ -69,7 +71,8 @@ class Frequencies:
     """None where no n-gram occurs once in the first half, or a half is shorter than an n-gram."""
 
 
-def ngram_frequencies(ids: Ids, vocab: Vocab, *, order: int = 3, top: int = 10) -> tuple[Frequencies, ...]:
+@checked
+def ngram_frequencies(ids: IdsLike, vocab: Vocab, *, order: int = 3, top: int = 10) -> tuple[Frequencies, ...]:
     """Count the n-grams of a text and describe how their frequencies fall.
 
     Args:
@@ -91,6 +94,9 @@ def ngram_frequencies(ids: Ids, vocab: Vocab, *, order: int = 3, top: int = 10) 
         >>> pairs.top[:2], pairs.types, pairs.possible
         (((('the', 'time'), 2), (('time', 'machine'), 1)), 5, 25)
     """
+    ids = as_ids(ids, len(vocab))
+    if top < 0:
+        raise ConfigError(f"top is {top}: it must be 0 or more")
     counts = Counts.of(ids, len(vocab), order, bos=False)
     singletons = _singletons_of_halves(ids, len(vocab), order)
     types = int((counts.times[0] > 0).sum())

@@ -10,8 +10,9 @@ that is V^(tau+1) multiplications a step, where summing over all paths would tak
 
 import numpy as np
 
-from elman.data.batches import START, Ids
-from elman.errors import ConfigError, DataError
+from elman.arguments import checked
+from elman.data.batches import START, IdsLike, as_ids
+from elman.errors import ConfigError
 from elman.models.ngram.counts import Int64Array, memory
 from elman.models.ngram.model import NGram
 from elman.models.ngram.smoothing import Float64Array
@@ -19,7 +20,8 @@ from elman.models.ngram.smoothing import Float64Array
 TABLES = 4  # arrays of the size of the transitions that are in memory together
 
 
-def predict_ahead(model: NGram, tokens: Ids, steps: int) -> Float64Array:
+@checked
+def predict_ahead(model: NGram, tokens: IdsLike, steps: int) -> Float64Array:
     """Predict the tokens 1 to `steps` steps after a text with an n-gram model (Chapman-Kolmogorov equation).
 
     Args:
@@ -45,7 +47,8 @@ def predict_ahead(model: NGram, tokens: Ids, steps: int) -> Float64Array:
         {'a': 0.0, 'b': 0.5, 'c': 0.25, 'd': 0.25, 'r': 0.0}
     """
     size, order = model.task.size, model.order - 1
-    _check(model, tokens, steps)
+    tokens = as_ids(tokens, size, "tokens")
+    _check(model, steps)
     read = np.concatenate((np.full(order, -1), [START], tokens.astype(np.int64)))
     context = read[len(read) - order :]
     found, weights, full = np.empty((steps, size)), np.ones(1), np.empty(0)
@@ -64,12 +67,10 @@ def _contexts(prefix: Int64Array, size: int, free: int) -> Int64Array:
     return np.concatenate((np.broadcast_to(prefix, (len(varied), len(prefix))), varied), 1)
 
 
-def _check(model: NGram, tokens: Ids, steps: int) -> None:
+def _check(model: NGram, steps: int) -> None:
     size, order = model.task.size, model.order - 1
     if steps < 1:
         raise ConfigError(f"steps is {steps}: it must be at least 1")
-    if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < size:
-        raise DataError(f"there is no token {int(tokens.max())}: the vocabulary has ids 0 to {size - 1}")
     needed, there = 8 * (TABLES * size ** min(order + 1, steps) + steps * size), memory()
     if needed > there:
         raise ConfigError(

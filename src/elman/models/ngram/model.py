@@ -12,9 +12,10 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor
 
+from elman.arguments import checked
 from elman.cells import State
 from elman.config import STRICT, validated
-from elman.data.batches import START, Ids
+from elman.data.batches import START, Ids, IdsLike, as_ids
 from elman.errors import ConfigError, ModelError, no_such
 from elman.models.base import SequenceModel
 from elman.models.ngram.counts import UNREAD, Counts, Int64Array, estimate, memory, validated_counts
@@ -65,6 +66,7 @@ class NGram(SequenceModel):
 
     kind: ClassVar[str] = "ngram"
 
+    @checked
     def __init__(self, task: TextTask, counts: Counts, *, smoothing: str = "kneser-ney", eps: float = 1.0) -> None:
         if smoothing not in SMOOTHINGS:
             raise ConfigError(no_such("smoothing", smoothing, SMOOTHINGS))
@@ -72,8 +74,9 @@ class NGram(SequenceModel):
         self.smoothed: Smoothed = SMOOTHINGS[smoothing](counts, eps)
 
     @classmethod
+    @checked
     def fit(
-        cls, task: TextTask, ids: Ids, *, order: int | None = None, smoothing: str = "kneser-ney", eps: float = 1.0
+        cls, task: TextTask, ids: IdsLike, *, order: int | None = None, smoothing: str = "kneser-ney", eps: float = 1.0
     ) -> "NGram":
         """Count the n-grams of a training text.
 
@@ -91,11 +94,12 @@ class NGram(SequenceModel):
             ConfigError: an order or smoothing that cannot be.
             DataError: the text is shorter than the order.
         """
+        ids = as_ids(ids, task.size)
         order = best_order(task, ids, smoothing=smoothing, eps=eps) if order is None else order
         return cls(task, Counts.of(ids, task.size, order), smoothing=smoothing, eps=eps)
 
     @classmethod
-    def count(cls, task: TextTask, ids: Ids, **settings: Any) -> "NGram":
+    def count(cls, task: TextTask, ids: IdsLike, **settings: Any) -> "NGram":
         """The old name of `fit`."""
         _warn_renamed("count", "fit")
         return cls.fit(task, ids, **settings)
@@ -137,7 +141,7 @@ class NGram(SequenceModel):
         p: Float64Array = level.discounted_prob + level.backoff_weight[0] / self.task.size
         return p
 
-    def surprisals(self, ids: Ids) -> Float64Array:
+    def surprisals(self, ids: IdsLike) -> Float64Array:
         """The surprisal -log P of each token of a text read as one stream, without all other tokens' probabilities.
 
         Args:
@@ -146,6 +150,7 @@ class NGram(SequenceModel):
         Returns:
             Nats, (N,); infinite where a probability is 0.
         """
+        ids = as_ids(ids, self.task.size)
         read = np.concatenate((np.full(self.order - 1, -1), [START], ids[:-1].astype(np.int64)))
         contexts = [c[self.order - 1 :] for c in self.counts.contexts(read)]
         p = unigram = self._unigram[ids]
@@ -157,7 +162,7 @@ class NGram(SequenceModel):
         with np.errstate(divide="ignore"):
             return -np.log(p)
 
-    def costs(self, ids: Ids) -> Float64Array:
+    def costs(self, ids: IdsLike) -> Float64Array:
         """The old name of `surprisals`."""
         _warn_renamed("costs", "surprisals")
         return self.surprisals(ids)
