@@ -201,11 +201,19 @@ class Network(nn.Module, SequenceModel):
         return dataclasses.asdict(self.config)
 
     def prepare(self, ids: Ids) -> None:
-        """Called once with the training text before the first step; networks that hold counts count it.
+        """Count a text, in place of what was counted before: nothing, but for what counts.
 
         Args:
             ids: tokens, (N,).
         """
+
+    def start_training(self, ids: Ids) -> None:
+        """Called with the training text before the first step: `prepare`; what was counted before may stay.
+
+        Args:
+            ids: tokens, (N,).
+        """
+        self.prepare(ids)
 
     @property
     def recount_interval(self) -> int | None:

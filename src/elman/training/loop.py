@@ -166,7 +166,7 @@ def train(
     s = training.settings
     ids = text.ids if isinstance(text, Split) else text
     check_length(s.batching, len(ids), s.batch, s.window)
-    training.model.prepare(ids)
+    training.model.start_training(ids)
     training.distillation = (
         DistillationTargets(training.model.task, ids, s.distill_weight) if s.distill_weight else None
     )

@@ -11,8 +11,9 @@ that is V^(tau+1) multiplications a step, where summing over all paths would tak
 import numpy as np
 
 from elman.data.batches import START, Ids
+from elman.environment import memory
 from elman.errors import ConfigError, DataError
-from elman.models.ngram.counts import Int64Array, memory
+from elman.models.ngram.counts import Int64Array
 from elman.models.ngram.model import NGram
 from elman.models.ngram.smoothing import Float64Array
 
