@@ -19,17 +19,17 @@ from elman.inference.findings.base import sentences
 from elman.inference.findings.run import of_run
 from elman.inference.metrics import perplexity
 from elman.models.base import Network
-from elman.models.ngram.model import NGram
+from elman.models.ngram.model import NGRAM_TOKENS, NGram
 from elman.models.saving import MODEL_FILES, finite, load, load_saved_network, save, to_json
 from elman.storage.atomic import replace_file
 from elman.training.config import Config
 from elman.training.loop import HELD_OUT_TOKENS
-from elman.training.run import Job, records
+from elman.training.run import Job, locked, records
 
 SCORED_TRAINING_TOKENS = 200_000  # of the training text
 SCORED_TOKENS, SCORED_LOGITS = 2_000_000, 2**33  # of the other parts: a minute or two; `elman evaluate` scores all
 COMPRESSED = 5_000_000  # bytes of a text that are compressed, its last ones: seconds
-NGRAM, NGRAM_TOKENS = "ngram", 20_000_000  # the folder of the n-gram in a run; of so many last training tokens
+NGRAM = "ngram"  # the folder of the n-gram in a run
 SCHEMA = 1
 
 
@@ -37,9 +37,15 @@ def conclude(job: Job) -> dict[str, Any]:
     """Score the weights that the run keeps, write report.json, and return it.
 
     Raises:
+        ConfigError: another process holds the run, or has gone on with it.
         ModelError: no checkpoint, or a damaged one.
         DivergedError: a perplexity that no float holds.
     """
+    with locked(job):
+        return _conclude(job)
+
+
+def _conclude(job: Job) -> dict[str, Any]:
     checkpoints = job.checkpoints
     best = checkpoints.best(MODEL_FILES) if job.config.final_weights == "best" else None
     chosen = best or checkpoints.latest(MODEL_FILES)

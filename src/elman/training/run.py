@@ -13,6 +13,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,14 @@ from elman.errors import ConfigError, DataError, DivergedError, ModelError
 from elman.inference.generation import encode_prompt, generate
 from elman.models.base import Network
 from elman.models.build import build_network
+from elman.models.ngram.counts import check_order
+from elman.models.ngram.model import NGRAM_TOKENS, highest_order
 from elman.models.saving import finite, load_saved_network, model_files, to_json
 from elman.models.task import TextTask
 from elman.rng import numpy_generator
 from elman.storage.atomic import RunLock, replace_file, translate_os_errors
 from elman.storage.checkpoints import Checkpoints
-from elman.storage.folder import Saved
+from elman.storage.folder import Saved, read_folder
 from elman.training.auto import auto_configure
 from elman.training.checkpoint import RECORDS, CheckpointMetadata, read_facts, restored, training_files
 from elman.training.config import Config
@@ -60,8 +63,12 @@ class Job:
     """What an epoch trains on."""
     notes: list[str]
     """What the user should know about how it began."""
+    lock: RunLock
+    """Of the folder; `execute` holds it, and whoever enters it before holds it for longer."""
     recorded: Mapping[str, int] = field(default_factory=dict)
     """The length of each file of records at the checkpoint that it goes on from."""
+    checkpoint: str | None = None
+    """The digest of the checkpoint that the job began with or saved last."""
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -128,7 +135,7 @@ def begin(path: Path, config: Config) -> Job:
     """A new run in a folder that must not exist yet.
 
     Raises:
-        ConfigError: the folder exists, or settings that do not fit each other.
+        ConfigError: the folder exists, settings that do not fit each other, or too little memory for them.
         DataError: the text cannot be used.
     """
     with translate_os_errors("make", path):
@@ -137,6 +144,9 @@ def begin(path: Path, config: Config) -> Job:
     if odd := [s for s in config.sources if not _is_text(s)]:
         raise ConfigError(f"the name {odd[0]!a} is not valid text, so no file could hold it: rename the file")
     corpus = read_data(config)
+    if config.ngram:  # counted when training has ended: too late to be refused
+        tokens = min(len(corpus.train.ids), NGRAM_TOKENS)
+        check_order(tokens, len(corpus.vocab), min(tokens, highest_order(tokens)))
     config, reasons = auto_configure(config, corpus)
     model = _new_model(config, corpus)
     if not config.reverse:
@@ -146,7 +156,8 @@ def begin(path: Path, config: Config) -> Job:
     covered, counts = coverage_of(config, corpus), token_counts(corpus.train.ids, len(corpus.vocab))
     with translate_os_errors("make", path):
         path.mkdir(parents=True)
-    return Job(path, config, corpus, model, training, counts, covered, reasons + _slower(config, model))
+    notes = reasons + _slower(config, model)
+    return Job(path, config, corpus, model, training, counts, covered, notes, RunLock(path))
 
 
 def _slower(config: Config, model: Network) -> list[str]:
@@ -189,17 +200,25 @@ def _new_model(config: Config, corpus: Corpus) -> Network:
 def resume(path: Path, changes: Mapping[str, Any]) -> Job:
     """The run in `path` at its newest checkpoint, bit by bit as it was left.
 
+    The folder is locked before the checkpoint is read, and until all is: another process may be about to save the next.
+
     Args:
         path: the run folder.
         changes: settings given anew; only a budget and the device may change.
 
     Raises:
-        ConfigError: other settings than the run has.
+        ConfigError: other settings than the run has, or another process is in the folder.
         DataError: the text is no longer the one that the run learnt from.
         ModelError: no whole checkpoint.
     """
     if not path.is_dir():
         raise ModelError(f"there is no run at {str(path)!r}: begin one with elman train SOURCE --run {path}")
+    with RunLock(path) as lock:
+        return _resumed(path, changes, lock)
+
+
+def _resumed(path: Path, changes: Mapping[str, Any], lock: RunLock) -> Job:
+    """The job of a run that this process holds."""
     checkpoints = Checkpoints(path / "checkpoints")
     saved = checkpoints.latest()
     if saved is None:
@@ -232,7 +251,7 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
         # Another measure of the same steps: what is done of it now, how many reports that was, and new patience.
         training.reports = int(training.fraction(len(corpus.train.ids)) * config.num_reports + 1e-9)
         training.reports_since_best = 0
-    job = Job(path, config, corpus, model, training, counts, covered, [], facts.records)
+    job = Job(path, config, corpus, model, training, counts, covered, [], lock, facts.records, saved.digest)
     done = ["this run is complete: give it a larger --epochs, --steps or --minutes to go on"] if finished(job) else []
     job.notes += [*checkpoints.skipped, *_differences(path), *done]
     return job
@@ -281,7 +300,9 @@ def save(job: Job, *, best: bool = False) -> Path:
     config = job.config.values() | {"sources": absolute(job.config.sources)}
     lengths = {name: _length(job.path / name) for name in RECORDS}
     files = training_files(job.training, config, job.corpus.digest, lengths)
-    return job.checkpoints.save(job.training.step, model_files(job.model, job.counts) | files, best=best)
+    path = job.checkpoints.save(job.training.step, model_files(job.model, job.counts) | files, best=best)
+    job.checkpoint = read_folder(path, names=()).digest
+    return path
 
 
 def record(path: Path, value: Mapping[str, Any]) -> None:
@@ -314,10 +335,11 @@ def execute(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[Prog
         DivergedError: with the step, and the checkpoint to go back to.
         StorageError: a checkpoint could not be saved; the one before is whole.
     """
-    with RunLock(job.path):
+    with locked(job):
         job.checkpoints.remove_stale_temporaries()
         for name, length in job.recorded.items():
             _truncate(job.path / name, length)
+        job.recorded = {}
         if finished(job):
             return
         _describe(job)
@@ -329,6 +351,20 @@ def execute(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[Prog
             newest = job.checkpoints.latest()
             good = newest.path if newest else None
             raise DivergedError(f"{error}; the last good checkpoint is {good}") from error
+
+
+@contextmanager
+def locked(job: Job) -> Iterator[None]:
+    """Hold the folder of a job during the block.
+
+    Raises:
+        ConfigError: another process holds it, or has gone on with the run since the job last held it.
+    """
+    with job.lock:
+        newest = job.checkpoints.latest(())
+        if job.checkpoint != (newest.digest if newest else None):
+            raise ConfigError(f"the run {str(job.path)!r} has gone on in another process: resume it again")
+        yield
 
 
 def _execute(job: Job, stop: Callable[[], bool]) -> Iterator[Progress | Sample]:

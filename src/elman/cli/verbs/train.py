@@ -76,18 +76,19 @@ def _train(
     else:
         assert resume is not None  # noqa: S101 - either there are settings or there is a run to resume
         job = runs.resume(resume, changes)
-    show = display.display(job, json=json, quiet=quiet)
-    with Stop() as stop:
-        show.begin()
-        try:
-            for event in runs.execute(job, stop.requested):
-                show.event(event)
-        finally:
-            show.close()
-    if stop.signal:
-        show.interrupted(job.path)
-        return 128 + stop.signal
-    # Everything is saved: a signal that comes while the result is measured may end it at once.
-    show.scoring()
-    show.end(conclude(job), display.draw_pictures(job.path))
-    return 0
+    with job.lock:  # until all is written
+        show = display.display(job, json=json, quiet=quiet)
+        with Stop() as stop:
+            show.begin()
+            try:
+                for event in runs.execute(job, stop.requested):
+                    show.event(event)
+            finally:
+                show.close()
+        if stop.signal:
+            show.interrupted(job.path)
+            return 128 + stop.signal
+        # Everything is saved: a signal that comes while the result is measured may end it at once.
+        show.scoring()
+        show.end(conclude(job), display.draw_pictures(job.path))
+        return 0
