@@ -81,8 +81,9 @@ class SequenceModel(ABC):
         """
 
     def stepper(self) -> Step:
-        """A function from one token a row, (B,), and a state to logits (B, V) and the next state."""
+        """A function from one token a row, (B,), and a state to logits (B, V) and the next state, without gradients."""
 
+        @torch.no_grad()
         def step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
             logits, state = self(tokens[:, None], state)
             return logits[:, 0], state

@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ from elman.storage.checkpoints import Checkpoints
 from elman.storage.folder import Saved, read_folder
 from elman.training.auto import auto_configure
 from elman.training.checkpoint import RECORDS, CheckpointMetadata, read_facts, restored, training_files
-from elman.training.config import Config
+from elman.training.config import Config, as_not_given
 from elman.training.loop import Progress, TrainState, train
 
 SAVE_SECONDS = 60.0  # at most this much work is lost, plus a step
@@ -120,10 +120,23 @@ def corpus_of(path: Path, facts: CheckpointMetadata) -> Corpus:
     Raises:
         DataError: the text has changed since, or is gone.
     """
-    corpus = read_data(facts.config)
+    corpus, _ = _same_corpus(facts.config, facts.corpus)
     if corpus.digest != facts.corpus:
         raise DataError(f"the training text of {str(path)!r} has changed: restore it, or give a text to score")
     return corpus
+
+
+def _same_corpus(config: Config, digest: str) -> tuple[Corpus, Config]:
+    """The corpus of a run and its configuration: as they are, or as an older elman meant them if that fits the digest.
+
+    Until 0.1 a `held_out` of 0.1 was the default, and so the split of the source where that has one.
+    """
+    corpus = read_data(config)
+    older = replace(config, held_out=as_not_given(config.values()).get("held_out"))
+    if corpus.digest != digest and older != config:
+        meant = read_data(older)
+        return (meant, older) if meant.digest == digest else (corpus, config)
+    return corpus, config
 
 
 def absolute(sources: Sequence[str]) -> list[str]:
@@ -231,7 +244,7 @@ def _resumed(path: Path, changes: Mapping[str, Any], lock: RunLock) -> Job:
         )
     config = _changed(facts.config, changes)
     try:
-        corpus = read_data(config)
+        corpus, config = _same_corpus(config, facts.corpus)
     except DataError as error:
         raise DataError(f"the training text of {str(path)!r}: {error}") from error
     if corpus.digest != facts.corpus:
