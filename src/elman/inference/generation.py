@@ -229,10 +229,11 @@ def _sampler_of_steps(model: SequenceModel, sampling: Sampling) -> TokenSampler:
 
 
 def _sampling_logits(logits: torch.Tensor, task: TextTask) -> npt.NDArray[np.float32]:
-    """Logits (B, V) in float32, minus infinity for `<unk>`; never the caller's memory."""
+    """Logits (B, V) in float32, minus infinity for `<unk>` but for no other at all; never the caller's memory."""
     copy = logits.float().numpy(force=True).copy()
     if task.vocab.unknown:
         copy[:, 0] = -np.inf
+        copy[np.isneginf(copy).all(1), 1:] = 0  # of a model that expects `<unk>` alone: any other token
     return copy
 
 
