@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import elman
-from elman.errors import ConfigError, DataError
+from elman.errors import ConfigError, DataError, ModelError
 from elman.inference.generation import Sampling, generate, prefill, sample_after, sample_tokens, truncate_at
 
 PACKAGE = Path(elman.__file__).parent
@@ -398,3 +398,11 @@ def test_a_model_that_expects_only_the_unknown_symbol_writes_another(temperature
         )
         assert (written > 0).all()
         assert (written < V).all()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_logits_that_are_no_numbers_are_refused(bad):
+    model, logits = tiny(), torch.zeros(2, V)
+    logits[1, 3] = bad
+    with pytest.raises(ModelError, match="the model predicts NaN or infinity"):
+        next(sample_after(model, logits, model.initial(2), count=3, sampling=Sampling()))
