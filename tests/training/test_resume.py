@@ -372,6 +372,27 @@ def test_beginning_in_a_folder_that_exists_is_refused(stopped, source):
         run.begin(stopped, config(source))
 
 
+def test_too_little_memory_for_what_a_run_counts_at_its_end_is_refused_at_its_beginning(tmp_path, source, monkeypatch):
+    monkeypatch.setattr("elman.models.ngram.counts.memory", lambda: 1000)
+    with pytest.raises(ConfigError, match=r"n-grams of up to 8 of 340 tokens may take .*, or set ngram to false"):
+        run.begin(tmp_path / "run", config(source))
+    assert not (tmp_path / "run").exists()
+    run.begin(tmp_path / "run", config(source, ngram=False))
+
+
+def test_weights_do_not_depend_on_the_memory(tmp_path, source, monkeypatch):
+    """Folds and orders are those of the text: with any memory that suffices all bits are the same."""
+    settings = {"ngram_experts": 3, "distill_weight": 0.5, "steps": 5}
+    found = []
+    for there in (2**62, 2**26):
+        for module in ("models.hybrid", "models.ngram.counts", "training.distillation"):
+            monkeypatch.setattr(f"elman.{module}.memory", lambda there=there: there)
+        job = run.begin(tmp_path / str(there), config(source, **settings))
+        go(job)
+        found.append(outcome(job))
+    assert_same(found[1], found[0])
+
+
 @pytest.mark.parametrize("where", ["weights", "optimizer", "carried"])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_numbers_that_are_not_finite_in_a_checkpoint_are_refused(stopped, where, bad):

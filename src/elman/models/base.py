@@ -83,12 +83,11 @@ class SequenceModel(ABC):
     def stepper(self) -> Step:
         """A function from one token a row, (B,), and a state to logits (B, V) and the next state, without gradients."""
 
-        @torch.no_grad()
         def step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
             logits, state = self(tokens[:, None], state)
             return logits[:, 0], state
 
-        return step
+        return without_gradients(step)
 
     def token_sampler(self, sampling: Sampling, streams: int) -> TokenSampler | None:
         """Compiled code that samples many tokens in one call, never `<unk>`; None: sample step by step.
@@ -365,6 +364,19 @@ class Backbone(Network):
         """The logits while training."""
         features, evidence, state = self.features(inputs, state, rng, rows)
         return self.logits(features, evidence), state
+
+
+def without_gradients(step: Step) -> Step:
+    """The same step of any state, which computes no gradients wherever it is called."""
+
+    def quiet(tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        state = tuple(s.detach() if s.requires_grad else s for s in state)
+        if not torch.is_grad_enabled():  # quicker than to turn off what is off
+            return step(tokens, state)
+        with torch.no_grad():
+            return step(tokens, state)
+
+    return quiet
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: Path) -> None:

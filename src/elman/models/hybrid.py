@@ -141,8 +141,14 @@ class Hybrid(NetworkWrapper, Backbone):
         Raises:
             ConfigError: the counts would need too much memory.
         """
-        self.text = self._stored(ids)
-        self._count_folds()
+        before, self.text = self.text, self._stored(ids)
+        self.__dict__.pop("experts", None)
+        try:
+            self._count_folds()
+        except ConfigError:
+            self.text = before
+            self.__dict__.pop("experts", None)
+            raise
 
     def start_training(self, ids: Ids) -> None:
         """Count the training text where nothing was counted yet; what was counted stays.
@@ -177,7 +183,6 @@ class Hybrid(NetworkWrapper, Backbone):
     def _count_folds(self) -> None:
         """Count the text and the complement of each of its folds, where memory suffices."""
         self._folds, self._shift = None, 0
-        self.__dict__.pop("experts", None)
         tokens, there = len(self.text), memory() // SHARE
         number = fold_count(tokens)
         if tokens * COUNTING > there or (number + 1) * self.experts.nbytes + tokens * COUNTING > there:

@@ -17,7 +17,7 @@ from elman.data.batches import Rows
 from elman.engines import ENGINES, Engine, Stack, TokenSampler, choose
 from elman.engines.sampling import Sampling
 from elman.errors import ConfigError, no_such
-from elman.models.base import Backbone, Evidence, ModelSettings, Step, dropout
+from elman.models.base import Backbone, Evidence, ModelSettings, Step, dropout, without_gradients
 from elman.models.init import INITS
 from elman.models.layer import MOST_ROUNDS, Layer
 from elman.models.task import TextTask
@@ -34,7 +34,7 @@ def affine(W: Tensor, b: Tensor, *, one: bool) -> Map:
     if not one:
         return lambda x: F.linear(x, W, b)
     W_t, bias = W.detach().numpy().T, b.detach().numpy()
-    return lambda x: torch.from_numpy(x.detach().numpy() @ W_t + bias)
+    return lambda x: torch.from_numpy(x.numpy() @ W_t + bias)
 
 
 def pick(rows: Tensor, *, one: bool) -> Map:
@@ -84,7 +84,7 @@ class RecurrentSettings(ModelSettings):
         """The number of layers out of a list of widths, where it is not given: a given one may contradict the list."""
         values = (data.kwargs or {}) if isinstance(data, ArgsKwargs) else data
         widths = values.get("hidden") if isinstance(values, Mapping) else None
-        if not isinstance(widths, list | tuple):
+        if not isinstance(widths, list | tuple) or values.get("model", Recurrent.kind) != Recurrent.kind:
             return data
         counted = {"layers": max(1, len(widths))} | dict(values) | {"hidden": tuple(widths)}
         return ArgsKwargs(data.args, counted) if isinstance(data, ArgsKwargs) else counted
@@ -294,7 +294,6 @@ class Recurrent(Backbone):
             first = self.stack[0]
             input_maps[0] = pick((first.W_x.t() + first.b_x).contiguous(), one=one)
 
-        @torch.no_grad()
         def one_step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
             x = tokens if row is None else row(tokens)
             after: State = ()
@@ -306,7 +305,7 @@ class Recurrent(Backbone):
                 x, after = x + y if layer.has_residual else y, after + new
             return head(x), after
 
-        return one_step
+        return without_gradients(one_step)
 
     def token_sampler(self, sampling: Sampling, streams: int) -> TokenSampler | None:
         """The engine's, of the weights as they are now; equal to the steps, but for rounding. It knows no parts."""

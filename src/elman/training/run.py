@@ -159,7 +159,10 @@ def begin(path: Path, config: Config) -> Job:
     corpus = read_data(config)
     if config.ngram:  # counted when training has ended: too late to be refused
         tokens = min(len(corpus.train.ids), NGRAM_TOKENS)
-        check_order(tokens, len(corpus.vocab), min(tokens, highest_order(tokens)))
+        try:
+            check_order(tokens, len(corpus.vocab), min(tokens, highest_order(tokens)))
+        except ConfigError as error:
+            raise ConfigError(f"{error}, or set ngram to false in the configuration") from error
     config, reasons = auto_configure(config, corpus)
     model = _new_model(config, corpus)
     if not config.reverse:
