@@ -80,7 +80,8 @@ class NGramSpec:
     def check(self, corpus: Corpus) -> None:
         """Raise ConfigError where this order cannot be counted."""
         tokens = min(len(corpus.train.ids), NGRAM_TOKENS)
-        check_order(tokens, len(corpus.vocab), self.order or min(tokens, highest_order(tokens)))
+        order = min(tokens, highest_order(tokens)) if self.order is None else self.order
+        check_order(tokens, len(corpus.vocab), order)
 
     def count(self, corpus: Corpus) -> NGram:
         """The model of the training part, or of the end of a very long one."""
