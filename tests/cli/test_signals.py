@@ -173,10 +173,12 @@ def test_no_second_resume_takes_a_step_from_a_run(tmp_path: Path) -> None:
     training = program("train", "--resume", run, "--steps", "1000000", "--json")
     assert training.stdout
     assert training.stdout.readline()  # it holds the run
+    training.send_signal(signal.SIGSTOP)  # and need not compute meanwhile
     text.unlink()
     os.mkfifo(text)
     late = program("train", "--resume", run, "-q")  # would read the newest checkpoint, and wait for the text
     pipe = opened(text, late)
+    training.send_signal(signal.SIGCONT)
     training.terminate()
     assert rest_of(training)[0] == 143
     saved, left = step_of(run), tree(run)
