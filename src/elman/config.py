@@ -65,8 +65,9 @@ class DataSettings(_Renamed):
     """Bytes that are not UTF-8: strict stops with an error, replace reads each as U+FFFD."""
     limit: PositiveInt | None = None
     """Use only the first N tokens."""
-    held_out: NonNegativeFloat = 0.1
-    """Held-out part at the end of the text: a share below 1, or a number of tokens; 0 holds nothing out."""
+    held_out: NonNegativeFloat | None = None
+    """Held-out part at the end of the text: a share below 1, or a number of tokens; 0 holds nothing out; not given:
+    the split of the source, or 0.1."""
     test: NonNegativeFloat = 0.0
     """Test part after the held-out part, not used while training: a share below 1, or a number of tokens."""
     min_count: PositiveInt | None = None
@@ -96,7 +97,7 @@ class TrainSettings(_Renamed):
     lr: NonNegativeFloat = 6e-3
     """Peak learning rate."""
     weight_decay: NonNegativeFloat = 0.01
-    """Decoupled weight decay of the matrices (adamw)."""
+    """Decoupled weight decay of the matrices of weights (adamw)."""
     schedule: Literal["one-cycle", "cosine", "step", "constant"] = "one-cycle"
     """Learning rate over the run: one-cycle, cosine, step (x 0.1 after 1/2, x 0.01 after 3/4), constant."""
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.1

@@ -5,6 +5,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -56,6 +57,44 @@ def device_for(name: str) -> str:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigError(f"device {name!r} is not available here: use auto or cpu") from error
     return name
+
+
+def memory() -> int:
+    """The memory in bytes that this process may use: the machine's, or the limit of its container if that is lower.
+
+    What is trained never depends on it: it decides only what is refused.
+    """
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**33
+    return min([machine, *container_limits()])
+
+
+def container_limits(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
+    """The limits of memory in bytes of the control groups that this process is in, on Linux; none elsewhere.
+
+    Args:
+        root: where the control groups are mounted.
+        own: the file that names those of this process.
+    """
+    try:
+        groups = [line.split(":", 2) for line in own.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError):
+        return []
+    found = []
+    for _, controllers, group in (g for g in groups if len(g) == 3):
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top, name = (root / "memory", "memory.limit_in_bytes") if controllers else (root, "memory.max")
+        inner = top / group.lstrip("/")
+        found += [_limit(folder / name) for folder in (inner, *inner.parents) if folder.is_relative_to(top)]
+    return [limit for limit in found if limit is not None]
+
+
+def _limit(path: Path) -> int | None:
+    """The number in a file; None where there is none, as for "max"."""
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
 
 
 @contextmanager

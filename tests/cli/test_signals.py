@@ -7,12 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command import ENGLISH, TINY, curve, elman, good, program, weights
+from command import ENGLISH, TINY, curve, elman, good, program, tree, weights
 
 from elman.cli.signals import Stop
 from elman.storage.atomic import RunLock
@@ -162,3 +163,59 @@ def test_a_run_that_another_process_trains_is_refused(home: Path, tmp_path: Path
     assert f"in use by process {os.getpid()}" in done.err
     assert done.err.count("\n") == 1
     assert step_of(run) == 240
+
+
+def test_no_second_resume_takes_a_step_from_a_run(tmp_path: Path) -> None:
+    """One reader of a slow text (a pipe that the test fills) at a time: whoever comes second is refused at once."""
+    text, run = tmp_path / "text.txt", tmp_path / "r"
+    text.write_text(ENGLISH)
+    good("train", text, *TINY, "--steps", "2", "--run", run, "-q")
+    training = program("train", "--resume", run, "--steps", "1000000", "--json")
+    assert training.stdout
+    assert training.stdout.readline()  # it holds the run
+    training.send_signal(signal.SIGSTOP)  # and need not compute meanwhile
+    text.unlink()
+    os.mkfifo(text)
+    late = program("train", "--resume", run, "-q")  # would read the newest checkpoint, and wait for the text
+    pipe = opened(text, late)
+    training.send_signal(signal.SIGCONT)
+    training.terminate()
+    assert rest_of(training)[0] == 143
+    saved, left = step_of(run), tree(run)
+    if pipe is not None:  # it holds a checkpoint that is no longer the newest
+        fill(pipe)
+        late.terminate()
+    _, told = late.communicate()
+    assert saved > 2
+    assert tree(run) == left
+    assert late.returncode == 2
+    assert f"in use by process {training.pid}" in told
+
+    slow = program("train", "--resume", run, "--steps", saved + 1, "-q")
+    pipe = opened(text, slow)
+    assert pipe is not None
+    refused = elman("train", "--resume", run)
+    fill(pipe)
+    assert (refused.code, f"in use by process {slow.pid}" in refused.err) == (2, True)
+    _, told = slow.communicate()
+    assert slow.returncode == 0, told
+    assert step_of(run) == saved + 1
+    steps = [line["step"] for line in curve(run)]
+    assert steps == sorted(set(steps))
+
+
+def opened(pipe: Path, by: "subprocess.Popen[str]") -> int | None:
+    """Open a pipe for writing once a program reads it; None where that ends without."""
+    while by.poll() is None:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads it
+            time.sleep(0.02)
+    return None
+
+
+def fill(pipe: int) -> None:
+    """Write the text, and end it."""
+    os.set_blocking(pipe, True)
+    with os.fdopen(pipe, "w") as file:
+        file.write(ENGLISH)

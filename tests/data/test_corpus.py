@@ -285,3 +285,13 @@ def test_names_of_before_still_work(tmp_path):
         assert corpus.vocab.known(TokenSequence.read(["az"], "char")).tolist() == [True, False]
     with pytest.warns(DeprecationWarning, match=r"Corpus\.normalize"):
         assert corpus.clean == corpus.normalize == "none"
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.5])
+def test_a_share_that_is_given_is_held_out_whatever_the_default(share):
+    """1 to 9999 in words: the split of the source holds out 1999 of the numbers, a fifth."""
+    found = read_corpus(["human-numbers"], held_out=share)
+    total = sum(len(part.ids) for part in found.parts)
+    assert len(found.held_out.ids) == round(share * total)
+    own = read_corpus(["human-numbers"])
+    assert len(own.held_out.ids) == pytest.approx(0.206 * total, rel=0.01)

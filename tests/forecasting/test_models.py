@@ -86,6 +86,21 @@ def test_a_long_series_is_read_as_warmed_streams(monkeypatch, cell):
         torch.testing.assert_close(mine, wanted, rtol=1e-5, atol=1e-5)
 
 
+def test_a_stream_that_begins_near_the_beginning_of_a_series_reads_only_what_is_there(monkeypatch):
+    """Three of the streams have fewer than 120 values before them: they read those, and nothing that was made up."""
+    model = RecurrentForecaster("r", "gru", 5, 1)
+    with torch.no_grad():
+        model.W_q.normal_(generator=torch.Generator().manual_seed(1))
+    x = torch.from_numpy(sine(1033, seed=4).values) + 3
+    exact, states = model.predict_at(x, torch.arange(120))
+    for name, value in (("LONG_SERIES", 100), ("STREAMS", 26), ("WARM_UP", 120)):
+        monkeypatch.setattr(base, name, value)
+    streams, of_streams = model.predict_at(x, torch.arange(120))
+    torch.testing.assert_close(streams, exact, rtol=1e-13, atol=1e-13)
+    for mine, wanted in zip(of_streams, states, strict=True):
+        torch.testing.assert_close(mine, wanted, rtol=1e-13, atol=1e-13)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_of_a_batch_do_not_see_each_other(fitted, name):
     model = fitted[name].model

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -108,6 +109,42 @@ def self_warmed(model: elman.Recurrent, ids: np.ndarray, start: int) -> float:
         for at in range(start - WARM - 1, start):
             logits, state = step(torch.tensor([int(ids[at])]), state)
         return float(-torch.log_softmax(logits[0], -1)[int(ids[start])])
+
+
+@pytest.mark.parametrize("n", [64, 200, 700])
+@pytest.mark.parametrize("kind", ["gru", "4-gram", "mixture"])
+def test_every_stream_is_warmed_on_its_own_tokens(kind, n):
+    """Streams whose beginnings lie within 128 tokens read from the beginning of the text, and so cost what one costs.
+
+    Of the others each is a text of its own that begins 128 tokens earlier.
+    """
+    ngram = elman.NGram.fit(task(), tokens(900, seed=3, size=4), order=4)
+    gru = tiny(cell="gru").double()
+    reader = {"gru": gru, "4-gram": ngram, "mixture": elman.Mixture([gru, ngram])}[kind]
+    ids = tokens(n, seed=4, size=4)
+    one, several = surprisals(reader, ids), surprisals(reader, ids, streams=64)
+    edges = np.arange(65) * n // 64
+    for start, stop in pairwise(edges):
+        if start <= WARM:
+            assert several[start:stop] == pytest.approx(one[start:stop], rel=1e-9)
+        elif start % 3 == 0:
+            alone = read_after(reader, int(ids[start - WARM - 1]), ids[start - WARM : stop])
+            assert several[start:stop] == pytest.approx(alone[WARM:], rel=1e-9)
+
+
+def read_after(reader: elman.SequenceModel, token: int, ids: np.ndarray) -> np.ndarray:
+    """The cost of each token to a model that begins before the first and is given the token before it."""
+    step, state, costs = reader.stepper(), reader.initial(1), []
+    for previous, target in zip([token, *ids[:-1].tolist()], ids.tolist(), strict=True):
+        logits, state = step(torch.tensor([previous]), state)
+        costs.append(-float(torch.log_softmax(logits[0].double(), -1)[target]))
+    return np.array(costs)
+
+
+def test_no_streams_are_refused():
+    for score in (elman.evaluate, surprisals):
+        with pytest.raises(ConfigError, match="streams is 0: it must be at least 1"):
+            score(tiny(), tokens(9), streams=0)
 
 
 def test_a_long_text_is_cut_into_streams_unless_told_otherwise(monkeypatch):
@@ -255,3 +292,16 @@ def test_hits_of_several_streams_and_of_windows_stand_where_their_tokens_do():
         assert 0 < hits.sum() < n
         assert (nats[hits] < math.log(V)).all()  # the most probable of V tokens has at least 1/V
         assert hits[nats < math.log(2)].all()  # more than half is the most probable one
+
+
+def test_costs_are_in_float64_on_a_device_that_has_none(monkeypatch):
+    """Metal has no float64: what is added up there has to be moved first."""
+    logits, targets, moved = torch.randn(2, 3, V), torch.tensor([[1, 2, -1], [0, 3, 4]]), []
+    expected = elman.TextTask.surprisals(logits, targets)
+    double, cpu = torch.Tensor.double, torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "device", property(lambda _: torch.device("mps")))
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: (moved.append(True), cpu(self))[1])
+    monkeypatch.setattr(torch.Tensor, "double", lambda self: double(self) if moved else pytest.fail("no float64 there"))
+    found = elman.TextTask.surprisals(logits, targets)
+    monkeypatch.undo()
+    assert torch.equal(found, expected)

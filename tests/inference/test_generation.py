@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import SYMBOLS, V, assert_drawn_from, tiny, tokens
+from helpers import SYMBOLS, V, assert_drawn_from, task, tiny, tokens
 from hypothesis import given
 from hypothesis import strategies as st
 
 import elman
-from elman.errors import ConfigError, DataError
+from elman.errors import ConfigError, DataError, ModelError
 from elman.inference.generation import Sampling, generate, prefill, sample_after, sample_tokens, truncate_at
 
 PACKAGE = Path(elman.__file__).parent
@@ -372,3 +372,37 @@ def test_a_generator_leaves_its_caller_as_it_was():
     assert not torch.is_inference_mode_enabled()
     first.close(), second.close()
     assert not torch.is_inference_mode_enabled()
+
+
+def test_logits_of_the_caller_are_read_and_never_written():
+    """Of every precision, strides and temperature: they may be the memory of an array that the caller goes on using."""
+    model = tiny()
+    for logits in (
+        torch.randn(2, V),
+        torch.randn(V, 2).t(),
+        torch.randn(2, V).double(),
+        torch.randn(1, V).expand(2, V),
+    ):
+        kept = logits.clone()
+        for sampling in (Sampling(0.0), Sampling(0.9, 2, 0.5)):
+            list(sample_after(model, logits, model.initial(2), count=3, sampling=sampling))
+        assert torch.equal(logits, kept)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_model_that_expects_only_the_unknown_symbol_writes_another(temperature):
+    unknown = elman.NGram.fit(task(), np.array([1, 0] * 30, np.uint8), order=2, smoothing="laplace", eps=0.0)
+    for seed in range(3):
+        written = np.array(
+            list(sample_tokens(unknown, np.array([1], np.uint8), count=12, sampling=Sampling(temperature), seed=seed))
+        )
+        assert (written > 0).all()
+        assert (written < V).all()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_logits_that_are_no_numbers_are_refused(bad):
+    model, logits = tiny(), torch.zeros(2, V)
+    logits[1, 3] = bad
+    with pytest.raises(ModelError, match="the model predicts NaN or infinity"):
+        next(sample_after(model, logits, model.initial(2), count=3, sampling=Sampling()))

@@ -1,12 +1,17 @@
 """Mixtures against arithmetic on the probabilities of their models."""
 
+import math
+from decimal import Decimal
+
 import numpy as np
 import pytest
 import torch
 from helpers import V, task, tiny
+from hypothesis import given
+from hypothesis import strategies as st
 
 import elman
-from elman.errors import ConfigError
+from elman.errors import ConfigError, ModelError
 from elman.inference.dynamic import AdaptiveWeights
 from elman.inference.mixture import best_weights
 from elman.models.saving import save
@@ -103,3 +108,90 @@ def test_a_token_that_no_model_can_predict_changes_no_weight():
     other = AdaptiveWeights(np.array([0.25, 0.75])).mix(costs[:, [0, 2]].T)
     np.testing.assert_allclose(nats, [other[0][0], np.inf, other[0][1]])
     np.testing.assert_allclose(each[[0, 2]], other[1])
+
+
+def nats_of(weights, costs):
+    """-log sum_i w_i exp(-cost_i), in integers of any size: no float can underflow."""
+    total = sum(Decimal(float(w)) * (-Decimal(float(c))).exp() for w, c in zip(weights, costs, strict=True))
+    return float(-total.ln()) if total else math.inf
+
+
+COST = st.one_of(st.floats(0, 5), st.sampled_from([0.0, 750.0, 3000.0, math.inf]))
+COSTS = st.lists(st.tuples(COST, COST, COST), min_size=1, max_size=8)
+
+
+@given(COSTS, st.sampled_from([(1, 0, 0), (0, 0.5, 0.5), (0.2, 0.3, 0.5), (1e-300, 1 - 1e-300, 0)]))
+def test_no_cost_makes_weights_that_are_no_weights(costs, begin):
+    """Impossible tokens, and costs so far apart that a probability underflows beside another."""
+    each = np.array(costs).T
+    found = best_weights(each)
+    assert (found >= 0).all()
+    assert found.sum() == pytest.approx(1)
+    adaptive = AdaptiveWeights(np.array(begin))
+    nats, weights = adaptive.mix(each.T)
+    assert (weights >= 0).all()
+    assert weights.sum(1) == pytest.approx(1)
+    for t, row in enumerate(costs):
+        assert nats[t] == pytest.approx(nats_of(weights[t], row), rel=1e-9, abs=1e-9)
+
+
+def test_weights_are_the_best_where_some_tokens_are_impossible_for_one_model():
+    """Of 3 tokens that only the first can predict and 1 that only the second can: 3/4 and 1/4."""
+    each = np.array([[1.0, 2.0, 3.0, np.inf], [np.inf, np.inf, np.inf, 1.0]])
+    assert best_weights(each) == pytest.approx([0.75, 0.25])
+
+
+def test_a_model_that_predicts_nan_is_refused():
+    for fit in (best_weights, lambda each: AdaptiveWeights(np.array([0.5, 0.5])).mix(each.T)):
+        with pytest.raises(ModelError, match="a model of the mixture predicts NaN"):
+            fit(np.array([[1.0, np.nan], [1.0, 2.0]]))
+
+
+def test_counts_that_find_a_token_impossible_are_mixed():
+    """Without smoothing an n-gram expects what it has seen and nothing else."""
+    seen, other = np.tile([1, 2, 3], 20).astype(np.uint8), np.tile([3, 2, 1], 20).astype(np.uint8)
+    models = [elman.NGram.fit(task(), ids, order=2, smoothing="laplace", eps=0.0) for ids in (seen, other)]
+    mixed = elman.Mixture.fit(models, np.array([1, 2, 3, 1, 2, 4, 5, 3, 2], np.uint8))
+    assert mixed.weights.sum() == pytest.approx(1)
+    assert not np.isnan(elman.surprisals(mixed, np.array([1, 2, 5, 4], np.uint8))).any()
+
+
+def test_a_model_of_weight_0_changes_nothing_whatever_it_predicts():
+    models = two()
+    alone = elman.surprisals(models[1], TEXT[:50])
+    with torch.no_grad():
+        models[0].b_q.fill_(torch.nan)
+    mixed = elman.Mixture(models, [0, 1])
+    np.testing.assert_allclose(elman.surprisals(mixed, TEXT[:50]), alone, rtol=1e-10)
+    logits, _ = mixed.stepper()(torch.tensor([1]), mixed.initial(1))
+    assert logits.isfinite().all()
+
+
+class OnAnotherDevice(elman.SequenceModel):
+    """A model whose state and inputs are on the meta device, as those of a network may be on a GPU."""
+
+    name, is_trained = "elsewhere", True
+
+    def __init__(self):
+        self.task = task()
+
+    def initial(self, batch):
+        return (torch.empty(batch, 2, device="meta"),)
+
+    def __call__(self, inputs, state, rng=None):
+        assert inputs.device.type == state[0].device.type == "meta"
+        return torch.zeros(*inputs.shape, V), state
+
+    settings = tensors = parameter_count = operations = dict
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_each_model_reads_on_its_own_device(first):
+    elsewhere, here = OnAnotherDevice(), two()[1]
+    mixed = elman.Mixture([elsewhere, here] if first else [here, elsewhere])
+    expected = -np.log(0.5 / V + 0.5 * np.exp(-elman.surprisals(here, TEXT[:60])))
+    for streams in (1, 3):
+        found = elman.surprisals(mixed, TEXT[:60], streams=streams)
+        assert found[:10] == pytest.approx(expected[:10])
+    logits, state = mixed.stepper()(torch.tensor([1, 2]), mixed.initial(2))
+    assert (logits.device.type, sorted(s.device.type for s in state)) == ("cpu", ["cpu", "cpu", "meta"])

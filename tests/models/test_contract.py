@@ -187,6 +187,26 @@ def test_one_token_at_a_time_equals_reading_it_whole(model, batch):
         torch.testing.assert_close(state, last)
 
 
+@pytest.mark.parametrize("batch", [1, B])
+def test_a_step_works_where_gradients_are_on_and_computes_none(model, batch):
+    tokens = some_tokens(batch)
+    with torch.no_grad():
+        expected, state = [], model.initial(batch)
+        for t in range(T):
+            logits, state = model.stepper()(tokens[:, t], state)
+            expected.append(logits)
+    step, state = model.stepper(), model.initial(batch)
+    for t in range(T):
+        logits, state = step(tokens[:, t], state)
+        assert torch.equal(logits, expected[t])
+        assert not logits.requires_grad
+        assert not any(s.requires_grad for s in state)
+    with torch.inference_mode():  # what is made there can be read on outside
+        _, state = model.stepper()(tokens[:, 0], model.initial(batch))
+    logits, _ = step(tokens[:, 1], state)
+    assert torch.equal(logits, expected[1])
+
+
 def test_the_initial_state_is_rows_alike_with_the_batch_first(model):
     for batch in (1, 4):
         state = model.initial(batch)
@@ -245,3 +265,12 @@ def test_noise_without_dropout_does_nothing():
     model, tokens = MODELS["gru-bptt"]().double(), some_tokens()
     noisy = model(tokens, model.initial(B), torch.Generator().manual_seed(0))[0]
     assert torch.equal(noisy, model(tokens, model.initial(B))[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_step_of_one_row_works_in_every_precision(dtype):
+    model = tiny(cell="gru", embedding=3, layers=2).to(dtype)
+    tokens = some_tokens()
+    (one, _), (several, _) = (model.stepper()(tokens[:n, 0], model.initial(n)) for n in (1, B))
+    torch.testing.assert_close(one, several[:1])
+    assert one.dtype == dtype

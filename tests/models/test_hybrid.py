@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -16,8 +17,8 @@ import elman.reproduce
 from elman.data.batches import BATCHINGS, Rows, gather
 from elman.errors import ConfigError, ModelError
 from elman.inference.evaluation import surprisals
-from elman.models.ngram import experts as module
-from elman.models.ngram.experts import KINDS, SHARE, ContextFeatures, Experts
+from elman.models import hybrid as module
+from elman.models.ngram.experts import FOLDS, KINDS, SHARE, ContextFeatures, Experts, fold_count
 from elman.models.saving import model_files
 from elman.storage.folder import read_folder, write_folder
 
@@ -191,7 +192,121 @@ def test_it_does_not_learn_to_trust_a_text_that_it_knows_by_heart():
     assert elman.evaluate(model, new).nats / 600 < min(before, math.log(6) + 0.15)
 
 
-def test_a_text_of_another_training_takes_the_place_of_the_first():
+HELD = {
+    "alone": lambda model: model,
+    "in a copy head": lambda model: elman.CopyHead(model, copy_window=5),
+    "saved": lambda model: model,
+}
+
+
+@pytest.mark.parametrize("how", HELD)
+def test_training_on_another_text_keeps_what_was_counted(tmp_path, how):
+    """A step that is too small to move a weight leaves every prediction as it was, as of a network without counts."""
+    model = HELD[how](hybrid(task(), ngram_experts=4, hidden=4))
+    elman.fit(model, np.tile(KNOWN[:50], 8), steps=20, batch=4, window=10, lr=0.01)
+    if how == "saved":
+        elman.save(model, tmp_path / "m")
+        model = elman.load(tmp_path / "m")
+    new = np.tile(KNOWN[:50], 3)
+    before = surprisals(model, new)
+    assert before.mean() < 0.8 * math.log(6)
+    for other in (tokens(120, seed=40), tokens(60, seed=41)):
+        elman.fit(model, other, steps=1, batch=2, window=10, lr=1e-12)
+    assert surprisals(model, new) == pytest.approx(before, abs=1e-6)
+
+
+def trained_with(counted, learnt):
+    """The evidence of every target of `learnt` while a model that counted `counted` trains on it."""
+    model = studied(counted)
+    model.start_training(learnt)
+    row, inputs, _ = inputs_of(learnt, (0, len(learnt)))
+    _, (log_p, rest), _ = model.features(inputs, model.initial(1), rows=row)
+    return model, log_p[0].numpy(), rest[0].numpy()
+
+
+@pytest.mark.parametrize(("counted", "learnt"), [((0, 400), (0, 400)), ((0, 400), (90, 400)), ((0, 400), (37, 211))])
+@pytest.mark.parametrize("size", [V, 400])
+def test_a_target_is_never_predicted_by_counts_of_itself(counted, learnt, size):
+    """Where the training text was counted with more text around it: as if the row began there, fold by fold."""
+    text = KNOWN.astype(np.uint16) + (300 if size > V else 0)
+    vocab = task().vocab if size == V else elman.Vocab.chars("".join(chr(0x4E00 + i) for i in range(size)))
+    model = studied(text[slice(*counted)].astype(vocab.dtype), of=elman.TextTask(vocab))
+    ids = text[slice(*learnt)].astype(vocab.dtype)
+    model.start_training(ids)
+    assert len(model.text) == counted[1] - counted[0]
+    row, inputs, _ = inputs_of(ids, (0, len(ids)))
+    _, (log_p, _), _ = model.features(inputs, model.initial(1), rows=row)
+    features, all_ids = ContextFeatures(vocab), model._ids
+    keys, _ = features.extract(inputs.numpy(), features.initial(1))
+    read = np.concatenate((np.full((1, 2), -1), inputs.numpy()), 1)
+    for f in range(FOLDS):
+        a, b = 400 * f // FOLDS, 400 * (f + 1) // FOLDS
+        expected, _ = Experts(vocab, [all_ids[:a], all_ids[b:]], 3).after(read, keys)
+        here = slice(max(a - learnt[0], 0), max(b - learnt[0], 0))
+        assert np.array_equal(log_p[0, here].numpy(), expected[0, here])
+
+
+def test_of_a_longer_text_what_was_not_counted_is_predicted_by_all_counts():
+    model, log_p, rest = trained_with(KNOWN[100:300], KNOWN)
+    whole = Experts(model.task.vocab, [KNOWN[100:300]], 3)
+    features = ContextFeatures(model.task.vocab)
+    _, inputs, _ = inputs_of(KNOWN, (0, 400))
+    keys, _ = features.extract(inputs.numpy(), features.initial(1))
+    read = np.concatenate((np.full((1, 2), -1), inputs.numpy()), 1)
+    expected, expected_rest = whole.after(read, keys)
+    outside = np.r_[0:100, 300:400]
+    assert np.array_equal(log_p[outside], expected[0, outside])
+    assert np.array_equal(rest[outside], expected_rest[0, outside])
+    assert (log_p[100:300] != expected[0, 100:300]).any((1, 2)).mean() > 0.9
+    assert np.array_equal(model.text.numpy(), KNOWN[100:300])
+
+
+def test_another_text_is_predicted_by_all_counts():
+    other = tokens(80, seed=50)
+    model, log_p, _ = trained_with(KNOWN, other)
+    row, inputs, _ = inputs_of(other, (0, 80))
+    _, (expected, _), _ = model.features(inputs, model.initial(1))
+    assert row.targets == 80
+    assert np.array_equal(log_p, expected[0].numpy())
+
+
+def test_weights_that_are_loaded_bring_their_text():
+    one, other, ids = studied(KNOWN), studied(tokens(400, seed=60)), tokens(50, seed=61)
+    assert elman.evaluate(one, ids) != elman.evaluate(other, ids)
+    other.load_state_dict(one.state_dict())
+    assert elman.evaluate(one, ids) == elman.evaluate(other, ids)
+
+
+def test_the_folds_are_those_of_the_text_whatever_the_memory(monkeypatch):
+    assert [fold_count(n) for n in (1, 1_000_000, 1_400_000, 3_000_000, 4_000_000, 10**9)] == [8, 8, 5, 2, 2, 2]
+    model = hybrid(task(), ngram_experts=3, hidden=2)
+    needed = 9 * Experts(task().vocab, [tokens(801)], 3).nbytes + 120 * 801
+    for there in (2**60, SHARE * needed):
+        monkeypatch.setattr(module, "memory", lambda there=there: there)
+        model.prepare(tokens(801))
+        assert len(model._folds.experts) == 8
+    for there in (SHARE * needed - 1, 1000):
+        monkeypatch.setattr(module, "memory", lambda there=there: there)
+        with pytest.raises(
+            ConfigError, match=r"counting the n-grams of 801 tokens.*--limit the text, or use --ngram-experts 0"
+        ):
+            model.prepare(tokens(801, seed=9))
+        assert np.array_equal(model.text.numpy(), tokens(801))
+
+
+def test_the_memory_of_experts_is_that_of_their_arrays():
+    tracemalloc.start()
+    try:
+        counted = Experts(task().vocab, [tokens(20_000)], 5)
+        size = counted.nbytes
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size == pytest.approx(held, rel=0.05)
+    assert peak < size + module.COUNTING * 20_000
+
+
+def test_a_text_that_is_counted_anew_takes_the_place_of_the_first():
     model, fresh = studied(), studied(tokens(90, seed=8))
     ids = tokens(40)
     assert elman.evaluate(model, ids) != elman.evaluate(fresh, ids)
@@ -391,7 +506,7 @@ def test_a_text_of_other_tokens_is_refused(tmp_path, size):
             elman.load(tmp_path / f"bad{wrong}")
 
 
-def test_what_cannot_be_is_refused(monkeypatch):
+def test_what_cannot_be_is_refused():
     large = elman.TextTask(elman.Vocab.chars("".join(chr(0x4E00 + i) for i in range(4096))))
     with pytest.raises(
         ConfigError,
@@ -406,10 +521,3 @@ def test_what_cannot_be_is_refused(monkeypatch):
         hybrid(task(), hidden=2, ngram_experts=17)
     with pytest.raises(ConfigError, match="'mlp' has no setting 'ngram_experts'"):
         elman.build_network(task(), {"model": "mlp", "ngram_experts": 3})
-    monkeypatch.setattr(module, "memory", lambda: SHARE * 2 * 40 * 7 * 400 * 2)
-    model = hybrid(task(), ngram_experts=3, hidden=2)
-    assert [model.folds(n) for n in (1, 100, 400, 800)] == [8, 8, 3, 2]
-    with pytest.raises(
-        ConfigError, match=r"counting the n-grams of 801 tokens.*--limit the text, or use --ngram-experts 0"
-    ):
-        model.prepare(tokens(801))

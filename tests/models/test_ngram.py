@@ -145,6 +145,18 @@ def test_the_order_is_chosen_on_the_end_of_the_training_text():
     assert [NGram.fit(task(), tokens(n)).order for n in (1, 2, 3)] == [1, 2, 2]
 
 
+def test_the_order_is_that_of_the_text_whatever_the_memory(monkeypatch):
+    ids, counts = np.tile(tokens(60, seed=1), 30), elman.models.ngram.counts
+    best = best_order(task(), ids)
+    needed = counts.estimate(len(ids), SIZE, 8)
+    monkeypatch.setattr(counts, "memory", lambda: needed)
+    assert best_order(task(), ids) == best > 2
+    monkeypatch.setattr(counts, "memory", lambda: needed - 1)
+    with pytest.raises(ConfigError, match=r"n-grams of up to 8 of 1,800 tokens may take .*: lower the order, or"):
+        NGram.fit(task(), ids)
+    assert NGram.fit(task(), ids, order=2).order == 2
+
+
 def test_a_text_is_continued():
     text = "the quick brown fox jumps over the lazy dog. " * 5
     vocab = elman.Vocab.chars(text)

@@ -1,6 +1,7 @@
 """The recurrent model: its shapes, its parameters, how they start, and what it refuses."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -113,6 +114,15 @@ def test_dropout_that_is_alike_along_a_dimension():
     assert (dropped == dropped[:1]).all()
     assert len(set(map(tuple, dropped[0].tolist()))) == 4  # rows of a batch differ
     assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.6])
+
+
+@pytest.mark.parametrize("layers", [1, 2, 4])
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_a_width_for_each_of_another_number_of_layers_is_refused(layers, kind):
+    for make in (partial(elman.Recurrent, task()), lambda **s: elman.build_network(task(), s)):
+        assert make(hidden=kind([4, 5, 4])).widths == make(hidden=kind([4, 5, 4]), layers=3).widths == [4, 5, 4]
+        with pytest.raises(ConfigError, match=rf"has 3 layers, and layers is {layers}: give only one"):
+            make(hidden=kind([4, 5, 4]), layers=layers)
 
 
 @pytest.mark.parametrize("layers", [1, 2])

@@ -721,3 +721,24 @@ def test_a_lock_that_fails_leaves_no_open_file(tmp_path):
             with pytest.raises(ConfigError):
                 RunLock(tmp_path).__enter__()
         assert before in {0, len(list(Path("/proc/self/fd").iterdir()))}
+
+
+@pytest.mark.parametrize("best", [False, True])
+def test_a_reader_whose_checkpoint_is_removed_meanwhile_reads_the_next(tmp_path, monkeypatch, best):
+    """Another process saves two more while this one has read the pointer and not yet the folder."""
+    writer, reader = Checkpoints(tmp_path, keep=1), Checkpoints(tmp_path)
+    writer.save(1, {"a.json": b"1"}, best=True)
+    opened = []
+
+    def slow(path: Path, **how: Any) -> Any:
+        if not opened:
+            opened.append(path.name)
+            for step in (2, 3):
+                writer.save(step, {"a.json": b"%d" % step}, best=True)
+            assert not path.exists()
+        return read_folder(path, **how)
+
+    monkeypatch.setattr("elman.storage.checkpoints.read_folder", slow)
+    found = reader.best() if best else reader.latest()
+    assert (opened, found.path.name, found.json("a.json")) == (["step-000001"], "step-000003", 3)
+    assert reader.skipped == ()

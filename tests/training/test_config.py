@@ -76,6 +76,17 @@ def test_the_first_layer_wins_and_the_recipe_gives_the_rest():
     assert config.layers == 1
 
 
+def test_a_file_that_0_1_wrote_means_its_defaults():
+    """It wrote all settings, given or not: one layer beside a list of widths, a tenth beside a source with a split."""
+    old = {"clean": "none", "keep": "best", "reports": 3, "hidden": [4, 5], "layers": 1, "held_out": 0.1, "test": 0.0}
+    config = Config.resolve(("file", old))
+    assert (config.hidden, config.layers, config.held_out) == ((4, 5), 2, None)
+    written = Config.resolve(("file", {"hidden": [4, 5], "held_out": 0.1}))
+    assert (written.layers, written.held_out) == (2, 0.1)
+    assert Config.resolve(("again", written.values())) == written
+    assert Config.resolve(("file", old | {"test": 0.2})).held_out == 0.1
+
+
 def test_a_setting_of_the_network_means_the_defaults_for_ten_epochs_or_three_minutes():
     config = Config.resolve(("flags", {"hidden": 256}))
     assert config == Config(minutes=3.0, epochs=10)

@@ -5,15 +5,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import tiny, weights
+from helpers import hybrid, shaken, task, tiny, weights
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+import elman
 from elman.cells import CELLS
 from elman.config import TrainSettings
 from elman.engines import ENGINES
 from elman.errors import DivergedError
+from elman.training.loop import TrainState
 from elman.training.optim import clip_gradients, optimizer_for, rate
 
 CPU = torch.device("cpu")
@@ -179,6 +181,56 @@ def test_a_first_step_of_adamw_decays_matrices_and_not_biases():
         g = given[name]
         kept = w * (1 - lr * decay) if w.dim() > 1 else w
         torch.testing.assert_close(after[name], kept - lr * g / (g.abs() + 1e-8), rtol=1e-5, atol=1e-6)
+
+
+DECAYED = {
+    "recurrent": {"embed", "W_q", *(f"layers.{n}.{W}" for n in (0, 1) for W in ("W_x", "W_h"))}
+    | {f"layers.{n}.mogrifier.rounds.{i}" for n in (0, 1) for i in range(3)},
+    "mlp": {"embed", "W", "W_q"},
+}
+PARTS = {
+    "embedding": 4, "hidden": 4, "layers": 2, "learn_initial_state": True, "layer_norm": True, "residual": True,
+    "mogrifier": 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "decayed"),
+    [
+        (lambda: elman.Recurrent(task(), cell="lstm", **PARTS), DECAYED["recurrent"]),
+        (lambda: hybrid(task(), ngram_experts=3, **PARTS), DECAYED["recurrent"] | {"A", "C"}),
+        (
+            lambda: elman.CopyHead(hybrid(task(), ngram_experts=3, **PARTS), copy_window=3),
+            DECAYED["recurrent"] | {"A", "C", "W_c"},
+        ),
+        (lambda: elman.build_network(task(), {"model": "mlp", "hidden": 4, "embedding": 3}), DECAYED["mlp"]),
+        (lambda: elman.build_network(task(), {"model": "mlp", "hidden": 4}), DECAYED["mlp"] - {"embed"}),
+    ],
+)
+def test_weight_decay_acts_on_matrices_of_weights_and_on_nothing_else(model, decayed):
+    """With gradients of zero, decay alone moves a number, by (1 - lr decay): the learnt initial state not at all."""
+    network = shaken(model())
+    training = TrainState.begin(network, TrainSettings(lr=0.1, weight_decay=0.5))
+    before = {name: p.detach().clone() for name, p in network.trained_parameters()}
+    for p in network.parameters():
+        p.grad = torch.zeros_like(p)
+    training.optimizer.step()
+    for name, p in network.trained_parameters():
+        torch.testing.assert_close(p, before[name] * (0.95 if name in decayed else 1.0))
+    assert decayed < set(before)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_checkpoints_number_parameters_as_before_roles_decided_on_decay(optimizer):
+    """Matrices by shape, the initial state among them, then vectors; of SGD all in the order of the network."""
+    network = elman.Recurrent(task(), hidden=3, layers=2, learn_initial_state=True)
+    training = TrainState.begin(network, TrainSettings(optimizer=optimizer))
+    names = {id(p): name for name, p in network.trained_parameters()}
+    rows = [f"layers.{n}.{each}" for n in (0, 1) for each in ("W_x", "W_h", "b_x", "b_h", "start")]
+    expected = ["W_q", "b_q", *rows]
+    if optimizer == "adamw":
+        expected.sort(key=lambda name: ".b_" in name or name == "b_q")
+    assert [names[id(p)] for p in training.parameters] == expected
 
 
 def test_only_what_learns_is_given_to_the_optimiser():

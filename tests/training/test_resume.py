@@ -11,10 +11,14 @@ import torch
 
 import elman.reproduce  # noqa: F401 - registers its batchings
 from elman.errors import ConfigError, DataError, DivergedError, ModelError
+from elman.models.saving import open_saved
+from elman.storage.atomic import RunLock
 from elman.storage.checkpoints import Checkpoints
 from elman.training import run
+from elman.training.checkpoint import read_facts
 from elman.training.config import Config
 from elman.training.loop import Progress
+from elman.training.report import conclude
 
 LETTERS = "abcd ef"
 
@@ -253,6 +257,54 @@ def test_another_folder_resumes_what_was_moved_there(tmp_path, source):
     assert_same(outcome(resumed), outcome(straight))
 
 
+def test_a_run_whose_default_was_written_as_a_share_goes_on_with_the_split_of_its_source(tmp_path, monkeypatch):
+    """Until 0.1 its records say 0.1 where nothing was given; the digest of the text tells which is meant."""
+    settings = {"sources": ["human-numbers"], "limit": 900, "hidden": 4, "batch": 4, "window": 10, "steps": 4}
+    job = run.begin(tmp_path / "run", Config.resolve(("test", settings)))
+    monkeypatch.setattr(Config, "values", lambda self, old=Config.values: {"held_out": 0.1} | old(self))
+    go(job, 2)
+    monkeypatch.undo()
+    assert read_facts(job.checkpoints.latest()).config.held_out == 0.1
+    resumed = run.resume(tmp_path / "run", {})
+    assert (resumed.config.held_out, resumed.corpus.digest) == (None, job.corpus.digest)
+    facts = run.checkpoint_metadata(tmp_path / "run", open_saved(tmp_path / "run"))
+    assert run.corpus_of(tmp_path / "run", facts).digest == job.corpus.digest
+    go(resumed)
+    explicit = run.begin(tmp_path / "tenth", Config.resolve(("test", settings | {"held_out": 0.1})))
+    assert len(explicit.corpus.held_out.ids) == 90
+    go(explicit, 2)
+    assert run.resume(tmp_path / "tenth", {}).config.held_out == 0.1
+
+
+def test_a_job_whose_run_went_on_elsewhere_is_refused(tmp_path, source):
+    go(run.begin(tmp_path / "run", config(source)), 6)
+    late = run.resume(tmp_path / "run", {})
+    go(run.resume(tmp_path / "run", {}))
+    before = {path: path.read_bytes() for path in sorted((tmp_path / "run").rglob("*")) if path.is_file()}
+    for act in (lambda: list(run.execute(late)), lambda: conclude(late)):
+        with pytest.raises(ConfigError, match="has gone on in another process: resume it again"):
+            act()
+    assert {path: path.read_bytes() for path in sorted((tmp_path / "run").rglob("*")) if path.is_file()} == before
+
+
+def test_the_checkpoint_is_read_under_the_lock(tmp_path, source, monkeypatch):
+    go(run.begin(tmp_path / "run", config(source)), 6)
+    held = []
+
+    def read(settings: Config, *rules: str, read=run.read_data) -> object:
+        with pytest.raises(ConfigError, match="is in use by process"), RunLock(tmp_path / "run"):
+            pass
+        held.append(True)
+        return read(settings, *rules)
+
+    monkeypatch.setattr(run, "read_data", read)
+    with run.resume(tmp_path / "run", {}).lock:
+        assert held == [True]
+    with RunLock(tmp_path / "run"), pytest.raises(ConfigError, match="is in use by process"):
+        run.resume(tmp_path / "run", {})
+    assert held == [True]
+
+
 # --- refusals
 
 
@@ -318,6 +370,27 @@ def test_no_run_and_no_checkpoint_are_refused(tmp_path, source):
 def test_beginning_in_a_folder_that_exists_is_refused(stopped, source):
     with pytest.raises(ConfigError, match="exists already"):
         run.begin(stopped, config(source))
+
+
+def test_too_little_memory_for_what_a_run_counts_at_its_end_is_refused_at_its_beginning(tmp_path, source, monkeypatch):
+    monkeypatch.setattr("elman.models.ngram.counts.memory", lambda: 1000)
+    with pytest.raises(ConfigError, match=r"n-grams of up to 8 of 340 tokens may take .*, or set ngram to false"):
+        run.begin(tmp_path / "run", config(source))
+    assert not (tmp_path / "run").exists()
+    run.begin(tmp_path / "run", config(source, ngram=False))
+
+
+def test_weights_do_not_depend_on_the_memory(tmp_path, source, monkeypatch):
+    """Folds and orders are those of the text: with any memory that suffices all bits are the same."""
+    settings = {"ngram_experts": 3, "distill_weight": 0.5, "steps": 5}
+    found = []
+    for there in (2**62, 2**26):
+        for module in ("models.hybrid", "models.ngram.counts", "training.distillation"):
+            monkeypatch.setattr(f"elman.{module}.memory", lambda there=there: there)
+        job = run.begin(tmp_path / str(there), config(source, **settings))
+        go(job)
+        found.append(outcome(job))
+    assert_same(found[1], found[0])
 
 
 @pytest.mark.parametrize("where", ["weights", "optimizer", "carried"])

@@ -36,11 +36,11 @@ from elman.models.assemble import networks
 from elman.models.base import Network, SequenceModel
 from elman.models.build import build_network
 from elman.models.ngram.counts import check_order
-from elman.models.ngram.model import NGram
+from elman.models.ngram.model import NGRAM_TOKENS, NGram, highest_order
 from elman.models.task import TextTask
 from elman.training.config import Config
 from elman.training.loop import Progress, train
-from elman.training.report import NGRAM_TOKENS, SCORED_LOGITS, SCORED_TOKENS, SCORED_TRAINING_TOKENS
+from elman.training.report import SCORED_LOGITS, SCORED_TOKENS, SCORED_TRAINING_TOKENS
 
 DEFAULT = ("ngram", "mlp", "elman", "gru", "lstm")
 WINDOWED = {"mlp": {"bag": False}, "bag": {"bag": True}}
@@ -84,8 +84,9 @@ class NGramSpec:
 
     def check(self, corpus: Corpus) -> None:
         """Raise ConfigError where this order cannot be counted."""
-        if self.order is not None:
-            check_order(len(corpus.train.ids), len(corpus.vocab), self.order)
+        tokens = min(len(corpus.train.ids), NGRAM_TOKENS)
+        order = min(tokens, highest_order(tokens)) if self.order is None else self.order
+        check_order(tokens, len(corpus.vocab), order)
 
     def count(self, corpus: Corpus) -> NGram:
         """The model of the training part, or of the end of a very long one."""

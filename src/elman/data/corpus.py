@@ -29,7 +29,7 @@ from elman.data.vocab import Ids, Vocab
 from elman.errors import ConfigError, DataError, no_such, quoted
 
 HELD_OUT: Final = 0.1
-"""The share of a text that is held out by default, where its source does not define a split."""
+"""The share of a text that is held out where nothing is given and its source does not define a split."""
 
 Sliceable = TypeVar("Sliceable", Ids, TokenSequence)
 
@@ -197,7 +197,7 @@ def read_corpus(
     normalize: str = "none",
     errors: DecodingErrors = "strict",
     limit: int | None = None,
-    held_out: float = HELD_OUT,
+    held_out: float | None = None,
     test: float = 0,
     min_count: int | None = None,
     unknown: bool = True,
@@ -215,7 +215,7 @@ def read_corpus(
         errors: "strict" refuses bytes that are not UTF-8, "replace" reads them as U+FFFD.
         limit: the number of tokens to use, from the beginning; None uses all.
         held_out: the part at the end to hold out: below 1 a share of all tokens, from 1 on a number of tokens; 0 holds
-            nothing out. A source that defines a split keeps it where this is the default and `test` is 0.
+            nothing out. None: the split that the source defines, if `test` is 0; otherwise a tenth.
         test: the same for a last part, which training never reads.
         min_count: rarer tokens of the training part become `<unk>`; None decides by the singletons (`Vocab`).
         unknown: whether the vocabulary has `<unk>`; without it, symbols that only the other parts hold are dropped.
@@ -242,11 +242,12 @@ def read_corpus(
     chosen = check_level(tokens or source.level)
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}, but it must be at least 1 token")
-    if source.split and held_out == HELD_OUT and not test:
+    if source.split and held_out is None and not test:
         train, held = (_tokens(replace(source, text=text), chosen, normalize, segmentation) for text in source.split)
         split_tokens = {"train": train[:limit], "held-out": held}
     else:
-        split_tokens = _split_by_position(_tokens(source, chosen, normalize, segmentation, limit), held_out, test)
+        whole = _tokens(source, chosen, normalize, segmentation, limit)
+        split_tokens = _split_by_position(whole, HELD_OUT if held_out is None else held_out, test)
     vocab = Vocab.from_tokens(split_tokens["train"], min_count=min_count, unknown=unknown)
     parts = {name: _known_only(name, part, vocab) for name, part in split_tokens.items()}
     corpus = Corpus(

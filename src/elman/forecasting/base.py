@@ -108,10 +108,12 @@ class StatefulForecaster(nn.Module, ABC):
         warm, length = (WARM_UP, -(-len(values) // streams)) if streams > 1 else (0, len(values))
         padded = torch.cat((values.new_zeros(warm), values, values.new_zeros(streams * length - len(values))))
         rows = padded.unfold(0, warm + length, length)  # (streams, warm + length): row i ends where row i + 1 begins
+        begins = (warm - length * torch.arange(streams)).clamp(min=0)  # steps of each row before the first value
         state, predictions, states = self.initial(streams), [], []
         for step, inputs in enumerate(rows.T):
-            if step == warm:  # nothing stands before the first
-                state = tuple(torch.cat((new, old[1:])) for new, old in zip(self.initial(1), state, strict=True))
+            if (begun := begins == step).any():
+                fresh = self.initial(streams)
+                state = tuple(torch.where(begun[:, None], new, old) for new, old in zip(fresh, state, strict=True))
             prediction, state = self(inputs[:, None], state)
             if step >= warm:
                 predictions.append(prediction[:, 0])

@@ -145,7 +145,7 @@ def _minimise(model: nn.Module, loss: Callable[[], Tensor], budget: Budget) -> N
         DivergedError: a gradient that is not finite.
     """
     settings = TrainSettings(lr=budget.lr, steps=budget.steps, clip=budget.clip)
-    optimizer = optimizer_for((p for p in model.parameters() if p.requires_grad), settings)
+    optimizer = optimizer_for(((name, p) for name, p in model.named_parameters() if p.requires_grad), settings)
     for step in range(budget.steps):
         for group in optimizer.param_groups:
             group["lr"] = rate(settings, (step + 0.5) / budget.steps)

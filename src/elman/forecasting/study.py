@@ -209,7 +209,7 @@ def forecast(
     if told is not None:
         warnings.warn("forecast(told=...) is now on_progress=...; told goes in 0.3", DeprecationWarning, stacklevel=2)
         on_progress = told
-    season = season or series.timeline.season
+    season = series.timeline.season if season is None else season
     if season is not None and not 1 <= season <= MAX_WINDOW:
         raise ConfigError(f"a season of {season:,} steps is not possible: give a --season of 1 to {MAX_WINDOW:,}")
     cut = _cut(series, held_out)

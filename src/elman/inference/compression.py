@@ -285,7 +285,7 @@ def _code_streams(
 def _predict(step: Callable[..., Any], inputs: torch.Tensor, state: State) -> tuple[Float64Array, State]:
     """Probabilities (B, V) of the token after each input, in float64 and before rounding, and the next state."""
     logits, state = step(inputs.to(state[0].device), state)
-    return torch.softmax(logits.double().cpu(), -1).numpy(), state
+    return torch.softmax(logits.cpu().double(), -1).numpy(), state
 
 
 class EscapeCoder:

@@ -9,6 +9,7 @@ rest, and are comparable with compressors, which learn in the same way (Mikolov 
 """
 
 import copy
+import math
 from collections.abc import Iterator
 from typing import Final
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from elman.data.batches import START, Ids
-from elman.errors import ConfigError, DataError
+from elman.errors import ConfigError, DataError, DivergedError, ModelError
 from elman.models.base import Network, SequenceModel
 
 CHUNK: Final = 32
@@ -43,6 +44,7 @@ def dynamic(model: SequenceModel, ids: Ids, *, before: Ids | None = None, lr: fl
     Raises:
         ConfigError: a model that is counted once and not trained, or a negative lr.
         DataError: there is no token.
+        DivergedError: a gradient is not finite; names the tokens.
 
     Example:
         >>> import elman
@@ -103,7 +105,12 @@ def _of_network(model: Network, ids: Ids, before: Ids | None, lr: float) -> Iter
         yield logits.detach(), each.detach()
         state, steps = tuple(s.detach() for s in ended), steps + 1
         if lr:
-            _learn(trained, running, torch.autograd.grad(each.mean(), trained, allow_unused=True), lr, steps)
+            gradients = torch.autograd.grad(each.mean(), trained, allow_unused=True)
+            if not _learn(trained, running, gradients, lr, steps):
+                raise DivergedError(
+                    f"{model.name}: the gradient of the tokens {at:,} to {at + len(each[0]):,} is not finite: "
+                    "use a lower lr, or the protocol carried"
+                )
         interval = model.recount_interval
         if interval is not None and at - counted >= interval:
             model.update_counts(ids[counted : at + CHUNK])
@@ -121,14 +128,17 @@ def _learn(
     gradients: tuple[torch.Tensor | None, ...],
     lr: float,
     steps: int,
-) -> None:
-    """One step of RMSprop, without momentum."""
+) -> bool:
+    """One step of RMSprop, without momentum; False and no step where a gradient is not finite."""
     known = [(p, v, g) for p, v, g in zip(trained, running, gradients, strict=True) if g is not None]
     norm = float(torch.linalg.vector_norm(torch.stack([g.norm() for _, _, g in known])))
+    if not math.isfinite(norm):
+        return False
     scale = min(1.0, LIMIT / max(norm, 1e-12))
     for p, v, g in known:
         v.mul_(DECAY).addcmul_(g, g, value=(1 - DECAY) * scale**2)
         p.addcdiv_(g, (v / (1 - DECAY**steps)).sqrt_().add_(EPS), value=-lr * scale)
+    return True
 
 
 def _of_mixture(
@@ -140,7 +150,9 @@ def _of_mixture(
         with np.errstate(divide="ignore"):  # a weight of 0 adds nothing
             logs = torch.from_numpy(np.log(shares))[None]
         parts = [
-            model.task.log_probabilities(logits.double().cpu()) + logs[..., [i]] for i, (logits, _) in enumerate(chunks)
+            model.task.log_probabilities(logits.cpu().double()) + logs[..., [i]]
+            for i, (logits, _) in enumerate(chunks)
+            if weights.total[i] > 0
         ]
         yield torch.logsumexp(torch.stack(parts), 0), torch.from_numpy(nats)[None]
 
@@ -155,7 +167,7 @@ class AdaptiveWeights:
     """
 
     def __init__(self, weights: npt.NDArray[np.float64]) -> None:
-        self.total = TRUST * weights
+        self.total = TRUST * np.array(weights, np.float64)
         self.tokens = 0
 
     def mix(self, costs: Nats) -> tuple[Nats, npt.NDArray[np.float64]]:
@@ -166,18 +178,22 @@ class AdaptiveWeights:
 
         Returns:
             Nats under the mixture, (T,), and the weights that predicted each token, (T, M).
+
+        Raises:
+            ModelError: a cost is NaN.
         """
-        lowest = costs.min(1)
-        p = np.exp(np.where(np.isfinite(lowest), lowest, 0)[:, None] - costs)
+        if np.isnan(costs).any():
+            raise ModelError("a model of the mixture predicts NaN: leave it out, or use an earlier checkpoint")
         nats, weights = np.empty(len(costs)), np.empty(costs.shape)
-        for t, row in enumerate(p):
+        for t, row in enumerate(costs):
             weights[t] = self.total / (TRUST + self.tokens)
-            shares = self.total * row
-            mass = shares.sum()
-            if mass > 0:
-                nats[t] = lowest[t] - np.log(mass / (TRUST + self.tokens))
-                self.total = self.total + shares / mass
-                self.tokens += 1
-            else:  # no model can predict this token, which therefore says nothing about their weights
+            able = np.flatnonzero((self.total > 0) & (row < np.inf))
+            if not len(able):  # no model can predict this token, which therefore says nothing about their weights
                 nats[t] = np.inf
+                continue
+            joint = np.log(self.total[able]) - row[able]  # log w_i P_i, relative to the largest: none may underflow
+            shares = np.exp(joint - joint.max())
+            nats[t] = np.log(TRUST + self.tokens) - joint.max() - np.log(shares.sum())
+            self.total[able] += shares / shares.sum()
+            self.tokens += 1
         return nats, weights

@@ -12,6 +12,7 @@ import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -38,7 +39,7 @@ Protocol = Literal["carried", "reset", "dynamic"]
 AT_REST: tuple[Protocol, ...] = ("carried", "reset")
 """Protocols under which the model stays as it is."""
 PROTOCOLS: tuple[Protocol, ...] = (*AT_REST, "dynamic")
-WARM = 128  # tokens that a stream reads before the first that it is scored on
+WARM = 128  # tokens that a stream reads before the first that it is scored on, or all where there are fewer
 LONGEST = 20_000  # tokens of a stream, when the number of streams is left open
 AFFORDABLE = 2**28  # logits that a figure which need not be over a whole text may cost
 LOGITS_AT_ONCE = 2**22  # 16 MB
@@ -155,7 +156,7 @@ class ScoredBatch(NamedTuple):
         logits, targets, nats = (t.transpose(0, 1).flatten(0, 1) for t in self[1:])
         real = targets != IGNORE
         if not real.all():
-            logits, targets, nats = logits[real], targets[real], nats[real]
+            logits, targets, nats = logits[real], targets[real], nats[real.to(nats.device)]
         return ScoredTargets(logits, targets, nats)
 
 
@@ -376,17 +377,17 @@ def _reset(n: int, window: int, size: int) -> Iterator[Rows]:
 
 
 def _warmed(model: SequenceModel, ids: Ids, starts: npt.NDArray[np.int64], warm: int) -> State:
-    """The states of streams that begin at `starts`, after reading up to `warm` tokens before each."""
-    cold = model.initial(len(starts))
-    late = np.flatnonzero(starts > 0)
-    if not warm or not len(late):
-        return cold
-    length = min(warm, int(starts[late].min()))
-    inputs, _ = gather(ids, Rows(starts[late] - length, starts[late], fresh=True))
-    state = model.initial(len(late))
-    for chunk in torch.from_numpy(inputs).split(max(1, LOGITS_AT_ONCE // (len(late) * model.task.size)), 1):
-        _, state = model(chunk.to(cold[0].device), state)
-    return tuple(_replace(old, late, new) for old, new in zip(cold, state, strict=True))
+    """The states of streams that begin at `starts`, each after the `warm` tokens before it, or all that there are."""
+    state = model.initial(len(starts))
+    lengths = np.minimum(warm, starts)
+    for length, shorter in pairwise(sorted({0, *lengths.tolist()}, reverse=True)):
+        rows = np.flatnonzero(lengths >= length)  # those that have begun; the others begin later
+        inputs, _ = gather(ids, Rows(starts[rows] - length, starts[rows] - shorter, fresh=True))
+        own = tuple(s[torch.from_numpy(rows).to(s.device)] for s in state)
+        for chunk in torch.from_numpy(inputs).split(max(1, LOGITS_AT_ONCE // (len(rows) * model.task.size)), 1):
+            _, own = model(chunk.to(own[0].device), own)
+        state = tuple(_replace(old, rows, new) for old, new in zip(state, own, strict=True))
+    return state
 
 
 def _replace(old: Tensor, rows: npt.NDArray[np.int64], new: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from elman.data.batches import START, Ids
 from elman.data.vocab import Vocab
 from elman.engines import TokenSampler
 from elman.engines.sampling import Sampling
-from elman.errors import ConfigError, DataError
+from elman.errors import ConfigError, DataError, ModelError
 from elman.models.base import SequenceModel
 from elman.models.task import TextTask
 from elman.rng import numpy_generator
@@ -237,10 +237,13 @@ def _sampler_of_steps(model: SequenceModel, sampling: Sampling) -> TokenSampler:
 
 
 def _sampling_logits(logits: torch.Tensor, task: TextTask) -> npt.NDArray[np.float32]:
-    """Logits (B, V) in float32, minus infinity for `<unk>`; never the caller's memory."""
+    """Logits (B, V) in float32, minus infinity for `<unk>` but for no other at all; never the caller's memory."""
     copy = logits.float().numpy(force=True).copy()
+    if not (copy < np.inf).all():
+        raise ModelError("the model predicts NaN or infinity: use an earlier checkpoint")
     if task.vocab.unknown:
         copy[:, 0] = -np.inf
+        copy[np.isneginf(copy).all(1), 1:] = 0  # of a model that expects `<unk>` alone: any other token
     return copy
 
 

@@ -1,5 +1,6 @@
 """A mixture of models: their probabilities, averaged with weights that are fitted to a text."""
 
+import math
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,7 +14,7 @@ from torch import Generator, Tensor
 from elman.arguments import checked
 from elman.cells import State
 from elman.data.batches import IdsLike
-from elman.errors import ConfigError
+from elman.errors import ConfigError, ModelError
 from elman.inference.evaluation import surprisals
 from elman.models.base import SequenceModel, Step
 from elman.models.task import TextTask
@@ -27,7 +28,8 @@ class Mixture(SequenceModel):
 
         P(token) = sum_i w_i P_i(token)        w_i >= 0, adding up to 1
 
-    Its state is the states of all, one model's after the other's. Prediction is a vector of log-probabilities.
+    Its state is an empty tensor on the CPU, from which it reads tokens, and the states of all, one model's after the
+    other's, each where that model computes. Prediction is a vector of log-probabilities, on the CPU.
 
     Args:
         models: at least one, all of the same vocabulary, cleaning and direction.
@@ -100,38 +102,39 @@ class Mixture(SequenceModel):
         return tuple(zip(self.models, self.weights.tolist(), strict=True))
 
     def initial(self, batch: int) -> State:
-        """The concatenated states of all members, tensors of (B, ...)."""
-        return tuple(s for model in self.models for s in model.initial(batch))
+        """An empty tensor, (B, 0), and the concatenated states of all members, tensors of (B, ...)."""
+        return (torch.empty(batch, 0), *(s for model in self.models for s in model.initial(batch)))
 
     def __call__(self, inputs: Tensor, state: State, rng: Generator | None = None) -> tuple[Tensor, State]:
         """Log-probabilities (B, T, V) of the token after each of inputs (B, T), and all states after the last."""
-        parts: list[Tensor] = []
-        after: State = ()
-        for model, weight, own in zip(self.models, self.weights, self._split(state), strict=True):
-            logits, ended = model(inputs, own, rng)
-            after += ended
-            if weight > 0:
-                parts.append(self.task.log_probabilities(logits.double()) + np.log(weight))
-        return torch.logsumexp(torch.stack(parts), 0), after
+        found = [
+            model(inputs.to(own[0].device), own, rng)
+            for model, own in zip(self.models, self._split(state), strict=True)
+        ]
+        return self._averaged([logits for logits, _ in found]), (state[0], *(s for _, ended in found for s in ended))
+
+    def _averaged(self, logits: Sequence[Tensor]) -> Tensor:
+        """The log-probabilities of the mixture, (..., V) float64 on the CPU, which every device can be read from."""
+        parts = [
+            self.task.log_probabilities(each.cpu().double()) + math.log(weight)
+            for each, weight in zip(logits, self.weights.tolist(), strict=True)
+            if weight > 0  # another adds nothing, whatever it predicts
+        ]
+        return torch.logsumexp(torch.stack(parts), 0)
 
     def _split(self, state: State) -> list[State]:
         """The state of each."""
-        edges = np.cumsum([0, *(len(model.initial(1)) for model in self.models)]).tolist()
+        edges = np.cumsum([1, *(len(model.initial(1)) for model in self.models)]).tolist()
         return [state[a:b] for a, b in pairwise(edges)]
 
     def stepper(self) -> Step:
         """The same one token at a time, each by its own stepper."""
         steps = [model.stepper() for model in self.models]
-        with np.errstate(divide="ignore"):  # a weight of 0 adds nothing
-            weights = torch.from_numpy(np.log(self.weights))
 
         def one_step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
-            found = [step(tokens, own) for step, own in zip(steps, self._split(state), strict=True)]
-            parts = [
-                self.task.log_probabilities(logits.double().cpu()) + w
-                for (logits, _), w in zip(found, weights, strict=True)
-            ]
-            return torch.logsumexp(torch.stack(parts), 0), tuple(s for _, ended in found for s in ended)
+            found = [step(tokens.to(own[0].device), own) for step, own in zip(steps, self._split(state), strict=True)]
+            after = (s for _, ended in found for s in ended)
+            return self._averaged([logits for logits, _ in found]), (state[0], *after)
 
         return one_step
 
@@ -158,9 +161,21 @@ class Mixture(SequenceModel):
 
 
 def best_weights(each: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The weights, (M,), that minimise the nats of a mixture; `each` is the nats of N tokens under M models, (M, N)."""
+    """The weights of a mixture that minimise its nats, by expectation maximisation.
+
+    Args:
+        each: nats of N tokens under M models, (M, N); infinite where a model gives a token no probability.
+
+    Returns:
+        (M,), 0 or more, adding up to 1; all equal where no model can predict any token.
+
+    Raises:
+        ModelError: a cost is NaN.
+    """
+    if np.isnan(each).any():
+        raise ModelError("a model of the mixture predicts NaN: leave it out, or use an earlier checkpoint")
     each = each[:, np.isfinite(each.min(0))]  # a token that no model can predict has no best weights
-    p = np.exp(each.min(0) - each)  # relative to the best model of each token, which changes no share
+    p = np.exp(each.min(0) - each)  # relative to the best model of each token
     w = np.full(len(p), 1 / len(p))
     if not p.size:
         return w

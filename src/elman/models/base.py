@@ -82,13 +82,13 @@ class SequenceModel(ABC):
         """
 
     def stepper(self) -> Step:
-        """A function from one token a row, (B,), and a state to logits (B, V) and the next state."""
+        """A function from one token a row, (B,), and a state to logits (B, V) and the next state, without gradients."""
 
         def step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
             logits, state = self(tokens[:, None], state)
             return logits[:, 0], state
 
-        return step
+        return without_gradients(step)
 
     def token_sampler(self, sampling: Sampling, streams: int) -> TokenSampler | None:
         """Compiled code that samples many tokens in one call, never `<unk>`; None: sample step by step.
@@ -203,11 +203,19 @@ class Network(nn.Module, SequenceModel):
         return dataclasses.asdict(self.config)
 
     def prepare(self, ids: Ids) -> None:
-        """Called once with the training text before the first step; networks that hold counts count it.
+        """Count a text, in place of what was counted before: nothing, but for what counts.
 
         Args:
             ids: tokens, (N,).
         """
+
+    def start_training(self, ids: Ids) -> None:
+        """Called with the training text before the first step: `prepare`; what was counted before may stay.
+
+        Args:
+            ids: tokens, (N,).
+        """
+        self.prepare(ids)
 
     @property
     def recount_interval(self) -> int | None:
@@ -358,6 +366,19 @@ class Backbone(Network):
         """The logits while training."""
         features, evidence, state = self.features(inputs, state, rng, rows)
         return self.logits(features, evidence), state
+
+
+def without_gradients(step: Step) -> Step:
+    """The same step of any state, which computes no gradients wherever it is called."""
+
+    def quiet(tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        state = tuple(s.detach() if s.requires_grad else s for s in state)
+        if not torch.is_grad_enabled():  # quicker than to turn off what is off
+            return step(tokens, state)
+        with torch.no_grad():
+            return step(tokens, state)
+
+    return quiet
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: Path) -> None:

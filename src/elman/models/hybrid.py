@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -14,10 +15,21 @@ from torch import Generator, Tensor, nn
 from elman.arguments import checked
 from elman.cells import State
 from elman.config import STRICT, current_names
-from elman.data.batches import Ids, Rows
+from elman.data.batches import Ids, Integers, Rows
+from elman.environment import memory
 from elman.errors import ConfigError, ModelError
 from elman.models.base import Backbone, Evidence, ModelSettings, Network, in_range
-from elman.models.ngram.experts import HIGHEST, LARGEST, SHARE, ContextFeatures, Experts, Folds, fold_count
+from elman.models.ngram.experts import (
+    COUNTING,
+    HIGHEST,
+    LARGEST,
+    SHARE,
+    ContextFeatures,
+    Experts,
+    Folds,
+    fold_count,
+    mixed_experts,
+)
 from elman.models.task import TextTask
 from elman.models.wrapper import NetworkWrapper
 
@@ -44,8 +56,10 @@ class Hybrid(NetworkWrapper, Backbone):
     (`elman.models.ngram.experts`). Weights of experts may be negative. It starts as the n-gram itself: W_q, A, C and
     b_q are 0, and a is 1 for the longest n-gram.
 
-    The experts are counted on the text that `prepare` was given, which is saved with the weights. While it trains, the
-    text is cut into eight folds, and each fold is predicted by experts that were counted on the other seven.
+    The experts are counted on the text that it is first trained on, which is saved with the weights. While it trains
+    on that text, it is cut into eight folds (fewer of more than a million tokens), and each fold is predicted by
+    experts that were counted on the other seven. Training on another text keeps the counts; `update_counts` adds the
+    text to them, and `prepare` counts it in place of the first.
 
     Args:
         network: the network that it holds, of at most 4,096 tokens and without tied weights.
@@ -93,6 +107,8 @@ class Hybrid(NetworkWrapper, Backbone):
         self.b_a = nn.Parameter(torch.zeros(number))
         self.register_buffer("text", torch.zeros(0, dtype=torch.uint8 if size <= 256 else torch.int16))
         self._folds: Folds | None = None
+        self._shift = 0  # where the counted text begins in the training text
+        self.register_load_state_dict_post_hook(_forget_experts)  # type: ignore[no-untyped-call]  # of PyTorch
         if seed is not None:
             with torch.no_grad():
                 self.network.output_weight.zero_()
@@ -106,6 +122,7 @@ class Hybrid(NetworkWrapper, Backbone):
     @cached_property
     def experts(self) -> Experts:
         """Those of the whole text."""
+        self._counted = self.text.clone()
         return Experts(self.task.vocab, [self._ids], self.order)
 
     @property
@@ -118,7 +135,7 @@ class Hybrid(NetworkWrapper, Backbone):
         return f"{self.network.name} + {self.order}-gram"
 
     def prepare(self, ids: Ids) -> None:
-        """Count the training text, and the complement of each fold.
+        """Count a text, in place of what was counted before, and the complement of each of its folds.
 
         Args:
             ids: tokens, (N,).
@@ -126,10 +143,55 @@ class Hybrid(NetworkWrapper, Backbone):
         Raises:
             ConfigError: the counts would need too much memory.
         """
-        number = self.folds(len(ids))
-        fresh = torch.from_numpy(np.asarray(ids).astype(np.uint8 if self.task.size <= 256 else np.int16))
-        self.text = fresh.to(self.text.device)
+        before, self.text = self.text, self._stored(ids)
         self.__dict__.pop("experts", None)
+        try:
+            self._count_folds()
+        except ConfigError:
+            self.text = before
+            self.__dict__.pop("experts", None)
+            raise
+
+    def start_training(self, ids: Ids) -> None:
+        """Count the training text where nothing was counted yet; what was counted stays.
+
+        Where the training text stands in the counted one, or the counted one in it, a target that was counted is
+        predicted by the experts of the other folds, and any other by those of the whole counted text.
+
+        Args:
+            ids: tokens, (N,).
+
+        Raises:
+            ConfigError: the counts would need too much memory.
+        """
+        if not len(self.text):
+            self.prepare(ids)
+            return
+        learnt, counted = self._stored(ids).numpy(force=True), self.text.numpy(force=True)
+        at = _find(counted, learnt)
+        shift = _find(learnt, counted) if at < 0 else -at
+        if at < 0 and shift < 0:
+            self._folds = None
+            return
+        self._count_folds()
+        self._shift = shift
+
+    def _stored(self, ids: Ids) -> Tensor:
+        """Token ids as they are saved, (N,)."""
+        return torch.from_numpy(np.array(ids).astype(np.uint8 if self.task.size <= 256 else np.int16)).to(
+            self.text.device
+        )
+
+    def _count_folds(self) -> None:
+        """Count the text and the complement of each of its folds, where memory suffices."""
+        self._folds, self._shift = None, 0
+        tokens, there = len(self.text), memory() // SHARE
+        number = fold_count(tokens)
+        if tokens * COUNTING > there or (number + 1) * self.experts.nbytes + tokens * COUNTING > there:
+            raise ConfigError(
+                f"counting the n-grams of {tokens:,} tokens may take more than 1/{SHARE} of this machine's memory: "
+                "--limit the text, or use --ngram-experts 0"
+            )
         self._folds = Folds(self.task.vocab, self._ids, self.order, number)
 
     @property
@@ -156,23 +218,6 @@ class Hybrid(NetworkWrapper, Backbone):
         more = torch.from_numpy(np.asarray(ids).astype(np.int64)).to(self.text)
         self.text = torch.cat((self.text, more))
         self.__dict__.pop("experts", None)
-
-    def folds(self, tokens: int) -> int:
-        """Into how many folds a text is cut: eight, or as many as memory holds.
-
-        Args:
-            tokens: length of the text.
-
-        Raises:
-            ConfigError: memory holds no two.
-        """
-        number = fold_count(tokens, self.order)
-        if number < 2:
-            raise ConfigError(
-                f"counting the n-grams of {tokens:,} tokens may take more than 1/{SHARE} of this machine's memory: "
-                "--limit the text, or use --ngram-experts 0"
-            )
-        return number
 
     def initial(self, batch: int) -> State:
         """That of the network; the n-1 tokens read last, -1 where there are none; what is remembered of words."""
@@ -220,10 +265,20 @@ class Hybrid(NetworkWrapper, Backbone):
         if rows is None or self._folds is None:
             found = self.experts.after(read, keys)
         else:
-            found = self._folds.after(read, keys, rows.starts[:, None] + np.arange(inputs.shape[1]))
+            found = self._cross_fitted(self._folds, read, keys, rows)
         log_p, backoff = (torch.from_numpy(f).to(self.weight) for f in found)
         after = (torch.from_numpy(a).to(self.device) for a in (read[:, inputs.shape[1] :], contexts))
         return (log_p, backoff), tuple(after)
+
+    def _cross_fitted(
+        self, folds: Folds, read: Integers, keys: Integers, rows: Rows
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """The experts that have not counted the targets of `rows`."""
+        places = rows.starts[:, None] + np.arange(keys.shape[1])
+        counted = places - self._shift
+        outside = ((counted < 0) | (counted >= len(self.text))) & (places < rows.stops[:, None])
+        chosen = np.where(outside, len(folds.experts), folds.fold_of(counted))
+        return mixed_experts([*folds.experts, self.experts], chosen, read, keys)
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy counts its text again when it needs the experts; those of the folds serve training alone."""
@@ -249,3 +304,20 @@ class Hybrid(NetworkWrapper, Backbone):
     def operations(self) -> int:
         """Those of the network, and of weighting the experts."""
         return self.network.operations() + self.A.numel() + self.C.numel() + len(self.b_a) * self.task.size
+
+
+def _find(text: npt.NDArray[np.integer], part: npt.NDArray[np.integer]) -> int:
+    """Where `part` first stands in `text`, both of one dtype; -1: nowhere."""
+    data, wanted, size = text.tobytes(), part.tobytes(), text.itemsize
+    at = data.find(wanted)
+    while at % size and at >= 0:  # between two tokens
+        at = data.find(wanted, at + 1)
+    return at // size if at >= 0 else -1
+
+
+def _forget_experts(module: nn.Module, _keys: object) -> None:
+    """Tensors were loaded: where the text is another one, it is counted when experts are needed."""
+    assert isinstance(module, Hybrid)  # noqa: S101 - the hook is registered for it alone
+    if "experts" in module.__dict__ and not torch.equal(module.text, module._counted):
+        module.__dict__.pop("experts")
+        module._folds = None

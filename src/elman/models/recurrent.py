@@ -1,13 +1,14 @@
 """The recurrent language model: layers of one cell, and a linear map from the last output to the vocabulary."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 from torch import Generator, Tensor, nn
 
 from elman.arguments import checked
@@ -17,7 +18,7 @@ from elman.data.batches import Rows
 from elman.engines import ENGINES, Engine, Stack, TokenSampler, choose
 from elman.engines.sampling import Sampling
 from elman.errors import ConfigError, no_such
-from elman.models.base import Backbone, Evidence, ModelSettings, Step, dropout
+from elman.models.base import Backbone, Evidence, ModelSettings, Step, dropout, without_gradients
 from elman.models.init import INITS
 from elman.models.layer import MOST_ROUNDS, Layer
 from elman.models.task import TextTask
@@ -56,7 +57,7 @@ class RecurrentSettings(ModelSettings):
     hidden: Annotated[PositiveInt, Field(le=65536)] | _Widths = 256
     """Hidden units of a layer, H; or a list with one number a layer."""
     layers: Annotated[PositiveInt, Field(le=64)] = 1
-    """Recurrent layers."""
+    """Recurrent layers; where hidden is a list, as many as it has numbers."""
     embedding: Annotated[NonNegativeInt, Field(le=65536)] = 0
     """Width of the token embedding; 0: one-hot inputs, computed as a row look-up."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -77,6 +78,17 @@ class RecurrentSettings(ModelSettings):
     """Train the initial state; otherwise it is zero."""
     init: str = "elman"
     """Initial weights: elman, reference (normal, standard deviation 0.01), torch (uniform, as torch.nn's layers)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _count_layers(cls, data: Any) -> Any:
+        """The number of layers out of a list of widths, where it is not given: a given one may contradict the list."""
+        values = (data.kwargs or {}) if isinstance(data, ArgsKwargs) else data
+        widths = values.get("hidden") if isinstance(values, Mapping) else None
+        if not isinstance(widths, list | tuple) or values.get("model", Recurrent.kind) != Recurrent.kind:
+            return data
+        counted = {"layers": max(1, len(widths))} | dict(values) | {"hidden": tuple(widths)}
+        return ArgsKwargs(data.args, counted) if isinstance(data, ArgsKwargs) else counted
 
 
 class Recurrent(Backbone):
@@ -262,16 +274,17 @@ class Recurrent(Backbone):
         return x.transpose(0, 1), after
 
     def stepper(self) -> Step:
-        """A function from one token a row, (B,), and a state to logits (B, V) and the next state.
+        """A function from one token a row, (B,), and a state to logits (B, V) and the next state, without gradients.
 
         It is the definition without an engine, for generating; W_x + b_x is added up once for all steps.
         """
         several = self._stepper(one=False)
-        if self.device.type != "cpu":
+        if self.device.type != "cpu" or self.weight.dtype not in (torch.float32, torch.float64):
             return several
         alone = self._stepper(one=True)
         return lambda tokens, state: (alone if tokens.shape[0] == 1 else several)(tokens, state)
 
+    @torch.no_grad()
     def _stepper(self, *, one: bool) -> Step:
         """The step of a single row on the CPU, or of any number anywhere."""
         n, cell_step = len(self.cell.states), self.cell.step
@@ -294,7 +307,7 @@ class Recurrent(Backbone):
                 x, after = x + y if layer.has_residual else y, after + new
             return head(x), after
 
-        return one_step
+        return without_gradients(one_step)
 
     def token_sampler(self, sampling: Sampling, streams: int) -> TokenSampler | None:
         """The engine's, of the weights as they are now; equal to the steps, but for rounding. It knows no parts."""
@@ -321,7 +334,7 @@ def _check(size: int, c: RecurrentSettings, widths: list[int]) -> None:
         raise ConfigError(no_such("cell", c.cell, sorted(CELLS)))
     if c.init not in INITS:
         raise ConfigError(no_such("init", c.init, sorted(INITS)))
-    if not widths or c.layers not in (1, len(widths)):
+    if not widths or c.layers != len(widths):
         raise ConfigError(
             f"hidden {widths} has {len(widths)} layers, and layers is {c.layers}: give only one of these two settings"
         )

@@ -78,6 +78,7 @@ class TextTask:
         """The cost of each target, (B, T) nats, to be added up in float64; 0 where the target is `IGNORE`."""
         rows = logits.flatten(0, 1)
         each = F.cross_entropy(rows, targets.flatten(), ignore_index=IGNORE, reduction="none")
+        each = each.cpu() if each.device.type == "mps" else each  # which has no float64
         return each.double().view(targets.shape)
 
     @staticmethod

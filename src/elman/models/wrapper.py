@@ -45,6 +45,8 @@ class NetworkWrapper(Network):
             DeprecationWarning,
             stacklevel=4,
         )
+        import elman.models.build  # noqa: F401 - all families join the registry; it imports this module
+
         values = current_names(settings)
         engine = values.pop("engine", "auto")
         own = {name: values.pop(name) for name in names_of(cls.Settings) if name in values}
@@ -96,6 +98,10 @@ class NetworkWrapper(Network):
     def prepare(self, ids: Ids) -> None:
         """Prepare the held network."""
         self.network.prepare(ids)
+
+    def start_training(self, ids: Ids) -> None:
+        """Tell the held network."""
+        self.network.start_training(ids)
 
     def resize(self, sizes: Mapping[str, object]) -> None:
         """Resize the buffers of the held network."""

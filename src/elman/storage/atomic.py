@@ -167,6 +167,7 @@ class RunLock:
 
     The kernel releases the lock when the process ends, however it ends; the file that carries it stays, and means
     nothing by itself. The number of the process stands in a file of its own: Windows lets nobody read a locked one.
+    Whoever holds it may enter it again: it is released with the outermost block.
 
     Args:
         folder: the run folder, which is made if need be.
@@ -207,6 +208,7 @@ class RunLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(OSError):
-            self._owner.unlink()
+        if self._lock.lock_counter == 1:  # the outermost block
+            with contextlib.suppress(OSError):
+                self._owner.unlink()
         self._lock.release()

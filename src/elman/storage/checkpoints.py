@@ -116,8 +116,13 @@ class Checkpoints:
 
     def _follow(self, pointer: str, names: Collection[str] | None) -> Saved:
         path, digest = self._named(pointer)
-        if (saved := read_folder(path, names=names)).digest != digest:
-            raise damaged(quoted(path), f"it is not the checkpoint that {pointer} names")
+        try:
+            if (saved := read_folder(path, names=names)).digest != digest:
+                raise damaged(quoted(path), f"it is not the checkpoint that {pointer} names")
+        except (ModelError, StorageError):
+            if self._named(pointer) == (path, digest):
+                raise
+            return self._follow(pointer, names)  # another process has saved the next and removed this one meanwhile
         return saved
 
     def _named(self, pointer: str) -> tuple[Path, str]:

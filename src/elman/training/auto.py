@@ -5,7 +5,7 @@ from typing import Any
 
 from elman.config import BUDGETS
 from elman.data.corpus import Corpus
-from elman.models.ngram.experts import LARGEST, fold_count
+from elman.models.ngram.experts import LARGEST
 from elman.training.config import AUTO, Config
 
 MINUTES = 5.0
@@ -46,8 +46,8 @@ def _network(tokens: int, size: int, level: str) -> tuple[dict[str, Any], list[s
     network = f"a GRU of {made['hidden']} units"
     if size > LARGEST or level == "word":
         return made, [f"{network} without n-grams (they are for vocabularies of at most {LARGEST:,} characters)", why]
-    if tokens > EXPERTS_MOST or fold_count(tokens, ORDER) < 2:
-        return made, [f"{network} without n-grams (counting them would take too much memory or time)", why]
+    if tokens > EXPERTS_MOST:
+        return made, [f"{network} without n-grams (of more than {EXPERTS_MOST:,} tokens counting takes long)", why]
     return made | {"ngram_experts": ORDER}, [
         f"{network} combined with an {ORDER}-gram and with counts of words and of positions in a line",
         "N-gram counts learn fastest from little text",

@@ -24,7 +24,7 @@ from elman.errors import ConfigError, ModelError
 from elman.models.base import Network, check_finite
 from elman.models.saving import Files, to_json
 from elman.storage.folder import Saved
-from elman.training.config import Config
+from elman.training.config import Config, as_not_given
 from elman.training.loop import LossSum, TrainState
 
 RECORDS = ("metrics.jsonl", "samples.jsonl")
@@ -89,6 +89,8 @@ def read_facts(saved: Saved) -> CheckpointMetadata:
         settings = value["config"]
         removed = tuple(f"{name} {settings[name]}" for name in REMOVED if settings.get(name))
         kept = {name: setting for name, setting in settings.items() if name not in REMOVED}
+        if "layers" not in as_not_given(kept):
+            kept.pop("layers", None)
         config = Config.resolve((str(saved.path), kept))
         counters, records = value["counters"], value["records"]
         old = {new: counters[name] for new, name in OLD_COUNTERS.items() if name in counters}

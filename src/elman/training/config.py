@@ -22,6 +22,7 @@ from elman.config import (
     names_of,
     validated,
 )
+from elman.data.corpus import HELD_OUT
 from elman.errors import ConfigError, no_such
 from elman.models.build import network_values, settings_classes
 
@@ -49,7 +50,7 @@ class Config(DataSettings, *settings_classes(), TrainSettings, RunSettings):  # 
         Raises:
             ConfigError: an unknown setting, or a value out of range; it names the layer.
         """
-        layers = tuple((name, current_names(values)) for name, values in layers)
+        layers = tuple((name, current_names(_without_defaults_of_0_1(values))) for name, values in layers)
         own = next(((name, key) for name, values in layers for key in values if key in CHOSEN), None)
         recipe = next((values["recipe"] for _, values in layers if "recipe" in values), "elman" if own else AUTO)
         if recipe not in RECIPES:
@@ -90,6 +91,26 @@ class Config(DataSettings, *settings_classes(), TrainSettings, RunSettings):  # 
         values = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
         left_out = CHOSEN if self.recipe == AUTO else set()
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if k not in left_out}
+
+
+def _without_defaults_of_0_1(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings as they are, or those of a file that 0.1 wrote: it wrote defaults that are now "not given"."""
+    return as_not_given(values) if {"clean", "keep", "reports"} <= set(values) else values
+
+
+def as_not_given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run whose writer could not tell a default from the same number given.
+
+    Args:
+        values: all settings of the run by name.
+
+    Returns:
+        The same without `layers`, where `hidden` has one number a layer, and without a `held_out` of 0.1, which stood
+        for the split of the source too.
+    """
+    odd = {"layers"} if isinstance(values.get("hidden"), list | tuple) else set()
+    odd |= {"held_out"} if values.get("held_out") == HELD_OUT and not values.get("test") else set()
+    return {name: value for name, value in values.items() if name not in odd}
 
 
 AUTO = "auto"

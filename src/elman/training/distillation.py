@@ -6,9 +6,10 @@ from torch import Generator, Tensor
 
 from elman.cells import State
 from elman.data.batches import IGNORE, START, Ids, Rows
+from elman.environment import memory
 from elman.errors import ConfigError
 from elman.models.base import Network
-from elman.models.ngram.counts import BYTES, Counts, memory
+from elman.models.ngram.counts import BYTES, Counts
 from elman.models.ngram.experts import FOLDS, LARGEST, SHARE
 from elman.models.ngram.model import NGram, best_order
 from elman.models.task import TextTask

@@ -92,12 +92,13 @@ class TrainState:
         """
         if all(getattr(settings, name) is None for name in BUDGETS):
             settings = replace(settings, **DEFAULT_BUDGET)
-        return cls(model, optimizer_for((p for _, p in model.trained_parameters()), settings), settings)
+        return cls(model, optimizer_for(model.trained_parameters(), settings), settings)
 
     @property
     def parameters(self) -> list[Tensor]:
-        """What the optimizer changes, in its order."""
-        return [p for group in self.optimizer.param_groups for p in group["params"]]
+        """What the optimizer changes, in the order in which checkpoints number it: AdamW's matrices come first."""
+        trained: list[Tensor] = [p for _, p in self.model.trained_parameters()]
+        return trained if self.settings.optimizer == "sgd" else sorted(trained, key=lambda p: p.dim() < 2)
 
     def fraction(self, tokens: int, *, steps: float = 0, targets: float = 0, seconds: float = 0) -> float:
         """How much of the budget is spent, 0 to 1, where an epoch has `tokens` tokens; or will be, so much later."""
@@ -172,7 +173,7 @@ def train(
     ids = as_ids(text.ids if isinstance(text, Split) else text, model.task.size)
     check_length(s.batching, len(ids), s.batch, s.window)
     began = time.perf_counter() - training.seconds  # counting is part of a budget in minutes
-    training.model.prepare(ids)
+    training.model.start_training(ids)
     training.distillation = (
         DistillationTargets(training.model.task, ids, s.distill_weight) if s.distill_weight else None
     )

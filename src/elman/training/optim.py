@@ -1,6 +1,7 @@
 """The optimiser's side of a step: gradient clipping, learning-rate schedules, parameter groups."""
 
 import math
+import re
 from collections.abc import Callable, Iterable
 
 import torch
@@ -67,22 +68,43 @@ _SHAPES: dict[str, Callable[[TrainSettings, float], float]] = {
 }
 
 
-def optimizer_for(parameters: Iterable[nn.Parameter], settings: TrainSettings) -> torch.optim.Optimizer:
-    """SGD, or AdamW (Loshchilov and Hutter 2019) whose decay acts on matrices and not on biases.
+_NO_WEIGHTS = re.compile(r"(.*\.)?(b|b_.*|.*bias.*|start|.*initial.*|(.*norm.*\.).*)")
+
+
+def is_weight_matrix(name: str, parameter: Tensor) -> bool:
+    """Whether weight decay acts on a parameter: on matrices of weights, by which activations are multiplied.
 
     Args:
-        parameters: what is trained; the checkpoints number them in this order.
+        name: of the parameter in its network. One that is called `b`, `b_...` or `...bias...` is a bias, `start` or
+            `...initial...` an initial state, and what belongs to a `...norm...` is a gain or bias of normalization,
+            whatever its shape.
+        parameter: the numbers; a vector or scalar is no matrix.
+
+    Example:
+        >>> matrix = torch.zeros(2, 3)
+        >>> [is_weight_matrix(name, matrix) for name in ("layers.0.W_h", "layers.0.start", "layers.0.norm.weight")]
+        [True, False, False]
+    """
+    return parameter.dim() > 1 and not _NO_WEIGHTS.fullmatch(name)
+
+
+def optimizer_for(
+    parameters: Iterable[nn.Parameter] | Iterable[tuple[str, nn.Parameter]], settings: TrainSettings
+) -> torch.optim.Optimizer:
+    """SGD, or AdamW (Loshchilov and Hutter 2019) whose decay acts on matrices of weights alone (`is_weight_matrix`).
+
+    Args:
+        parameters: what is trained, with their names, as PyTorch's optimizers take them; without, every matrix decays.
         settings: optimizer, learning rate and weight decay.
 
     Returns:
         The optimizer, without any step done.
     """
-    trained = list(parameters)
+    trained = [each if isinstance(each, tuple) else ("", each) for each in parameters]
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(trained, lr=settings.lr, fused=True)
-    matrices, vectors = [p for p in trained if p.dim() > 1], [p for p in trained if p.dim() < 2]
+        return torch.optim.SGD([p for _, p in trained], lr=settings.lr, fused=True)
     groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": [p for name, p in trained if is_weight_matrix(name, p) is decays], "weight_decay": decay}
+        for decays, decay in ((True, settings.weight_decay), (False, 0.0))
     ]
     return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.99), fused=True)

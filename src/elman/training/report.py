@@ -24,17 +24,17 @@ from elman.inference.findings.run import of_run
 from elman.inference.lossless import other_bits
 from elman.inference.metrics import perplexity
 from elman.models.base import Network
-from elman.models.ngram.model import NGram
+from elman.models.ngram.model import NGRAM_TOKENS, NGram
 from elman.models.saving import MODEL_FILES, finite, load, load_saved_network, save, to_json
 from elman.storage.atomic import replace_file
 from elman.training.budget import measuring_seconds
 from elman.training.config import Config
 from elman.training.loop import HELD_OUT_TOKENS
-from elman.training.run import Job, records
+from elman.training.run import Job, locked, records
 
 SCORED_TRAINING_TOKENS, SCORED_AT_LEAST = 200_000, 5_000  # of the training text
 SCORED_TOKENS, SCORED_LOGITS = 2_000_000, 2**33  # of the other parts: a minute or two; `elman evaluate` scores all
-NGRAM, NGRAM_TOKENS = "ngram", 20_000_000  # the folder of the n-gram in a run; of so many last training tokens
+NGRAM = "ngram"  # the folder of the n-gram in a run
 PROBE, SCORING = 1_024, 0.4  # tokens that tell how fast a model is; share of the time for one pass over a part
 NGRAM_SECONDS, XZ_SECONDS = 1e-5, 1e-6  # a token and a byte, about
 SCHEMA = 1
@@ -74,9 +74,15 @@ def conclude(
             is written with what was measured.
 
     Raises:
+        ConfigError: another process holds the run, or has gone on with it.
         ModelError: no checkpoint, or a damaged one.
         DivergedError: a perplexity that no float holds.
     """
+    with locked(job):
+        return _conclude(job, tell, interruptible)
+
+
+def _conclude(job: Job, tell: Tell, interruptible: AbstractContextManager[object]) -> dict[str, Any]:
     checkpoints = job.checkpoints
     best = checkpoints.best(MODEL_FILES) if job.config.final_weights == "best" else None
     chosen = best or checkpoints.latest(MODEL_FILES)

@@ -13,8 +13,8 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,18 @@ from elman.errors import ConfigError, DataError, DivergedError, ModelError
 from elman.inference.generation import encode_prompt, generate
 from elman.models.base import Network
 from elman.models.build import build_network
+from elman.models.ngram.counts import check_order
+from elman.models.ngram.model import NGRAM_TOKENS, highest_order
 from elman.models.saving import finite, load_saved_network, model_files, to_json
 from elman.models.task import TextTask
 from elman.rng import numpy_generator
 from elman.storage.atomic import RunLock, replace_file, translate_os_errors
 from elman.storage.checkpoints import Checkpoints
-from elman.storage.folder import Saved
+from elman.storage.folder import Saved, read_folder
 from elman.training.auto import auto_configure
 from elman.training.budget import training_settings
 from elman.training.checkpoint import RECORDS, CheckpointMetadata, read_facts, restored, training_files
-from elman.training.config import Config
+from elman.training.config import Config, as_not_given
 from elman.training.loop import Progress, TrainState, train
 
 SAVE_SECONDS = 60.0  # at most this much work is lost, plus a step
@@ -63,8 +65,12 @@ class Job:
     """What an epoch trains on."""
     notes: list[str]
     """What the user should know about how it began."""
+    lock: RunLock
+    """Of the folder; `execute` holds it, and whoever enters it before holds it for longer."""
     recorded: Mapping[str, int] = field(default_factory=dict)
     """The length of each file of records at the checkpoint that it goes on from."""
+    checkpoint: str | None = None
+    """The digest of the checkpoint that the job began with or saved last."""
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -122,10 +128,23 @@ def corpus_of(path: Path, facts: CheckpointMetadata) -> Corpus:
     Raises:
         DataError: the text has changed since, or is gone.
     """
-    corpus = read_data(facts.config, facts.segmentation)
+    corpus, _ = _same_corpus(facts.config, facts.corpus, facts.segmentation)
     if corpus.digest != facts.corpus:
         raise DataError(f"the training text of {str(path)!r} has changed: restore it, or give a text to score")
     return corpus
+
+
+def _same_corpus(config: Config, digest: str, segmentation: Segmentation) -> tuple[Corpus, Config]:
+    """The corpus of a run and its configuration: as they are, or as an older elman meant them if that fits the digest.
+
+    Until 0.1 a `held_out` of 0.1 was the default, and so the split of the source where that has one.
+    """
+    corpus = read_data(config, segmentation)
+    older = replace(config, held_out=as_not_given(config.values()).get("held_out"))
+    if corpus.digest != digest and older != config:
+        meant = read_data(older, segmentation)
+        return (meant, older) if meant.digest == digest else (corpus, config)
+    return corpus, config
 
 
 def absolute(sources: Sequence[str]) -> list[str]:
@@ -137,7 +156,7 @@ def begin(path: Path, config: Config) -> Job:
     """A new run in a folder that must not exist yet.
 
     Raises:
-        ConfigError: the folder exists, or settings that do not fit each other.
+        ConfigError: the folder exists, settings that do not fit each other, or too little memory for them.
         DataError: the text cannot be used.
     """
     with translate_os_errors("make", path):
@@ -146,6 +165,12 @@ def begin(path: Path, config: Config) -> Job:
     if odd := [s for s in config.sources if not _is_text(s)]:
         raise ConfigError(f"the name {odd[0]!a} is not valid text, so no file could hold it: rename the file")
     corpus = read_data(config)
+    if config.ngram:  # counted when training has ended: too late to be refused
+        tokens = min(len(corpus.train.ids), NGRAM_TOKENS)
+        try:
+            check_order(tokens, len(corpus.vocab), min(tokens, highest_order(tokens)))
+        except ConfigError as error:
+            raise ConfigError(f"{error}, or set ngram to false in the configuration") from error
     config, reasons = auto_configure(config, corpus)
     model = _new_model(config, corpus)
     if not config.reverse:
@@ -155,7 +180,8 @@ def begin(path: Path, config: Config) -> Job:
     covered, counts = coverage_of(config, corpus), token_counts(corpus.train.ids, len(corpus.vocab))
     with translate_os_errors("make", path):
         path.mkdir(parents=True)
-    return Job(path, config, corpus, model, training, counts, covered, reasons + _slower(config, model))
+    notes = reasons + _slower(config, model)
+    return Job(path, config, corpus, model, training, counts, covered, notes, RunLock(path))
 
 
 def _slower(config: Config, model: Network) -> list[str]:
@@ -198,17 +224,25 @@ def _new_model(config: Config, corpus: Corpus) -> Network:
 def resume(path: Path, changes: Mapping[str, Any]) -> Job:
     """The run in `path` at its newest checkpoint, bit by bit as it was left.
 
+    The folder is locked before the checkpoint is read, and until all is: another process may be about to save the next.
+
     Args:
         path: the run folder.
         changes: settings given anew; only a budget and the device may change.
 
     Raises:
-        ConfigError: other settings than the run has.
+        ConfigError: other settings than the run has, or another process is in the folder.
         DataError: the text is no longer the one that the run learnt from.
         ModelError: no whole checkpoint.
     """
     if not path.is_dir():
         raise ModelError(f"there is no run at {str(path)!r}: begin one with elman train SOURCE --run {path}")
+    with RunLock(path) as lock:
+        return _resumed(path, changes, lock)
+
+
+def _resumed(path: Path, changes: Mapping[str, Any], lock: RunLock) -> Job:
+    """The job of a run that this process holds."""
     checkpoints = Checkpoints(path / "checkpoints")
     saved = checkpoints.latest()
     if saved is None:
@@ -221,7 +255,7 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
         )
     config = _changed(facts.config, changes)
     try:
-        corpus = read_data(config, facts.segmentation)
+        corpus, config = _same_corpus(config, facts.corpus, facts.segmentation)
     except DataError as error:
         raise DataError(f"the training text of {str(path)!r}: {error}") from error
     if corpus.digest != facts.corpus:
@@ -241,7 +275,7 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
         # Another measure of the same steps: what is done of it now, how many reports that was, and new patience.
         training.reports = int(training.fraction(len(corpus.train.ids)) * config.num_reports + 1e-9)
         training.reports_since_best = 0
-    job = Job(path, config, corpus, model, training, counts, covered, [], facts.records)
+    job = Job(path, config, corpus, model, training, counts, covered, [], lock, facts.records, saved.digest)
     done = ["this run is complete: give it a larger --epochs, --steps or --minutes to go on"] if finished(job) else []
     job.notes += [*checkpoints.skipped, *_differences(path), *done]
     return job
@@ -290,7 +324,9 @@ def save(job: Job, *, best: bool = False) -> Path:
     config = job.config.values() | {"sources": absolute(job.config.sources)}
     lengths = {name: _length(job.path / name) for name in RECORDS}
     files = training_files(job.training, config, job.corpus.digest, lengths)
-    return job.checkpoints.save(job.training.step, model_files(job.model, job.counts) | files, best=best)
+    path = job.checkpoints.save(job.training.step, model_files(job.model, job.counts) | files, best=best)
+    job.checkpoint = read_folder(path, names=()).digest
+    return path
 
 
 def record(path: Path, value: Mapping[str, Any]) -> None:
@@ -332,10 +368,11 @@ def execute(
         DivergedError: with the step, and the checkpoint to go back to.
         StorageError: a checkpoint could not be saved; the one before is whole.
     """
-    with RunLock(job.path):
+    with locked(job):
         job.checkpoints.remove_stale_temporaries()
         for name, length in job.recorded.items():
             _truncate(job.path / name, length)
+        job.recorded = {}
         if finished(job):
             return
         _describe(job)
@@ -347,6 +384,20 @@ def execute(
             newest = job.checkpoints.latest()
             good = newest.path if newest else None
             raise DivergedError(f"{error}; the last good checkpoint is {good}") from error
+
+
+@contextmanager
+def locked(job: Job) -> Iterator[None]:
+    """Hold the folder of a job during the block.
+
+    Raises:
+        ConfigError: another process holds it, or has gone on with the run since the job last held it.
+    """
+    with job.lock:
+        newest = job.checkpoints.latest(())
+        if job.checkpoint != (newest.digest if newest else None):
+            raise ConfigError(f"the run {str(job.path)!r} has gone on in another process: resume it again")
+        yield
 
 
 def _execute(

@@ -76,23 +76,24 @@ def _train(
     else:
         assert resume is not None  # noqa: S101 - either there are settings or there is a run to resume
         job = runs.resume(resume, changes)
-    show = display.display(job, json=json, quiet=quiet)
-    with Stop() as stop:
-        show.begin()
-        try:
-            for event in runs.execute(job, stop.requested, stop.at_once()):
-                show.event(event)
-        except Stopped:  # while it counted: the run is as it was saved
-            pass
-        finally:
-            show.close()
-        if stop.signal:
-            show.interrupted(job.path)
-            return 128 + stop.signal
-        show.scoring()
-        try:
-            report = conclude(job, show.measuring, stop.at_once())
-        finally:
-            show.close()
-        show.end(report, [] if stop.signal else display.draw_pictures(job.path))
-        return 128 + stop.signal if stop.signal else 0
+    with job.lock:  # until all is written
+        show = display.display(job, json=json, quiet=quiet)
+        with Stop() as stop:
+            show.begin()
+            try:
+                for event in runs.execute(job, stop.requested, stop.at_once()):
+                    show.event(event)
+            except Stopped:  # while it counted: the run is as it was saved
+                pass
+            finally:
+                show.close()
+            if stop.signal:
+                show.interrupted(job.path)
+                return 128 + stop.signal
+            show.scoring()
+            try:
+                report = conclude(job, show.measuring, stop.at_once())
+            finally:
+                show.close()
+            show.end(report, [] if stop.signal else display.draw_pictures(job.path))
+            return 128 + stop.signal if stop.signal else 0

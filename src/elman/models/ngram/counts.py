@@ -8,7 +8,6 @@ its rank among those of its length, in the order of (rank of its first n-1 token
 so the continuations of a context are neighbours, and every length takes one pass over the text.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +18,7 @@ import numpy.typing as npt
 
 from elman.data.batches import START, Ids, blocks, token_counts
 from elman.data.tokens import unsigned
+from elman.environment import memory
 from elman.errors import ConfigError, DataError
 
 Int64Array = npt.NDArray[np.int64]
@@ -220,11 +220,6 @@ def estimate(tokens: int, size: int, order: int) -> int:
         Bytes.
     """
     return BYTES * sum(min(tokens, size**n if n < 8 else tokens) for n in range(1, order + 1))
-
-
-def memory() -> int:
-    """The memory of this machine in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**33
 
 
 def segment_sums(values: npt.NDArray[np.floating] | Int64Array, edges: Int64Array) -> npt.NDArray[np.float64]:

@@ -15,7 +15,7 @@ A backoff weight is 1 where the context was never seen. Contexts of words are ha
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from elman.data.batches import START, Ids
 from elman.data.segmentation import extends
 from elman.data.vocab import Vocab
-from elman.models.ngram.counts import BYTES, Counts, Int64Array, memory
+from elman.models.ngram.counts import Counts, Int64Array
 from elman.models.ngram.smoothing import BackoffLevel, absolute_discounting, interpolate_, kneser_ney
 
 Float32Array = npt.NDArray[np.float32]
@@ -34,10 +34,14 @@ MEMORY: Final = 5
 """The numbers of their state: the word so far, the two words before it, the last token, the column."""
 FOLDS: Final = 8
 """The most folds of a training text; each is predicted by the counts of the others."""
+FOLDED_TOKENS: Final = 8_000_000
+"""Tokens that all folds together count, about: a longer text has fewer folds."""
 LARGEST: Final = 4096
 """The largest vocabulary: each token gets a probability at every step."""
-SHARE: Final = 3
+SHARE: Final = 2
 """All counts of a training may take 1/SHARE of the memory."""
+COUNTING: Final = 120
+"""Bytes a token that counting takes beside the counts themselves; measured: 80 to 110."""
 HIGHEST: Final = 16
 """The highest order of n-grams."""
 LONGEST_LINE = 255
@@ -200,6 +204,25 @@ class Experts:
         """K, the number of experts; those of n-grams come first."""
         return order - 1 + KINDS
 
+    @property
+    def nbytes(self) -> int:
+        """The memory of all counts in bytes."""
+        if self.counts is None:
+            return 0
+        counts = self.counts
+        arrays: list[npt.NDArray[Any]] = [
+            *counts.keys,
+            *counts.times,
+            *counts.suffixes,
+            *counts.first_children,
+            *counts.tokens,
+        ]
+        for kind in self.context_counts:
+            arrays += [kind.contexts, kind.edges, kind.tokens]
+        for level in (*self.levels, *(kind.level for kind in self.context_counts)):
+            arrays += [level.discounted_prob, level.backoff_weight]
+        return sum(array.nbytes for array in arrays)
+
     def after(self, read: Int64Array, keys: Int64Array) -> tuple[Float32Array, Float32Array]:
         """Compute the distributions of all experts after each token.
 
@@ -234,18 +257,16 @@ class Experts:
         return p.reshape(rows, steps, number, self.size), backoff_weight.reshape(rows, steps, number)
 
 
-def fold_count(tokens: int, order: int) -> int:
-    """The number of folds into which a training text is cut: eight, or as many as fit into memory.
+def fold_count(tokens: int) -> int:
+    """The number of folds into which a training text is cut: the same on every machine.
 
     Args:
         tokens: N, the length of the text.
-        order: n, the length of the longest n-grams.
 
     Returns:
-        1 to 8; 1 where the counts of two folds do not fit.
+        8 up to a million tokens; fewer for a longer text, which takes long to count, and at least 2.
     """
-    each = 2 * BYTES * Experts.number(order) * max(1, tokens)
-    return min(FOLDS, memory() // SHARE // each + 1)
+    return max(2, min(FOLDS, FOLDED_TOKENS // max(1, tokens)))
 
 
 class Folds:
@@ -266,6 +287,10 @@ class Folds:
         pairs = zip(self.edges[:-1], self.edges[1:], strict=True)
         self.experts = [Experts(vocab, [ids[:a], ids[b:]], order) for a, b in pairs]
 
+    def fold_of(self, places: Int64Array) -> Int64Array:
+        """The fold of each position in the text; positions beyond an end belong to the fold at that end."""
+        return np.clip(np.searchsorted(self.edges, places, "right") - 1, 0, len(self.experts) - 1)
+
     def after(self, read: Int64Array, keys: Int64Array, places: Int64Array) -> tuple[Float32Array, Float32Array]:
         """Compute the distributions of the experts that have not seen the targets.
 
@@ -277,15 +302,31 @@ class Folds:
         Returns:
             As `Experts.after`.
         """
-        fold = np.clip(np.searchsorted(self.edges, places, "right") - 1, 0, len(self.experts) - 1)
-        first = self.experts[0]
-        number = first.number(first.order)
-        log_p = np.empty((*places.shape, number, first.size), np.float32)
-        backoff_weight = np.empty((*places.shape, number), np.float32)
-        for f in np.unique(fold):
-            rows = np.flatnonzero((fold == f).any(1))
-            fold_log_p, fold_weight = self.experts[f].after(read[rows], keys[rows])
-            here = fold[rows] == f
-            at = (rows[:, None] + np.zeros_like(here, np.int64))[here], np.nonzero(here)[1]
-            log_p[at], backoff_weight[at] = fold_log_p[here], fold_weight[here]
-        return log_p, backoff_weight
+        return mixed_experts(self.experts, self.fold_of(places), read, keys)
+
+
+def mixed_experts(
+    experts: Sequence[Experts], chosen: Int64Array, read: Int64Array, keys: Int64Array
+) -> tuple[Float32Array, Float32Array]:
+    """Compute the distributions of several experts of one order, one of them for each token.
+
+    Args:
+        experts: counted on different texts.
+        chosen: which of them predicts, (B, T).
+        read: as of `Experts.after`.
+        keys: as of `Experts.after`.
+
+    Returns:
+        As `Experts.after`.
+    """
+    first = experts[0]
+    number = first.number(first.order)
+    log_p = np.empty((*chosen.shape, number, first.size), np.float32)
+    backoff_weight = np.empty((*chosen.shape, number), np.float32)
+    for f in np.unique(chosen):
+        rows = np.flatnonzero((chosen == f).any(1))
+        fold_log_p, fold_weight = experts[f].after(read[rows], keys[rows])
+        here = chosen[rows] == f
+        at = (rows[:, None] + np.zeros_like(here, np.int64))[here], np.nonzero(here)[1]
+        log_p[at], backoff_weight[at] = fold_log_p[here], fold_weight[here]
+    return log_p, backoff_weight

@@ -12,8 +12,9 @@ import numpy as np
 
 from elman.arguments import checked
 from elman.data.batches import START, IdsLike, as_ids
+from elman.environment import memory
 from elman.errors import ConfigError
-from elman.models.ngram.counts import Int64Array, memory
+from elman.models.ngram.counts import Int64Array
 from elman.models.ngram.model import NGram
 from elman.models.ngram.smoothing import Float64Array
 

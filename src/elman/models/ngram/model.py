@@ -18,13 +18,14 @@ from elman.config import STRICT, validated
 from elman.data.batches import START, Ids, IdsLike, as_ids
 from elman.errors import ConfigError, ModelError, no_such
 from elman.models.base import SequenceModel
-from elman.models.ngram.counts import UNREAD, Counts, Int64Array, estimate, memory, validated_counts
+from elman.models.ngram.counts import UNREAD, Counts, Int64Array, check_order, validated_counts
 from elman.models.ngram.smoothing import SMOOTHINGS, Float64Array, Smoothed, interpolate_
 from elman.models.task import TextTask
 from elman.storage.folder import Saved
 
 HIGHEST = 8  # the highest order that is tried where none is given
 LARGE, HIGHEST_LARGE = 10_000_000, 5  # tokens from which on fewer orders are tried, and up to which
+NGRAM_TOKENS = 20_000_000  # the last tokens of a training text that the n-gram of a run or a comparison counts
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -225,17 +226,28 @@ def best_order(task: TextTask, ids: Ids, *, smoothing: str = "kneser-ney", eps: 
         eps: as of `NGram`.
 
     Returns:
-        1 to 8, or to 5 for a text of ten million tokens or more, and as memory allows.
+        1 to `highest_order` of the text, the same on every machine.
+
+    Raises:
+        ConfigError: n-grams of the highest order need more memory than this machine has.
     """
     cut = len(ids) - len(ids) // 10
-    highest = min(HIGHEST_LARGE if len(ids) >= LARGE else HIGHEST, cut)
-    while highest > 1 and estimate(len(ids), task.size, highest) > memory() / 2:
-        highest -= 1
+    highest = min(highest_order(len(ids)), cut)
     if cut == len(ids):  # too short to hold anything out
         return min(highest, 2)
+    check_order(len(ids), task.size, highest)
     counts = Counts.of(ids[:cut], task.size, highest)
     each = {
         n: float(NGram(task, counts.upto(n), smoothing=smoothing, eps=eps).surprisals(ids[cut:]).sum())
         for n in range(1, highest + 1)
     }
     return min(each, key=lambda n: (each[n] if math.isfinite(each[n]) else math.inf, n))
+
+
+def highest_order(tokens: int) -> int:
+    """The highest order that is tried where none is given: 8, or 5 of a text of ten million tokens or more.
+
+    Args:
+        tokens: N, the length of the text.
+    """
+    return HIGHEST_LARGE if tokens >= LARGE else HIGHEST
