@@ -10,6 +10,7 @@ from rich.text import Text
 
 from elman.cli.console import Console
 from elman.cli.progress import ProgressDisplay
+from elman.data.unknown import unknown_sentence
 from elman.errors import ConfigError
 from elman.inference.generation import generate
 from elman.inference.metrics import METRICS
@@ -247,10 +248,12 @@ def _remarks(report: dict[str, Any]) -> list[str]:
         for name, whole in report["scored_whole"].items()
         if not whole and name != "train"
     ]
-    unknown = {name: scores[0]["unknown"] for name, scores in report["figures"].items() if scores[0]["unknown"]}
     remarks.append(f"The weights are those of {report['checkpoint']}{report['kept']}.")
-    fate = "scored as <unk>" if report["unknown_symbol"] else "left out"
-    remarks += [f"{count:,} {name} tokens are not in the vocabulary, and {fate}." for name, count in unknown.items()]
+    remarks += [
+        unknown_sentence(name, summary, has_unknown=report["unknown_symbol"])
+        for name, summary in report["unknown_symbols"].items()
+        if summary["tokens"]
+    ]
     return [*remarks, *report["verdict"]]
 
 

@@ -12,6 +12,7 @@ from elman.config import DataSettings
 from elman.data.cleaning import cleaning
 from elman.data.corpus import Split
 from elman.data.sources import resolve
+from elman.data.unknown import unknown_sentence, unknown_summary
 from elman.errors import ConfigError, DataError, printable
 from elman.inference.compressors import compressed_sizes
 from elman.inference.evaluation import part_of
@@ -175,6 +176,8 @@ def _on_text(models: Sequence[SavedModel], sources: Sequence[str]) -> Iterator[C
             "The same text for every model, state carried.",
             *_group_note(models),
             *_notes(parts, shared=shared),
+            *_unknown_notes(models, parts),
+            *source.notes(),
         ),
     )
     yield comparison
@@ -208,6 +211,17 @@ def _notes(parts: dict[Path, Split], *, shared: bool) -> list[str]:
     if len({part.characters for part in parts.values()}) > 1:
         notes.append("Words do not hold the spacing of the text, so characters were counted as each model reads them.")
     return notes
+
+
+def _unknown_notes(models: Sequence[SavedModel], parts: dict[Path, Split]) -> list[str]:
+    """Which tokens each model does not know; models of one vocabulary have one note."""
+    notes = []
+    for saved in models:
+        vocab, part = saved.model.task.vocab, parts[saved.path]
+        if part.unknown:
+            summary = unknown_summary(part, vocab)
+            notes.append(unknown_sentence(vocab.level, summary, has_unknown=vocab.unknown))
+    return list(dict.fromkeys(notes))
 
 
 def _grouped(models: Sequence[SavedModel]) -> list[list[SavedModel]]:

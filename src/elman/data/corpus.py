@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 
 from elman.data.cleaning import cleaning
 from elman.data.files import DecodingErrors
+from elman.data.notes import LineEnds, line_end_notes, line_ends, unspaced_notes
 from elman.data.segmentation import Segmentation
 from elman.data.sources import Source, resolve
 from elman.data.tokens import Level, TokenSequence, check_level
@@ -24,6 +25,11 @@ from elman.errors import ConfigError, DataError, quoted
 
 HELD_OUT: Final = 0.1
 """The share of a text that is held out by default, where its source does not define a split."""
+
+BEGINNING: Final = 60
+"""Tokens of a text that are kept as they stand in it, to be shown."""
+
+TITLES: Final = {"train": "training"}
 
 Sliceable = TypeVar("Sliceable", Ids, TokenSequence)
 
@@ -38,6 +44,10 @@ class Split:
         characters: the number of characters of its text; spaces between words are included.
         bytes: the number of bytes of its text in UTF-8.
         unknown: how many of the tokens are `<unk>`, or, where those are dropped, how many were dropped.
+        unknown_tokens: those tokens as they stand in the text, in its order; None where they are not at hand.
+        beginning: the first 60 tokens as they stand in the text; bytes that are not UTF-8 are escaped.
+        line_ends: how its lines end.
+        notes: what a user should know of it: files that were read twice, a level that does not suit it.
     """
 
     name: str
@@ -45,6 +55,10 @@ class Split:
     characters: int
     bytes: int
     unknown: int
+    unknown_tokens: TokenSequence | None = None
+    beginning: str = ""
+    line_ends: LineEnds = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +73,8 @@ class Corpus:
         source: the name that reports show.
         normalize: the name of the normalization.
         reverse: whether the ids of every part stand in reverse order.
+        notes: what a user should know of the text: files that were read twice, line ends that differ, a level that does
+            not suit it.
     """
 
     vocab: Vocab
@@ -68,6 +84,7 @@ class Corpus:
     source: str
     normalize: str
     reverse: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def parts(self) -> tuple[Split, ...]:
@@ -143,7 +160,7 @@ def read_corpus(
         ConfigError: a level, normalization, limit or share that is not possible.
         DataError: the text cannot be used, or a part would have no tokens.
     """
-    source = resolve(sources, errors)
+    source = resolve(sources, errors, end_lines=segmentation != "0.1")
     if level is not None or clean is not None:
         warnings.warn(
             "level is now tokens, and clean is normalize; the old names go in 0.3", DeprecationWarning, stacklevel=2
@@ -157,6 +174,8 @@ def read_corpus(
         split_tokens = {"train": train[:limit], "held-out": held}
     else:
         split_tokens = _split_by_position(_tokens(source, chosen, normalize, segmentation, limit), held_out, test)
+    ends = {f"the {TITLES.get(name, name)} text": line_ends(part) for name, part in split_tokens.items()}
+    notes = (*source.notes(), *line_end_notes(ends), *unspaced_notes(split_tokens["train"]))
     vocab = Vocab.from_tokens(split_tokens["train"], min_count=min_count, unknown=unknown)
     parts = {name: _known_only(name, part, vocab) for name, part in split_tokens.items()}
     corpus = Corpus(
@@ -166,6 +185,7 @@ def read_corpus(
         parts.get("test"),
         source.name,
         normalize,
+        notes=notes,
     )
     return corpus.reversed() if reverse else corpus
 
@@ -196,9 +216,11 @@ def read_part(
         DataError: the text cannot be used; or it has symbols that the vocabulary lacks, the vocabulary has no
             `<unk>`, and `drop_unknown` is not set.
     """
-    source = resolve(sources, errors)
+    source = resolve(sources, errors, end_lines=vocab.segmentation != "0.1")
     tokens = _tokens(source, vocab.level, normalize, vocab.segmentation, limit)
+    notes = (*source.notes(), *unspaced_notes(tokens))
     part = (_known_only if drop_unknown else _numbered)(source.name, tokens, vocab)
+    part = replace(part, notes=notes)
     return reversed_split(part) if reverse else part
 
 
@@ -266,18 +288,22 @@ def _tokens(
 
 def _known_only(name: str, tokens: TokenSequence, vocab: Vocab) -> Split:
     """The tokens numbered; where the vocabulary has no `<unk>`, without those that it lacks."""
-    unknown = _unknown_count(tokens, vocab)
-    if vocab.unknown or not unknown:
+    unknown = _unknown_tokens(tokens, vocab)
+    if vocab.unknown or not len(unknown):
         return _numbered(name, tokens, vocab)
-    if unknown == len(tokens):
-        raise DataError(f"{quoted(name)}: none of its {unknown:,} symbols is in the vocabulary: choose another text")
-    return replace(_numbered(name, tokens[vocab.contains(tokens)], vocab), unknown=unknown)
+    if len(unknown) == len(tokens):
+        raise DataError(
+            f"{quoted(name)}: none of its {len(tokens):,} symbols is in the vocabulary: choose another text"
+        )
+    known = _numbered(name, tokens[vocab.contains(tokens)], vocab)
+    return replace(known, unknown=len(unknown), unknown_tokens=unknown)
 
 
 def _numbered(name: str, tokens: TokenSequence, vocab: Vocab) -> Split:
     """The tokens numbered; they are overwritten, so that a text is in memory once."""
-    characters, in_bytes, unknown = tokens.characters, tokens.bytes, _unknown_count(tokens, vocab)
-    return Split(name, vocab.encode(tokens, consume=True), characters, in_bytes, unknown)
+    characters, in_bytes, unknown = tokens.characters, tokens.bytes, _unknown_tokens(tokens, vocab)
+    beginning, ends = _written(tokens[:BEGINNING]), line_ends(tokens)
+    return Split(name, vocab.encode(tokens, consume=True), characters, in_bytes, len(unknown), unknown, beginning, ends)
 
 
 def reversed_split(part: Split) -> Split:
@@ -285,7 +311,13 @@ def reversed_split(part: Split) -> Split:
     return replace(part, ids=part.ids[::-1].copy())
 
 
-def _unknown_count(tokens: TokenSequence, vocab: Vocab) -> int:
-    """How many of the tokens the vocabulary lacks."""
-    counts = zip(tokens.types, tokens.counts().tolist(), strict=True)
-    return sum(n for token, n in counts if token not in vocab.token_to_idx)
+def _unknown_tokens(tokens: TokenSequence, vocab: Vocab) -> TokenSequence:
+    """The tokens that the vocabulary lacks."""
+    if vocab.level == "byte" or all(token in vocab.token_to_idx for token in tokens.types):
+        return tokens[:0]
+    return tokens[~vocab.contains(tokens)]
+
+
+def _written(tokens: TokenSequence) -> str:
+    """The text of tokens, bytes that are not UTF-8 as escapes."""
+    return tokens.codes.tobytes().decode("utf-8", "backslashreplace") if tokens.level == "byte" else tokens.text()

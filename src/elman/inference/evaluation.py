@@ -110,12 +110,13 @@ def part_of(model: Reader, text: str | Ids | Split) -> Split:
     if isinstance(text, str):
         pieces = cleaning(model.task.normalize, vocab.segmentation).apply([text])
         symbols = TokenSequence.read(pieces, vocab.level, segmentation=vocab.segmentation)
+        unknown = symbols[~vocab.contains(symbols)] if vocab.unknown else None
         ids, characters, size = model.task.reading_order(vocab.encode(symbols)), symbols.characters, symbols.bytes
     else:
         written = vocab.decode(model.task.reading_order(text))
-        ids, characters = text, len(written)
+        ids, characters, unknown = text, len(written), None
         size = len(ids) if vocab.level == "byte" else len(written.encode())
-    return Split("text", ids, characters, size, int((ids == 0).sum()) if vocab.unknown else 0)
+    return Split("text", ids, characters, size, int((ids == 0).sum()) if vocab.unknown else 0, unknown)
 
 
 def beginning(model: Reader, text: Split | Ids, tokens: int, logits: int = AFFORDABLE) -> Split:

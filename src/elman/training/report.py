@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from elman.data.batches import Ids, find_batching
 from elman.data.corpus import Corpus, Split
+from elman.data.unknown import unknown_summary
 from elman.environment import device_for
 from elman.errors import DivergedError, ModelError
 from elman.inference.baselines import FLOOR_LIMIT, perplexity_lower_bound, uniform_nats, unigram_nats
@@ -106,6 +107,7 @@ def _report(job: Job, model: Network, checkpoint: str, ngram: NGram | None) -> d
         "source": corpus.source,
         "vocabulary": len(corpus.vocab),
         "unknown_symbol": corpus.vocab.unknown,
+        "unknown_symbols": {part.name: unknown_summary(part, corpus.vocab) for part in corpus.parts},
         "cell": model.name,
         "hidden": model.widths,
         "parameters": model.parameter_count(),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from elman.inference.findings.base import Finding, listed, verb
+from elman.inference.findings.run import nothing_to_predict
 from elman.inference.metrics import METRICS
 from elman.inference.spreads import SeedRange, number
 
@@ -45,6 +46,8 @@ def of_comparison(
     """
     if not models:
         return [Finding("no-model", "problem", "No model was measured.")]
+    if certain := nothing_to_predict({bound.label: 2**bound.bits for bound in bounds}):
+        return certain
     return [
         *winner(models, figure),
         *unknown_tokens(models),

@@ -1,5 +1,6 @@
 """What the figures of a finished training mean."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from elman.inference.findings.base import Finding
@@ -12,6 +13,8 @@ ROSE = 1.03
 """Last over lowest held-out perplexity."""
 FELL = 0.98
 """Last held-out perplexity over that of a quarter of the run before."""
+CERTAIN, SHORT = 1.001, 1.02
+"""Perplexity of the unigram under which a text is one symbol repeated; the same for a short text of two symbols."""
 RISING = 1.02
 """Last over lowest training perplexity, under `DIVERGED`."""
 CURVE = 4
@@ -39,6 +42,8 @@ def of_run(
         rates: learning rate at each report.
         xz: the perplexity of the compressor on the held-out text, after the training text.
     """
+    if certain := nothing_to_predict(bounds):
+        return [*diverged(training_curve), *certain, *no_held_out(held_out)]
     return [
         *diverged(training_curve),
         *against_bounds(held_out if held_out is not None else train, bounds, is_held_out=held_out is not None),
@@ -156,6 +161,19 @@ def late_rise(curve: Sequence[float], rates: Sequence[float]) -> list[Finding]:
     return [Finding("training-rose", "warning", sentence, {"lowest": min(curve), "last": curve[-1]})]
 
 
+def nothing_to_predict(bounds: Mapping[str, float]) -> list[Finding]:
+    """The unigram predicts a text with certainty, as one symbol repeated: no model can be better than another.
+
+    Args:
+        bounds: perplexities of a text by name.
+    """
+    unigram, uniform = bounds.get("unigram", SHORT), bounds.get("uniform", math.inf)
+    if unigram >= CERTAIN and (unigram >= SHORT or uniform > 2):  # of one symbol and <unk>, with a probability of 1/n
+        return []
+    sentence = "The text is one symbol repeated, which leaves nothing to predict: no model is compared with another."
+    return [Finding("nothing-to-predict", "note", sentence, dict(bounds))]
+
+
 def against_baselines(perplexity: float, baselines: Mapping[str, float]) -> list[Finding]:
     """Perplexity of a text at or over uniform or unigram, a problem; or else over the n-gram of the training text.
 
@@ -163,6 +181,8 @@ def against_baselines(perplexity: float, baselines: Mapping[str, float]) -> list
         perplexity: of the model on a text that may be of another kind than its training text.
         baselines: the perplexities of the same text by name.
     """
+    if certain := nothing_to_predict(baselines):
+        return certain
     worse = [name for name, value in baselines.items() if perplexity >= value]
     figures = {"model": perplexity, **baselines}
     if {"uniform", "unigram"} & set(worse):
