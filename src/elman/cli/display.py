@@ -70,7 +70,7 @@ class JsonLines:
 
     def begin(self) -> None:
         """Write the record "begin"."""
-        self._write("begin", _facts(self.job))
+        self._write("begin", _facts(self.job) | {"notes": self.job.notes})
 
     def event(self, event: Progress | Sample) -> None:
         """Write a record "report" or "sample"; other steps have none."""
