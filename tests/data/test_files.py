@@ -96,7 +96,7 @@ def test_one_leading_byte_order_mark_goes(tmp_path):
     path = tmp_path / "mark.txt"
     path.write_bytes(codecs.BOM_UTF8 * 2 + b"ab")
     assert text(path) == "\ufeffab"
-    assert text(path, path) == "\ufeffab" * 2
+    assert text(path, path) == "\ufeffab\n\ufeffab"
     path.write_text("a" * 16 + "\ufeffb", encoding="utf-8")
     assert text(path, size=1) == "a" * 16 + "\ufeffb"
 
@@ -174,10 +174,10 @@ def test_a_folder_is_its_files_sorted_and_hidden_ones_stay_out(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"<{name}>")
-    assert text(tmp_path) == "<a/z.txt><a.txt><b.txt>"
-    assert text(tmp_path / "b.txt", tmp_path / "a") == "<b.txt><a/z.txt>"
-    assert text(f"{tmp_path}/**/*.txt") == "<a/z.txt><a.txt><b.txt>"
-    assert text(f"{tmp_path}/[ab].txt") == "<a.txt><b.txt>"
+    assert text(tmp_path) == "<a/z.txt>\n<a.txt>\n<b.txt>"
+    assert text(tmp_path / "b.txt", tmp_path / "a") == "<b.txt>\n<a/z.txt>"
+    assert text(f"{tmp_path}/**/*.txt") == "<a/z.txt>\n<a.txt>\n<b.txt>"
+    assert text(f"{tmp_path}/[ab].txt") == "<a.txt>\n<b.txt>"
 
 
 def test_a_file_whose_name_looks_like_a_pattern(tmp_path):

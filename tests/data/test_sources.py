@@ -297,8 +297,8 @@ def test_several_sources_are_read_one_after_the_other(tmp_path):
     path.write_bytes("é\xff".encode("latin-1"))
     both = resolve(["human-numbers", str(path)], errors="replace")
     numbers = "".join(SOURCES["human-numbers"].text())
-    assert "".join(both.text()) == numbers + "\ufffd\ufffd"
-    assert b"".join(both.bytes()) == numbers.encode() + b"\xe9\xff"
+    assert "".join(both.text()) == numbers + "\n\ufffd\ufffd"
+    assert b"".join(both.bytes()) == numbers.encode() + b"\n\xe9\xff"
     assert (both.level, both.split) == ("char", None)
     assert resolve(["human-numbers", "human-numbers"]).level == "word"
     assert "human-numbers" in both.name

@@ -35,6 +35,7 @@ VOCABS: dict[str, Callable[[], elman.Vocab]] = {
     "char-closed": lambda: elman.Vocab.chars(TEXT, unknown=False),
     "one-symbol": lambda: elman.Vocab.chars("e", unknown=False),
     "word": lambda: elman.Vocab.words(TEXT),
+    "word-0.1": lambda: elman.Vocab(TokenSequence.read([TEXT], "word").tokens(), segmentation="0.1"),
     "word-closed": lambda: elman.Vocab.words(TEXT, unknown=False),
     "byte": elman.Vocab.bytes,
 }
@@ -73,6 +74,7 @@ ANYTHING = st.one_of(
     st.binary(max_size=60),
     st.text(max_size=60).map(lambda t: t.encode()),
     st.text("She oldck\n .,\r\t\ufeffé", max_size=60).map(lambda t: t.encode()),
+    st.text("She'\u2019 3.,:_\n\u200c\u200d\u00ad\u0301\u0915\u094d👩🏽🇩時", max_size=60).map(lambda t: t.encode()),
     st.lists(st.sampled_from([b"She ", b"old", b"  ", b"\n", b"clock.", b"\xff", b"\xc3", b"\xa9"])).map(b"".join),
 )
 

@@ -370,3 +370,20 @@ def test_a_finding_is_json_with_its_rule_and_its_figures():
     assert (listed(["a"]), listed(["a", "b"]), verb(["a"], "is", "are"), verb(["a", "b"], "is", "are")) == (
         "a", "a and b", "is", "are",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("length", [60, 600, 15_000])
+def test_a_text_of_one_symbol_has_no_verdict_of_who_wins(length):
+    """Its unigram with one count for `<unk>`: (n + 1) / (n + 2)."""
+    bounds = {"uniform": 2.0, "unigram": (length + 2) / (length + 1), "1-gram": 1.0}
+    found = of_run(train=1.0, held_out=1.0, bounds=bounds, curve=[1.0], training_curve=[1.0], xz=1.0)
+    assert [finding.rule for finding in found] == ["nothing-to-predict"]
+    assert [f.rule for f in run.against_baselines(1.07, bounds)] == ["nothing-to-predict"]
+
+
+def test_a_text_of_two_symbols_has_one():
+    """600 of one, and of the other 3: exp of the entropy is 1.03."""
+    entropy = -sum(n / 603 * math.log(n / 603) for n in (600, 3))
+    bounds = {"uniform": 3.0, "unigram": math.exp(entropy)}
+    assert run.nothing_to_predict(bounds) == []
+    assert run.nothing_to_predict({"uniform": 2.0}) == []

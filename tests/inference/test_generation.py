@@ -13,8 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import elman
+from elman.data.tokens import TokenSequence
 from elman.errors import ConfigError, DataError, ModelError
-from elman.inference.generation import Sampling, generate, prefill, sample_after, sample_tokens, truncate_at
+from elman.inference.generation import (
+    Sampling,
+    generate,
+    prefill,
+    sample_after,
+    sample_tokens,
+    truncate_at,
+    written_stops,
+)
 
 PACKAGE = Path(elman.__file__).parent
 LOGITS = [1.5, -0.3, 0.9, 0.2, -2.0, 0.9001]
@@ -181,10 +190,10 @@ def test_a_negative_length_and_no_samples_are_refused():
 
 
 def test_symbols_that_were_never_seen_are_listed():
-    with pytest.raises(DataError, match=r"2 symbols that are not in the vocabulary: 'X', '東'; leave them out"):
+    with pytest.raises(DataError, match=r"2 symbols that are not in the vocabulary \('X', '東': not in the training"):
         generate(model(), "aX東bX", 5)
     many = "".join(chr(0x4E00 + i) for i in range(15))
-    with pytest.raises(DataError, match=r"has 15 symbols that are not in the vocabulary: .*, \.\.\.;"):
+    with pytest.raises(DataError, match=r"has 15 symbols that are not in the vocabulary \(.*, \.\.\.: not in"):
         generate(model(), many, 5)
 
 
@@ -342,17 +351,17 @@ def test_truncating_equals_cutting_the_whole_text(text, stop, sizes):
     for size in [*sizes, len(text)]:
         pieces.append(text[at : at + size])
         at += size
-    found = list(truncate_at(stop, iter([p for p in pieces if p])))
+    found = list(truncate_at((stop,), iter([p for p in pieces if p])))
     assert "".join(found) == text.partition(stop)[0]
 
 
 def test_without_a_stop_all_pieces_pass_as_they_are():
-    for stop in (None, ""):
-        assert list(truncate_at(stop, iter(["ab", "c"]))) == ["ab", "c"]
+    assert list(truncate_at((), iter(["ab", "c"]))) == ["ab", "c"]
+    assert [written_stops(elman.Vocab.chars("ab"), stop) for stop in (None, "")] == [(), ()]
 
 
 def test_what_cannot_begin_the_stop_is_not_held_back():
-    pieces = truncate_at("xyz", iter(["a", "bx", "y", "c"]))
+    pieces = truncate_at(("xyz",), iter(["a", "bx", "y", "c"]))
     assert list(pieces) == ["a", "b", "xyc"]
 
 
@@ -406,3 +415,38 @@ def test_logits_that_are_no_numbers_are_refused(bad):
     logits[1, 3] = bad
     with pytest.raises(ModelError, match="the model predicts NaN or infinity"):
         next(sample_after(model, logits, model.initial(2), count=3, sampling=Sampling()))
+
+
+@given(
+    st.lists(st.text("ab ", max_size=3), max_size=8),
+    st.lists(st.text("ab ", min_size=1, max_size=4), min_size=1, max_size=3),
+)
+def test_of_several_stops_the_first_ends_the_text(pieces, stops):
+    text = "".join(pieces)
+    expected = text[: min((text.index(stop) for stop in stops if stop in text), default=len(text))]
+    assert "".join(truncate_at(tuple(stops), iter(pieces))) == expected
+
+
+@pytest.mark.parametrize(
+    ("level", "stop", "expected"),
+    [
+        ("word", "clock.", " the old "),  # written "clock ."
+        ("word", "old clock", " the "),
+        ("word", "old\t clock .", " the "),
+        ("word", " old", " the"),
+        ("word", ".\nShe", " the old clock "),
+        ("word", "clock .\n", " the old "),
+        ("word", "ld cl", " the o"),
+        ("char", "clock.", " the old "),
+        ("char", ".\nShe", " the old clock"),
+        ("byte", "old clock", " the "),
+    ],
+)
+def test_a_stop_holds_for_the_text_as_it_is_written(level, stop, expected):
+    text = "She took the old clock.\n" * 30
+    vocab = elman.Vocab.bytes() if level == "byte" else elman.Vocab.from_tokens(TokenSequence.read([text], level))
+    model = elman.NGram.fit(elman.TextTask(vocab), vocab.encode(text), order=8)
+    how = {"length": 60, "temperature": 0, "stop": stop}
+    found = "".join(generate(model, "She took", **how))
+    assert found == expected
+    assert generate(model, "She took", samples=2, **how) == [found, found]

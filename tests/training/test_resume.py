@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import elman.reproduce  # noqa: F401 - registers its batchings
+import elman.reproduce
 from elman.errors import ConfigError, DataError, DivergedError, ModelError
 from elman.models.saving import open_saved
 from elman.storage.atomic import RunLock
@@ -457,3 +457,31 @@ def test_reports_that_wait_for_the_end_of_an_epoch_survive_an_interruption(tmp_p
         ]
         seen += [p.step for p in run.execute(run.resume(job.path, {})) if getattr(p, "report", False)]
         assert seen == expected, stop
+
+
+@pytest.mark.parametrize("tokens", ["char", "word"])
+def test_a_run_of_version_0_1_goes_on_with_its_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokens: str
+) -> None:
+    """Its words, normalization and glued files, though a new run would have others."""
+    for name, end in {"a.txt": "", "b.txt": "\n"}.items():
+        (tmp_path / name).write_text(" ".join(["don’t pay 3.50 for a\u200cb"] * 40) + end, encoding="utf-8")
+    sources = (str(tmp_path / "a.txt"), str(tmp_path / "b.txt"))
+    settings = config(
+        tmp_path, sources=sources, tokens=tokens, clean="letters", ngram_experts=2, num_reports=2, steps=8
+    )
+    now = run.read_data
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "read_data", lambda config: now(config, "0.1"))
+        go(run.begin(tmp_path / "run", settings), until=4)
+    job = run.resume(tmp_path / "run", {})
+    assert job.model.task.vocab.segmentation == job.corpus.vocab.segmentation == "0.1"
+    assert job.corpus.digest != now(settings).digest
+    go(job)
+    saved = Checkpoints(tmp_path / "run" / "checkpoints").latest()
+    assert saved is not None
+    again = run.corpus_of(tmp_path / "run", run.checkpoint_metadata(tmp_path / "run", saved))
+    assert again.digest == job.corpus.digest
+    if tokens == "word":
+        assert job.model.task.vocab.encode("don t a b").all()
+        assert elman.evaluate(job.model, "don’t a\u200cb").tokens == 4

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from elman.cli.console import Console
 from elman.cli.progress import ProgressDisplay
+from elman.data.unknown import unknown_sentence
 from elman.errors import ConfigError
 from elman.inference.generation import generate
 from elman.inference.metrics import METRICS
@@ -74,7 +75,7 @@ class JsonLines:
 
     def begin(self) -> None:
         """Write the record "begin"."""
-        self._write("begin", _facts(self.job))
+        self._write("begin", _facts(self.job) | {"notes": self.job.notes})
 
     def event(self, event: Progress | Sample) -> None:
         """Write a record "report" or "sample"; other steps have none."""
@@ -281,13 +282,11 @@ def _remarks(report: dict[str, Any]) -> list[str]:
             f"Not measured ({why}): {', '.join(report['not_measured'])}. elman evaluate {report['run']} scores the "
             f"held-out part; elman train --resume {report['run']} measures the rest."
         )
-    unknown = {name: scores[0] for name, scores in report["figures"].items() if scores[0]["unknown"]}
     remarks.append(f"The weights are those of {report['checkpoint']}{report['kept']}.")
-    fate = "scored as <unk>" if report["unknown_symbol"] else "left out"
     remarks += [
-        f"{score['unknown']:,} {name} tokens ({score['unknown'] / score['tokens']:.1%}) are not in the vocabulary, and "
-        f"{fate}; bits per character pay for their spelling, perplexity does not."
-        for name, score in unknown.items()
+        unknown_sentence(name, summary, has_unknown=report["unknown_symbol"])
+        for name, summary in report["unknown_symbols"].items()
+        if summary["tokens"]
     ]
     return [*remarks, *report["verdict"]]
 

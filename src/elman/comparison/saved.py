@@ -12,6 +12,7 @@ from elman.config import DataSettings
 from elman.data.cleaning import cleaning
 from elman.data.corpus import Split
 from elman.data.sources import resolve
+from elman.data.unknown import unknown_sentence, unknown_summary
 from elman.errors import ConfigError, DataError, printable
 from elman.inference.blocks import Edges, block_count, even_edges, text_edges
 from elman.inference.compressors import compressed_sizes
@@ -190,6 +191,8 @@ def _on_text(models: Sequence[SavedModel], sources: Sequence[str]) -> Iterator[C
             "The same text for every model, state carried.",
             *_group_note(models),
             *([] if shared else ["Vocabularies differ, so bits per character are compared and not perplexities."]),
+            *_unknown_notes(models, parts),
+            *source.notes(),
             CHANCE,
         ),
     )
@@ -230,6 +233,17 @@ def _edges(models: Sequence[SavedModel], parts: dict[Path, Split], text: str) ->
         return {path: even_edges(len(part.ids), count) for path, part in parts.items()}
     by_level = {rules: text_edges(text, rules[0], count, rules[1]) for rules in levels}
     return {path: by_level[vocab.level, vocab.segmentation] for path, vocab in vocabs.items()}
+
+
+def _unknown_notes(models: Sequence[SavedModel], parts: dict[Path, Split]) -> list[str]:
+    """Which tokens each model does not know; models of one vocabulary have one note."""
+    notes = []
+    for saved in models:
+        vocab, part = saved.model.task.vocab, parts[saved.path]
+        if part.unknown:
+            summary = unknown_summary(part, vocab)
+            notes.append(unknown_sentence(vocab.level, summary, has_unknown=vocab.unknown))
+    return list(dict.fromkeys(notes))
 
 
 def _grouped(models: Sequence[SavedModel]) -> list[list[SavedModel]]:

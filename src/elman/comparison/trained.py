@@ -24,6 +24,7 @@ from elman.comparison.result import CHANCE, Comparison, ComparisonRow, Measured,
 from elman.config import TrainSettings, names_of
 from elman.data.batches import check_length, token_counts
 from elman.data.corpus import Corpus, Split
+from elman.data.unknown import unknown_sentence, unknown_summary
 from elman.environment import device_for
 from elman.errors import ConfigError, DivergedError, no_such
 from elman.inference import baselines
@@ -305,9 +306,10 @@ class SharedSplit:
             f"Held out: the {'' if whole else 'first '}{len(scored.ids):,} tokens after the "
             f"{len(corpus.train.ids):,} of the training part, state carried, the same for every model."
         ]
-        if scored.unknown:
-            fate = "scored as <unk>" if corpus.vocab.unknown else "left out"
-            notes.append(f"{scored.unknown:,} held-out tokens are not in the vocabulary, and {fate}.")
+        if corpus.held_out is not None and corpus.held_out.unknown:
+            summary = unknown_summary(corpus.held_out, corpus.vocab)
+            notes.append(unknown_sentence("held-out", summary, has_unknown=corpus.vocab.unknown))
+        notes += corpus.notes
         found = Comparison(
             source=corpus.source,
             level=corpus.vocab.level,

@@ -21,6 +21,7 @@ from elman.arguments import checked
 from elman.data.batches import as_ids
 from elman.data.cleaning import cleaning
 from elman.data.files import DecodingErrors
+from elman.data.notes import LineEnds, line_end_notes, line_ends, unspaced_notes
 from elman.data.originals import Originals
 from elman.data.segmentation import Segmentation
 from elman.data.sources import Source, resolve
@@ -30,6 +31,11 @@ from elman.errors import ConfigError, DataError, no_such, quoted
 
 HELD_OUT: Final = 0.1
 """The share of a text that is held out where nothing is given and its source does not define a split."""
+
+BEGINNING: Final = 60
+"""Tokens of a text that are kept as they stand in it, to be shown."""
+
+TITLES: Final = {"train": "training"}
 
 Sliceable = TypeVar("Sliceable", Ids, TokenSequence)
 
@@ -45,6 +51,8 @@ class Split:
         bytes: the number of bytes of the same text in UTF-8.
         unknown: how many of the tokens are `<unk>`, or, where those are dropped, how many were dropped.
         originals: the spelling of unknown tokens and the white space between words; None: not known.
+        line_ends: how its lines end.
+        notes: what a user should know of it: files that were read twice, a level that does not suit it.
     """
 
     name: str
@@ -53,6 +61,8 @@ class Split:
     bytes: int
     unknown: int
     originals: Originals | None = None
+    line_ends: LineEnds = ""
+    notes: tuple[str, ...] = ()
 
     def first(self, count: int, vocab: Vocab) -> "Split":
         """The first `count` tokens in the order of reading, with the lengths of their text.
@@ -64,7 +74,8 @@ class Split:
         if count >= len(self.ids):
             return self
         originals = None if self.originals is None else self.originals.first(count)
-        return numbered(self.name, self.ids[:count], originals, vocab)
+        cut = numbered(self.name, self.ids[:count], originals, vocab)
+        return replace(cut, line_ends=self.line_ends, notes=self.notes)
 
     def first_of_text(self, count: int, vocab: Vocab) -> "Split":
         """The first `count` tokens of the text, in the order of reading.
@@ -102,6 +113,26 @@ class Split:
         if self.originals is None or vocab.level == "byte":
             return vocab.decode_bytes(self.ids[::-1] if self._is_reversed else self.ids)
         return self.originals.text(self.ids, vocab).encode("utf-8")
+
+    def tokens(self, vocab: Vocab) -> list[str]:
+        """The tokens of the ids as they stand in the text, in its order; `<unk>` where `originals` is None.
+
+        Args:
+            vocab: the vocabulary of the ids.
+        """
+        if self.originals is None or self.originals.dropped:
+            found = [vocab.idx_to_token[token] for token in self.ids.tolist()]
+        else:
+            found = self.originals.tokens(self.ids, vocab)
+        return found[::-1] if self._is_reversed else found
+
+    def beginning(self, vocab: Vocab) -> str:
+        """The text of the first 60 tokens; bytes that are not UTF-8 are escaped.
+
+        Args:
+            vocab: the vocabulary of the ids.
+        """
+        return self.first_of_text(BEGINNING, vocab).text_bytes(vocab).decode("utf-8", "backslashreplace")
 
 
 def numbered(name: str, ids: Ids, originals: Originals | None, vocab: Vocab) -> Split:
@@ -146,6 +177,8 @@ class Corpus:
         source: the name that reports show.
         normalize: the name of the normalization.
         reverse: whether the ids of every part stand in reverse order.
+        notes: what a user should know of the text: files that were read twice, line ends that differ, a level that does
+            not suit it.
     """
 
     vocab: Vocab
@@ -155,6 +188,7 @@ class Corpus:
     source: str
     normalize: str
     reverse: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def parts(self) -> tuple[Split, ...]:
@@ -233,7 +267,7 @@ def read_corpus(
     """
     if errors not in get_args(DecodingErrors):
         raise ConfigError(no_such("treatment of errors", errors, get_args(DecodingErrors)))
-    source = resolve(sources, errors)
+    source = resolve(sources, errors, end_lines=segmentation != "0.1")
     if level is not None or clean is not None:
         warnings.warn(
             "level is now tokens, and clean is normalize; the old names go in 0.3", DeprecationWarning, stacklevel=2
@@ -248,6 +282,8 @@ def read_corpus(
     else:
         whole = _tokens(source, chosen, normalize, segmentation, limit)
         split_tokens = _split_by_position(whole, HELD_OUT if held_out is None else held_out, test)
+    ends = {f"the {TITLES.get(name, name)} text": line_ends(part) for name, part in split_tokens.items()}
+    notes = (*source.notes(), *line_end_notes(ends), *unspaced_notes(split_tokens["train"]))
     vocab = Vocab.from_tokens(split_tokens["train"], min_count=min_count, unknown=unknown)
     parts = {name: _known_only(name, part, vocab) for name, part in split_tokens.items()}
     corpus = Corpus(
@@ -257,6 +293,7 @@ def read_corpus(
         parts.get("test"),
         source.name,
         normalize,
+        notes=notes,
     )
     return corpus.reversed() if reverse else corpus
 
@@ -287,9 +324,11 @@ def read_part(
         DataError: the text cannot be used; or it has symbols that the vocabulary lacks, the vocabulary has no
             `<unk>`, and `drop_unknown` is not set.
     """
-    source = resolve(sources, errors)
+    source = resolve(sources, errors, end_lines=vocab.segmentation != "0.1")
     tokens = _tokens(source, vocab.level, normalize, vocab.segmentation, limit)
+    notes = (*source.notes(), *unspaced_notes(tokens))
     part = (_known_only if drop_unknown else _numbered)(source.name, tokens, vocab)
+    part = replace(part, notes=notes)
     return reversed_split(part) if reverse else part
 
 
@@ -360,29 +399,26 @@ def _tokens(
 
 def _known_only(name: str, tokens: TokenSequence, vocab: Vocab) -> Split:
     """The tokens numbered; where the vocabulary has no `<unk>`, without those that it lacks."""
-    unknown = _unknown_count(tokens, vocab)
-    if vocab.unknown or not unknown:
+    if vocab.unknown or all(token in vocab.token_to_idx for token in tokens.types):
         return _numbered(name, tokens, vocab)
-    if unknown == len(tokens):
-        raise DataError(f"{quoted(name)}: none of its {unknown:,} symbols is in the vocabulary: choose another text")
-    originals = Originals.of(tokens, vocab)
-    return numbered(name, vocab.encode(tokens[vocab.contains(tokens)], consume=True), originals, vocab)
+    originals, ends = Originals.of(tokens, vocab), line_ends(tokens)
+    if originals.unknown == len(tokens):
+        raise DataError(
+            f"{quoted(name)}: none of its {len(tokens):,} symbols is in the vocabulary: choose another text"
+        )
+    ids = vocab.encode(tokens[originals.known], consume=True)
+    return replace(numbered(name, ids, originals, vocab), line_ends=ends)
 
 
 def _numbered(name: str, tokens: TokenSequence, vocab: Vocab) -> Split:
     """The tokens numbered; they are overwritten, so that a text is in memory once."""
     characters, in_bytes, originals = tokens.characters, tokens.bytes, Originals.of(tokens, vocab)
+    ends = line_ends(tokens)
     ids = vocab.encode(tokens, consume=True)
-    return Split(name, ids, characters, in_bytes, originals.unknown, originals)
+    return Split(name, ids, characters, in_bytes, originals.unknown, originals, ends)
 
 
 def reversed_split(part: Split) -> Split:
     """The same tokens in reverse order."""
     found = part._backward()
     return replace(found, ids=found.ids.copy())
-
-
-def _unknown_count(tokens: TokenSequence, vocab: Vocab) -> int:
-    """How many of the tokens the vocabulary lacks."""
-    counts = zip(tokens.types, tokens.counts().tolist(), strict=True)
-    return sum(n for token, n in counts if token not in vocab.token_to_idx)

@@ -9,12 +9,14 @@ and a decompression bomb is stopped while it expands.
 import codecs
 import glob
 import gzip
+import hashlib
 import os
 import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Literal, TextIO, TypeVar
 
@@ -60,14 +62,30 @@ COMPRESSED: Final = {
 }
 
 
-def text_chunks(paths: Sequence[str | Path], *, errors: DecodingErrors = "strict", size: int = CHUNK) -> Iterator[str]:
+OnFile = Callable[[str, bytes], None]
+"""Called with the name of each file that was read to its end, and the SHA-256 of its contents."""
+
+
+def text_chunks(
+    paths: Sequence[str | Path],
+    *,
+    errors: DecodingErrors = "strict",
+    size: int = CHUNK,
+    end_lines: bool = True,
+    on_file: OnFile | None = None,
+) -> Iterator[str]:
     """The text of some paths, one after the other, in pieces. Line ends are kept, a leading byte order mark is not.
+
+    The end of a file ends a line: where its last line has no end and another file follows, there is one between them.
 
     Args:
         paths: each a file, a folder (every regular file below it that is not hidden, sorted), a glob pattern, or "-"
             for standard input; files in `.gz` and `.zst` are decompressed.
         errors: "strict" refuses bytes that are not UTF-8, "replace" reads them as U+FFFD.
         size: the largest piece, in bytes, approximately.
+        end_lines: whether the end of a file ends a line; version 0.1 joined the last line of a file and the first of
+            the next.
+        on_file: told of each file.
 
     Raises:
         DataError: a path is missing or holds no text: empty, binary, not UTF-8 (with the offset of the first
@@ -75,32 +93,69 @@ def text_chunks(paths: Sequence[str | Path], *, errors: DecodingErrors = "strict
         StorageError: reading is not permitted or fails.
         ConfigError: no path was given; or a `.zst` file, and the package that reads it is not installed.
     """
-    return _nonempty((_decoded(_raw(path, size), path, errors) for path in _files(paths)), paths)
+    files = (_decoded(_told(_raw(path, size), path, on_file), path, errors) for path in _files(paths))
+    return _nonempty(separated(files, "\n", ("\n", "\r")) if end_lines else chain.from_iterable(files), paths)
 
 
-def byte_chunks(paths: Sequence[str | Path], *, size: int = CHUNK) -> Iterator[bytes]:
+def byte_chunks(
+    paths: Sequence[str | Path], *, size: int = CHUNK, end_lines: bool = True, on_file: OnFile | None = None
+) -> Iterator[bytes]:
     """The bytes of some paths, one after the other, in pieces; compressed files are decompressed.
 
     Args:
         paths: as for `text_chunks`.
         size: the largest piece, in bytes, approximately.
+        end_lines: as for `text_chunks`.
+        on_file: as for `text_chunks`.
 
     Raises:
         DataError: a path is missing, empty, damaged, or a decompression bomb.
         StorageError: reading is not permitted or fails.
         ConfigError: as for `text_chunks`.
     """
-    return _nonempty((_raw(path, size) for path in _files(paths)), paths)
+    files = (_told(_raw(path, size), path, on_file) for path in _files(paths))
+    return _nonempty(separated(files, b"\n", (b"\n", b"\r")) if end_lines else chain.from_iterable(files), paths)
 
 
-def _nonempty(files: Iterable[Iterator[Piece]], paths: Sequence[str | Path]) -> Iterator[Piece]:
-    """Every piece of every file that is not empty, of which there must be one."""
-    found = False
-    for pieces in files:
+def separated(texts: Iterable[Iterable[Piece]], end: Piece, ends: tuple[Piece, ...]) -> Iterator[Piece]:
+    """The pieces of texts one after the other, with the end of a line between two where the first has none.
+
+    Args:
+        texts: each in pieces.
+        end: the end of a line.
+        ends: what ends a line already.
+    """
+    last = end
+    for pieces in texts:
+        begun = False
         for piece in pieces:
-            if piece:
-                found = True
-                yield piece
+            if not piece:
+                continue
+            if not begun and last[-1:] not in ends:
+                yield end
+            begun, last = True, piece
+            yield piece
+
+
+def _told(pieces: Iterator[bytes], path: str | Path, on_file: OnFile | None) -> Iterator[bytes]:
+    """The same bytes; then their digest is told."""
+    if on_file is None:
+        yield from pieces
+        return
+    sha = hashlib.sha256()
+    for piece in pieces:
+        sha.update(piece)
+        yield piece
+    on_file(_name(path), sha.digest())
+
+
+def _nonempty(pieces: Iterable[Piece], paths: Sequence[str | Path]) -> Iterator[Piece]:
+    """Every piece that is not empty, of which there must be one."""
+    found = False
+    for piece in pieces:
+        if piece:
+            found = True
+            yield piece
     if not found:
         raise DataError(f"{', '.join(map(_name, paths))}: empty, there is nothing to read")
 

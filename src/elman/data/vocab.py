@@ -8,7 +8,6 @@ At level byte the ids are the byte values and nothing is unknown.
 
 import builtins
 import json
-import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +21,7 @@ import numpy.typing as npt
 from elman.arguments import checked, plain, shown
 from elman.data.batches import COUNTED_AT_ONCE, IdsLike, as_ids, blocks
 from elman.data.decoding import REPLACEMENT, UNKNOWN, IncrementalDecoder
-from elman.data.segmentation import SEGMENTATIONS, Segmentation, check_segmentation
+from elman.data.segmentation import SEGMENTATIONS, Segmentation, check_segmentation, extends
 from elman.data.tokens import (
     BYTE_NAMES,
     LEVELS,
@@ -435,13 +434,13 @@ class Vocab:
 
 
 def visible_repr(token: str) -> str:
-    r"""A token in quotes, with escapes where it cannot be seen.
+    r"""A token in quotes, with escapes where it cannot be seen: control characters, and marks that begin it.
 
     Example:
-        >>> visible_repr("é"), visible_repr("\u0301")
-        ("'é'", "'\\u0301'")
+        >>> [visible_repr(token) for token in ("é", "\u0301", "\u093f", "\r", "\u200d")]
+        ["'é'", "'\\u0301'", "'\\u093f'", "'\\r'", "'\\u200d'"]
     """
-    return ascii(token) if unicodedata.combining(token[0]) else repr(token)
+    return ascii(token) if extends(token[0]) else repr(token)
 
 
 def _check_characters(tokens: Iterable[str]) -> None:

@@ -2,8 +2,8 @@
 
 import time
 import warnings
-from collections.abc import Iterator
-from typing import overload
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal, get_args, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,13 @@ import torch
 from elman.arguments import checked
 from elman.cells import State
 from elman.data.batches import START, Ids
+from elman.data.segmentation import words
+from elman.data.tokens import NEWLINE, join_words
+from elman.data.unknown import MIN_COUNT, reasons_unknown
 from elman.data.vocab import Vocab
 from elman.engines import TokenSampler
 from elman.engines.sampling import Sampling
-from elman.errors import ConfigError, DataError, ModelError
+from elman.errors import ConfigError, DataError, ModelError, no_such
 from elman.models.base import SequenceModel
 from elman.models.task import TextTask
 from elman.rng import numpy_generator
@@ -23,6 +26,8 @@ from elman.rng import numpy_generator
 LOGITS_AT_ONCE = 2**22  # of a prompt: 16 MB
 PROMPT_CHUNK = 4096  # tokens of a prompt read at a time
 CHUNK, TOKENS_AT_ONCE = 256, 2**16  # tokens of a stream, and of all, that are sampled in one call at most
+UnknownSymbols = Literal["refuse", "keep"]
+UNKNOWN_SYMBOLS: Final = get_args(UnknownSymbols)
 QUICK = 0.05  # seconds that a chunk may take for the next one to be longer
 
 
@@ -38,6 +43,7 @@ def generate(
     top_p: float | None = None,
     stop: str | None = None,
     seed: int = 0,
+    unknown: UnknownSymbols = "refuse",
 ) -> Iterator[str]: ...
 
 
@@ -53,6 +59,7 @@ def generate(
     top_p: float | None = None,
     stop: str | None = None,
     seed: int = 0,
+    unknown: UnknownSymbols = "refuse",
 ) -> list[str]: ...
 
 
@@ -68,19 +75,22 @@ def generate(
     top_p: float | None = None,
     stop: str | None = None,
     seed: int = 0,
+    unknown: UnknownSymbols = "refuse",
 ) -> Iterator[str] | list[str]:
     """Generate a continuation of a prompt, streaming, or several whole ones with `samples`.
 
     Args:
         model: the language model; it is not changed.
-        prompt: the text to continue; its symbols must be in the vocabulary. Empty: as at the beginning of a text.
+        prompt: the text to continue. Empty: as at the beginning of a text.
         length: tokens to generate, 0 or more.
         samples: how many continuations, 1 or more, generated side by side; None streams a single one.
         temperature: 0 or more; 0 takes the most probable token each time (`Sampling`).
         top_k: sample from the k most probable tokens only, 1 or more.
         top_p: sample from the fewest tokens that together have this probability, in (0, 1].
-        stop: end before this string.
+        stop: end before this string of the text as it is written; of words, however they are spaced in it.
         seed: of the sampling; the same seed gives the same text.
+        unknown: what happens to symbols of the prompt that are not in the vocabulary: "refuse" raises, "keep" reads
+            them as `<unk>`.
 
     Returns:
         An iterator over the pieces of one continuation, each as soon as it is sampled; with `samples` a list of whole
@@ -88,7 +98,7 @@ def generate(
 
     Raises:
         ConfigError: settings out of range, or a model that reads texts from the end.
-        DataError: symbols in the prompt that are not in the vocabulary.
+        DataError: symbols in the prompt that are not in the vocabulary, unless `unknown` keeps them.
 
     Example:
         >>> import elman
@@ -101,14 +111,14 @@ def generate(
     """
     sampling, vocab = Sampling(temperature, top_k, top_p), model.task.vocab
     check_size(length, samples)
-    ids = encode_prompt(model.task, prompt)
+    ids, stops = encode_prompt(model.task, prompt, unknown), written_stops(vocab, stop)
     if samples is None:
         tokens = map(np.ndarray.item, sample_tokens(model, ids, count=length, sampling=sampling, seed=seed))
         pieces = decode_stream(vocab, ids, tokens)
-        return truncate_at(stop, pieces) if stop else pieces
+        return truncate_at(stops, pieces) if stops else pieces
     steps = list(sample_tokens(model, ids, count=length, sampling=sampling, samples=samples, seed=seed))
     rows = np.stack(steps, 1).tolist() if steps else [[] for _ in range(samples)]
-    return ["".join(truncate_at(stop, decode_stream(vocab, ids, iter(row)))) for row in rows]
+    return ["".join(truncate_at(stops, decode_stream(vocab, ids, iter(row)))) for row in rows]
 
 
 def generate_samples(
@@ -122,6 +132,7 @@ def generate_samples(
     top_p: float | None = None,
     stop: str | None = None,
     seed: int = 0,
+    unknown: UnknownSymbols = "refuse",
 ) -> list[str]:
     """The old name of `generate(..., samples=...)`, whose arguments it has."""
     warnings.warn(
@@ -139,6 +150,7 @@ def generate_samples(
         top_p=top_p,
         stop=stop,
         seed=seed,
+        unknown=unknown,
     )
 
 
@@ -265,12 +277,21 @@ def prefill(model: SequenceModel, tokens: npt.NDArray[np.integer], state: State)
     return logits[:, -1], state
 
 
-def encode_prompt(task: TextTask, prompt: str, name: str = "the prompt") -> Ids:
+def encode_prompt(
+    task: TextTask,
+    prompt: str,
+    unknown: UnknownSymbols = "refuse",
+    *,
+    can_be_kept: bool = True,
+    name: str = "the prompt",
+) -> Ids:
     """The token ids of a prompt, which is used as it is: normalizing it could remove a space at its end.
 
     Args:
         task: the task of the model.
         prompt: the text to continue.
+        unknown: "keep" reads symbols that are not in the vocabulary as `<unk>`, "refuse" raises.
+        can_be_kept: whether the message names "keep" as a remedy.
         name: what messages call it.
 
     Returns:
@@ -278,7 +299,8 @@ def encode_prompt(task: TextTask, prompt: str, name: str = "the prompt") -> Ids:
 
     Raises:
         ConfigError: the model reads texts from the end, so that it predicts what stands before the prompt.
-        DataError: symbols that are not in the vocabulary; the message lists them.
+        DataError: symbols that are not in the vocabulary, and `unknown` is not "keep" or there is no `<unk>`; the
+            message lists them, and says of each whether it is too rare in the training text or not in it.
     """
     if task.reverse:
         raise ConfigError(
@@ -286,19 +308,30 @@ def encode_prompt(task: TextTask, prompt: str, name: str = "the prompt") -> Ids:
             "evaluate it, or train without reverse"
         )
     unseen = task.vocab.unseen(prompt)
-    if unseen:
-        listed = ", ".join(repr(s) for s in unseen[:10]) + (", ..." if len(unseen) > 10 else "")
-        symbols = "1 symbol that is" if len(unseen) == 1 else f"{len(unseen)} symbols that are"
-        how = (
-            ""
-            if task.normalize == "none"
-            else f", or write it as --normalize {task.normalize} writes the training text"
-        )
-        raise DataError(
-            f"{name} has {symbols} not in the vocabulary: {listed}; "
-            f"leave them out{how}, or train on a text that has them"
-        )
+    if unknown not in UNKNOWN_SYMBOLS:
+        raise ConfigError(no_such("way to treat unknown symbols", unknown, UNKNOWN_SYMBOLS))
+    if unseen and (unknown == "refuse" or not task.vocab.unknown):
+        raise DataError(_unknown_in_prompt(task, unseen, name, can_be_kept=can_be_kept))
     return task.vocab.encode(prompt)
+
+
+def _unknown_in_prompt(task: TextTask, unseen: Sequence[str], name: str, *, can_be_kept: bool) -> str:
+    """Which symbols of a prompt are unknown, why, and what helps."""
+    vocab = task.vocab
+    symbols = "a symbol that is" if len(unseen) == 1 else f"{len(unseen)} symbols that are"
+    remedies = ["leave them out" if len(unseen) > 1 else "leave it out"]
+    if task.normalize != "none":
+        remedies.append(f"write it as --normalize {task.normalize} writes the training text")
+    if vocab.unknown and can_be_kept:
+        remedies.append("let the prompt hold <unk> with --unknown keep")
+    if any(symbol in vocab.dropped for symbol in unseen):
+        remedies.append(f"train with {MIN_COUNT}")
+    if not all(symbol in vocab.dropped for symbol in unseen):
+        remedies.append("train on a text that has them" if len(unseen) > 1 else "train on a text that has it")
+    return (
+        f"{name} has {symbols} not in the vocabulary ({reasons_unknown(vocab, unseen)}): "
+        f"{', '.join(remedies[:-1])}, or {remedies[-1]}"
+    )
 
 
 def decode_stream(vocab: Vocab, prompt: Ids, tokens: Iterator[int]) -> Iterator[str]:
@@ -322,32 +355,67 @@ def decode_stream(vocab: Vocab, prompt: Ids, tokens: Iterator[int]) -> Iterator[
         yield piece
 
 
-def truncate_at(stop: str | None, pieces: Iterator[str]) -> Iterator[str]:
-    """End a stream of text before a stop string, which may be spread over several pieces.
+def written_stops(vocab: Vocab, stop: str | None) -> tuple[str, ...]:
+    """The strings at which a text ends before `stop`: itself and, of words, as words are written.
 
     Args:
-        stop: the string; None or empty passes all pieces.
+        vocab: of the model; words are written with one space between them, and none around a line end.
+        stop: what a user typed; None or empty: nothing ends the text.
+
+    Example:
+        >>> written_stops(Vocab.words("the end ."), "the  end."), written_stops(Vocab.chars("end."), "end.")
+        (('the  end.', 'the end .'), ('end.',))
+    """
+    if not stop:
+        return ()
+    tokens = words(stop, vocab.segmentation) if vocab.level == "word" else []
+    before = " " if tokens and stop[0].isspace() and tokens[0] != NEWLINE else ""
+    after = " " if tokens and stop[-1].isspace() and tokens[-1] != NEWLINE else ""
+    return tuple(dict.fromkeys((stop, before + join_words(tokens) + after))) if tokens else (stop,)
+
+
+def unwritten(vocab: Vocab, stop: str) -> list[str]:
+    """The characters of a stop string that stand in no token of the vocabulary, so that it is never written.
+
+    Example:
+        >>> unwritten(Vocab.chars("the end"), "The end.")
+        ['T', '.']
+    """
+    if vocab.level == "byte":
+        return []
+    known = {" ", *"".join(vocab.idx_to_token[int(vocab.unknown) :])} if vocab.level == "word" else vocab.token_to_idx
+    return [character for character in dict.fromkeys(stop) if character not in known and not character.isspace()]
+
+
+def truncate_at(stops: tuple[str, ...], pieces: Iterator[str]) -> Iterator[str]:
+    """End a stream of text before the first stop string, which may be spread over several pieces.
+
+    Args:
+        stops: strings, none of them empty; of none all pieces pass.
         pieces: the text in pieces.
 
     Yields:
-        Pieces of the text before the first occurrence of `stop`; a piece that may begin it is held back until it is
-        known.
+        Pieces of the text before the first occurrence of a stop string; a piece that may begin one is held back until
+        it is known.
     """
-    if not stop:
-        yield from pieces
-        return
     buffer = ""
     for piece in pieces:
         buffer += piece
-        if stop in buffer:
-            yield buffer[: buffer.index(stop)]
-            return
-        safe = len(buffer) - _overlap(buffer, stop)
-        if safe:
-            yield buffer[:safe]
-            buffer = buffer[safe:]
-    if buffer:
-        yield buffer
+        # Where the earliest stop string begins that the next pieces may complete.
+        pending = len(buffer) - max((_overlap(buffer, stop) for stop in stops), default=0)
+        if -1 < _first(buffer, stops) <= pending:
+            break
+        if pending:
+            yield buffer[:pending]
+            buffer = buffer[pending:]
+    found = _first(buffer, stops)
+    if rest := buffer if found < 0 else buffer[:found]:
+        yield rest
+
+
+def _first(text: str, stops: Sequence[str]) -> int:
+    """Where the first stop string begins, or -1."""
+    return min((at for stop in stops if (at := text.find(stop)) >= 0), default=-1)
 
 
 def _overlap(text: str, stop: str) -> int:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from elman.data.batches import Ids, find_batching
 from elman.data.corpus import Corpus, Split
+from elman.data.unknown import unknown_summary
 from elman.environment import device_for
 from elman.errors import DivergedError, ModelError
 from elman.inference.baselines import FLOOR_LIMIT, perplexity_lower_bound, uniform_nats, unigram_nats
@@ -274,6 +275,7 @@ def _report(job: Job, model: Network, checkpoint: str, measured: _Measured) -> d
         "source": corpus.source,
         "vocabulary": len(corpus.vocab),
         "unknown_symbol": corpus.vocab.unknown,
+        "unknown_symbols": {part.name: unknown_summary(part, corpus.vocab) for part in corpus.parts},
         "cell": model.name,
         "hidden": model.widths,
         "parameters": model.parameter_count(),
@@ -326,7 +328,6 @@ def _findings(job: Job, model: Network, figures: dict[str, Any], measured: _Meas
         rates=[m["lr"] for m in curve],
         bits=held_out["bits_per_character"] if held_out else None,
         xz=held_out_xz.bits_per_character if held_out_xz else None,
-        symbols=int((job.counts > 0).sum()) + int(bool(held_out and held_out["unknown"])),
     )
 
 

@@ -175,12 +175,12 @@ def begin(path: Path, config: Config) -> Job:
     model = _new_model(config, corpus)
     if not config.reverse:
         for prompt in config.prompts:
-            encode_prompt(model.task, prompt)  # refused now, not at the first report
+            encode_prompt(model.task, prompt, can_be_kept=False)  # refused now, not at the first report
     training = TrainState.begin(model, training_settings(config))
     covered, counts = coverage_of(config, corpus), token_counts(corpus.train.ids, len(corpus.vocab))
     with translate_os_errors("make", path):
         path.mkdir(parents=True)
-    notes = reasons + _slower(config, model)
+    notes = [*corpus.notes, *reasons, *_slower(config, model)]
     return Job(path, config, corpus, model, training, counts, covered, notes, RunLock(path))
 
 
@@ -277,7 +277,7 @@ def _resumed(path: Path, changes: Mapping[str, Any], lock: RunLock) -> Job:
         training.reports_since_best = 0
     job = Job(path, config, corpus, model, training, counts, covered, [], lock, facts.records, saved.digest)
     done = ["this run is complete: give it a larger --epochs, --steps or --minutes to go on"] if finished(job) else []
-    job.notes += [*checkpoints.skipped, *_differences(path), *done]
+    job.notes += [*corpus.notes, *checkpoints.skipped, *_differences(path), *done]
     return job
 
 

@@ -2,12 +2,15 @@
 
 import json as json_module
 import sys
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from elman.cli.flags import help_of, number
 from elman.cli.options import Json
+
+if TYPE_CHECKING:
+    from elman.data.corpus import Corpus, Split
 
 ORDER = 8
 EXAMPLES = """Examples:
@@ -35,6 +38,11 @@ def command(
         return 0
     for key, value in facts.items():
         name = SHOWN_AS.get(key, key.replace("_", " "))
+        if value in ({}, []):
+            continue
+        if isinstance(value, list):
+            sys.stdout.writelines(f"{line}\n" for line in value)
+            continue
         if isinstance(value, dict):
             sys.stdout.write(f"{name}:\n" + "".join(f"  {k:<18}{v}\n" for k, v in value.items()))
         else:
@@ -60,6 +68,7 @@ def _describe(sources: tuple[str, ...], level: str | None, clean: str, limit: in
 
     from elman.data.batches import token_counts
     from elman.data.corpus import read_corpus
+    from elman.data.vocab import visible_repr
 
     corpus = read_corpus(sources, tokens=level, normalize=clean, limit=limit)
     counts = token_counts(corpus.train.ids, len(corpus.vocab))
@@ -71,9 +80,21 @@ def _describe(sources: tuple[str, ...], level: str | None, clean: str, limit: in
         "tokens": sum(len(part.ids) for part in corpus.parts),
         **{f"{part.name.replace('-', '_')}_tokens": len(part.ids) for part in corpus.parts},
         "unknown_held_out": corpus.held_out.unknown if corpus.held_out else 0,
+        "too_rare": corpus.train.unknown,
         "characters": sum(part.characters for part in corpus.parts),
         "bytes": sum(part.bytes for part in corpus.parts),
         "symbols": len(corpus.vocab),
-        "most_frequent": {repr(corpus.vocab.to_tokens(int(i))): int(counts[i]) for i in top if counts[i]},
-        "begins": repr(corpus.vocab.decode(corpus.train.ids[:60])),
+        "most_frequent": {visible_repr(corpus.vocab.to_tokens(int(i))): int(counts[i]) for i in top if counts[i]},
+        **{f"unknown_{part.name.replace('-', '_')}_symbols": _most_unknown(part, corpus) for part in corpus.parts},
+        "begins": repr(corpus.train.beginning(corpus.vocab)),
+        "notes": list(corpus.notes),
     }
+
+
+def _most_unknown(part: "Split", corpus: "Corpus") -> dict[str, int]:
+    """The ten most frequent symbols of a part that are not in the vocabulary, with their counts."""
+    from elman.data.unknown import unknown_summary
+    from elman.data.vocab import visible_repr
+
+    found: dict[str, int] = unknown_summary(part, corpus.vocab)["most_frequent"]
+    return {visible_repr(token): count for token, count in found.items()}

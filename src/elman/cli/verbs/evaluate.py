@@ -55,6 +55,7 @@ def command(
     import numpy as np
 
     from elman.cli.progress import ProgressDisplay
+    from elman.data.unknown import unknown_summary
     from elman.environment import device_for
     from elman.inference.evaluation import AFFORDABLE, evaluate
     from elman.models.saving import finite, load_counts, load_saved, open_saved
@@ -65,6 +66,9 @@ def command(
     saved = open_saved(run)
     model = load_saved(saved, engine=engine, device=device_for(device))
     part, before = _part(run, saved, model, sources, limit=limit, drop_unknown=drop_unknown)
+    counts = load_counts(saved, model.task.size)
+    for note in (*part.notes, *_line_end_notes(part, model, counts)):
+        sys.stderr.write(f"{note}\n")
     if len(part.ids) * model.task.size > AFFORDABLE:
         sys.stderr.write(f"scoring {len(part.ids):,} tokens\n")
     nats = None if per_token is None else np.zeros(len(part.ids))
@@ -77,20 +81,20 @@ def command(
         score = evaluate(
             model, part, protocol=protocol, window=window, before=context, per_token=nats, on_progress=tell
         )
-    counts = load_counts(saved, model.task.size)
     figures = {
         "schema_version": 1,
         "model": str(run),
         "text": part.name,
         **described(score),
         "baselines": baselines(counts, part.ids, saved_ngram(run)),
+        "unknown_symbols": unknown_summary(part, model.task.vocab),
     }
     if per_token is not None and nats is not None:
         _write_tokens(per_token, model, part, nats)
     if json:
         print(json_module.dumps(finite(figures), ensure_ascii=False))
     else:
-        _print(figures)
+        _print(figures, has_unknown=model.task.vocab.unknown)
     if max_ppl is not None and not score.perplexity <= max_ppl:  # a figure that is no number is no pass
         raise GateError(f"perplexity {score.perplexity:.3f} is above --max-ppl {max_ppl:g}")
     return 0
@@ -129,13 +133,37 @@ def _part(
     return held_out.first_of_text(limit, model.task.vocab), before
 
 
+def _line_end_notes(part: "Split", model: "SequenceModel", counts: "npt.NDArray[np.int64]") -> tuple[str, ...]:
+    """A sentence where lines end otherwise than in the training text, as far as its counts of tokens tell."""
+    from elman.data.notes import kind_of_line_ends, line_end_notes
+
+    vocab = model.task.vocab
+    returns, feeds = (
+        int(counts[vocab.token_to_idx[end]]) if end in vocab.token_to_idx else vocab.dropped.get(end, 0)
+        for end in ("\r", "\n")
+    )
+    return line_end_notes({"the training text": kind_of_line_ends(returns, feeds), part.name: part.line_ends})
+
+
+def _escaped(token: str) -> str:
+    """A token as JSON, with escapes where it could not be seen: control characters, and marks that begin it."""
+    from elman.data.segmentation import extends
+
+    return json_module.dumps(token, ensure_ascii=not token.isprintable() or extends(token[0]))
+
+
 def _write_tokens(path: Path, model: "SequenceModel", part: "Split", nats: "npt.NDArray[np.float64]") -> None:
-    """The cost of each token as it was scored, in the order of the text: they add up to the nats of the score."""
-    names = [json_module.dumps(token, ensure_ascii=False) for token in model.task.vocab.idx_to_token]
+    """The cost of each token as it was scored, in the order of the text: they add up to the nats of the score.
+
+    A token that is not in the vocabulary is written as it stands in the text, where that is at hand, and its cost is
+    that of `<unk>`.
+    """
+    written = part.tokens(model.task.vocab)
+    names = {token: _escaped(token) for token in dict.fromkeys(written)}
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write("token\tnats\n")
-            for token, cost in zip(model.task.reading_order(part.ids), model.task.reading_order(nats), strict=True):
+            for token, cost in zip(written, model.task.reading_order(nats), strict=True):
                 file.write(f"{names[token]}\t{cost:.6f}\n")
     except OSError as error:
         raise StorageError(f"{quoted(path)} cannot be written: {error.strerror}") from error
@@ -150,14 +178,17 @@ def _value(name: str, figures: dict[str, Any]) -> str:
 
 
 def _unknown(figures: dict[str, Any]) -> str:
-    """How many tokens are unknown, and what their perplexity leaves out."""
+    """How many tokens are unknown."""
     unknown = figures["unknown"]
-    if not unknown:
-        return "0 unknown"
-    return f"{unknown:,} unknown, {unknown / figures['tokens']:.2%}: bits pay for their spelling, perplexity does not"
+    return (
+        f"{unknown:,} unknown, {unknown / figures['tokens']:.2%}; bits pay for their spelling"
+        if unknown
+        else "0 unknown"
+    )
 
 
-def _print(figures: dict[str, Any]) -> None:
+def _print(figures: dict[str, Any], *, has_unknown: bool) -> None:
+    from elman.data.unknown import unknown_sentence
     from elman.inference.findings.run import against_baselines
     from elman.inference.metrics import METRICS
 
@@ -173,3 +204,6 @@ def _print(figures: dict[str, Any]) -> None:
         sys.stdout.write(f"{name:<20}{value}\n")
     for finding in against_baselines(figures["perplexity"], figures["baselines"]):
         sys.stdout.write(f"{finding.sentence}\n")
+    if figures["unknown"]:
+        sentence = unknown_sentence("scored", figures["unknown_symbols"], has_unknown=has_unknown)
+        sys.stdout.write(f"{sentence}\n")

@@ -3,7 +3,7 @@
 import json as json_module
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -27,21 +27,31 @@ def command(
     top_p: Annotated[float | None, Parameter(help="Sample from the fewest tokens with this probability.")] = None,
     stop: Annotated[str | None, Parameter(help="End before this text.")] = None,
     samples: Annotated[int, number("Continuations to generate, side by side.", least=1)] = 1,
+    unknown: Annotated[
+        Literal["refuse", "keep"],
+        Parameter(help="Symbols of the prompt that are not in the vocabulary: refuse them, or keep them as <unk>."),
+    ] = "refuse",
     seed: Annotated[int, number("The same seed gives the same text.", least=0)] = 0,
     device: Annotated[str, Parameter(help=help_of("device"))] = "auto",
     json: Json = False,
 ) -> int:
     """Continue a prompt with a saved model, printing as it writes."""
     from elman.data.files import text_chunks
+    from elman.data.unknown import reasons_unknown
+    from elman.data.vocab import visible_repr
     from elman.environment import device_for
-    from elman.inference.generation import generate
+    from elman.inference.generation import generate, unwritten
     from elman.models.saving import load
 
     model = load(run, device=device_for(device))
     text = "".join(text_chunks(["-"])) if prompt == "-" else prompt
+    if unknown == "keep" and (unseen := model.task.vocab.unseen(text)):
+        sys.stderr.write(f"in the prompt, read as <unk>: {reasons_unknown(model.task.vocab, unseen)}\n")
+    if stop and (missing := unwritten(model.task.vocab, stop)):
+        sys.stderr.write(f"--stop has no effect: the model never writes {', '.join(map(visible_repr, missing))}\n")
     settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "stop": stop, "seed": seed}
     if json or samples != 1:
-        texts = generate(model, text, length, samples=samples, **settings)
+        texts = generate(model, text, length, samples=samples, unknown=unknown, **settings)
         if json:
             document = {"schema_version": 1, "model": str(run), "prompt": text, "samples": texts} | settings
             print(json_module.dumps(document, ensure_ascii=False))
@@ -49,7 +59,7 @@ def command(
         for i, each in enumerate(texts, 1):
             sys.stdout.write(f"--- {i}\n{text}{each}\n")
         return 0
-    pieces = generate(model, text, length, **settings)
+    pieces = generate(model, text, length, unknown=unknown, **settings)
     sys.stdout.write(text)
     for piece in pieces:
         sys.stdout.write(piece)

@@ -2,6 +2,7 @@
 
 import json as json_module
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -57,6 +58,8 @@ def command(
         min_count=1,
         unknown=False,
     )
+    for note in corpus.notes:
+        sys.stderr.write(f"{note}\n")
     frequencies = ngram_frequencies(corpus.train.ids, corpus.vocab, order=order, top=top)
     if picture is not None:
         _draw(picture, corpus, frequencies)
@@ -153,11 +156,12 @@ def _most_frequent(corpus: "Corpus", frequencies: "tuple[Frequencies, ...]") -> 
     from rich.text import Text
 
     from elman.data.tokens import join_words
+    from elman.data.vocab import visible_repr
 
     write = join_words if corpus.vocab.level == "word" else "".join
     table = Table(box=None, pad_edge=False)
     table.add_column("n", justify="right", vertical="top")
     table.add_column("most frequent, with counts")
     for f in frequencies:
-        table.add_row(str(f.n), Text(", ".join(f"{write(tokens)!r} {times:,}" for tokens, times in f.top)))
+        table.add_row(str(f.n), Text(", ".join(f"{visible_repr(write(tokens))} {times:,}" for tokens, times in f.top)))
     return table

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
-from elman.data.files import DecodingErrors, byte_chunks, text_chunks
+from elman.data.files import DecodingErrors, OnFile, byte_chunks, text_chunks
 from elman.data.tokens import Level
 
 ReadText = Callable[[], Iterator[str]]
@@ -30,6 +30,7 @@ class Source:
         level: the tokens to use where the user chooses none: "char", "word" or "byte".
         split: reads the training text and the held-out text, where the source defines which is which.
         raw: reads the bytes of the source, where they may be something other than the text in UTF-8.
+        notes: what a user should know of the text, once it was read: files that were read twice.
 
     Example:
         >>> rhyme = Source(
@@ -50,6 +51,7 @@ class Source:
     level: Level = "char"
     split: tuple[ReadText, ReadText] | None = None
     raw: ReadBytes | None = None
+    notes: Callable[[], tuple[str, ...]] = tuple
 
     def register(self) -> Self:
         """Make the source known by its name, in the place of an earlier one of that name."""
@@ -61,16 +63,55 @@ class Source:
         return self.raw() if self.raw else (piece.encode("utf-8") for piece in self.text())
 
 
-def file_source(paths: Sequence[str], errors: DecodingErrors = "strict") -> Source:
+class Files:
+    """Which files were read, by the digest of their contents, so that one that is read twice is told of."""
+
+    def __init__(self) -> None:
+        self._names: dict[bytes, list[str]] = {}
+
+    def begin(self) -> None:
+        """Forget what was read: the text is read from its beginning."""
+        self._names.clear()
+
+    def add(self, name: str, digest: bytes) -> None:
+        """Note a file that was read to its end."""
+        self._names.setdefault(digest, []).append(name)
+
+    def notes(self) -> tuple[str, ...]:
+        """A sentence for each text that was read more than once, whatever names its files have."""
+        return tuple(_repeated(names) for names in self._names.values() if len(names) > 1)
+
+
+def _repeated(names: Sequence[str]) -> str:
+    distinct = list(dict.fromkeys(names))
+    count = "twice" if len(names) == 2 else f"{len(names)} times"
+    if len(distinct) == 1:
+        return f"{distinct[0]} is read {count}: name it once"
+    return f"{', '.join(distinct[:-1])} and {distinct[-1]} have the same contents, which are read {count}: name one"
+
+
+def file_source(
+    paths: Sequence[str], errors: DecodingErrors = "strict", *, end_lines: bool = True, files: Files | None = None
+) -> Source:
     """A source, not registered, of the files at some paths, one after the other.
 
     Args:
         paths: files, folders, glob patterns, or "-" for standard input, as `text_chunks` reads them.
         errors: what happens to bytes that are not UTF-8.
+        end_lines: whether the end of a file ends a line.
+        files: notes which files were read; shared by the parts of a source of several.
     """
+    noted = Files() if files is None else files
+
+    def begin() -> OnFile:
+        if files is None:
+            noted.begin()
+        return noted.add
+
     return Source(
         name=", ".join(paths),
         description="your own text",
-        text=lambda: text_chunks(paths, errors=errors),
-        raw=lambda: byte_chunks(paths),
+        text=lambda: text_chunks(paths, errors=errors, end_lines=end_lines, on_file=begin()),
+        raw=lambda: byte_chunks(paths, end_lines=end_lines, on_file=begin()),
+        notes=noted.notes,
     )

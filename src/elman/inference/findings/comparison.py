@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elman.inference.findings.base import Finding, listed, verb
+from elman.inference.findings.run import nothing_to_predict
 from elman.inference.metrics import METRICS
 from elman.inference.significance import BlockCosts, Difference, differences
 from elman.inference.spreads import SeedRange, number
@@ -55,6 +56,10 @@ def of_comparison(
     """
     if not models:
         return [Finding("no-model", "problem", "No model was measured.")]
+    if certain := nothing_to_predict(
+        {bound.label: bound.seeds.median if figure == "perplexity" else 2**bound.bits for bound in bounds}
+    ):
+        return certain
     reason = not_comparable(models)
     if reason:
         return [Finding("winner", "warning", f"No winner is named: {reason}.")]

@@ -1,5 +1,6 @@
 """What the figures of a finished training mean."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from elman.inference.findings.base import Finding
@@ -13,6 +14,8 @@ ROSE = 1.03
 """Last over lowest held-out perplexity."""
 FELL = 0.98
 """Last held-out perplexity over that of a quarter of the run before."""
+CERTAIN, SHORT = 1.001, 1.02
+"""Perplexity of the unigram under which a text is one symbol repeated; the same for a short text of two symbols."""
 RISING = 1.02
 """Last over lowest training perplexity, under `DIVERGED`."""
 CURVE = 4
@@ -29,7 +32,6 @@ def of_run(
     rates: Sequence[float] = (),
     bits: float | None = None,
     xz: float | None = None,
-    symbols: int | None = None,
 ) -> list[Finding]:
     """Findings about a finished run, the most serious first.
 
@@ -42,10 +44,9 @@ def of_run(
         rates: learning rate at each report.
         bits: bits per character of the held-out text.
         xz: those of the compressor, after the training text.
-        symbols: distinct tokens of the training and the held-out text; one alone is predicted by every model.
     """
-    if symbols == 1:
-        return only_symbol()
+    if certain := nothing_to_predict(bounds):
+        return [*diverged(training_curve), *certain, *no_held_out(held_out)]
     return [
         *diverged(training_curve),
         *against_bounds(held_out if held_out is not None else train, bounds, is_held_out=held_out is not None),
@@ -123,12 +124,6 @@ def above(figure: float, other: float, metric: str) -> bool:
     return figure > other and format(figure, form) != format(other, form)
 
 
-def only_symbol() -> list[Finding]:
-    """The text is one symbol, again and again."""
-    sentence = "The text has one symbol only, which every model predicts: nothing is compared."
-    return [Finding("one-symbol", "warning", sentence)]
-
-
 def memorising(train: float, held_out: float | None) -> list[Finding]:
     """Held-out perplexity of 1.5 times that of the training text, or more.
 
@@ -185,6 +180,19 @@ def late_rise(curve: Sequence[float], rates: Sequence[float]) -> list[Finding]:
     return [Finding("training-rose", "warning", sentence, {"lowest": min(curve), "last": curve[-1]})]
 
 
+def nothing_to_predict(bounds: Mapping[str, float]) -> list[Finding]:
+    """The unigram predicts a text with certainty, as one symbol repeated: no model can be better than another.
+
+    Args:
+        bounds: perplexities of a text by name.
+    """
+    unigram, uniform = bounds.get("unigram", SHORT), bounds.get("uniform", math.inf)
+    if unigram >= CERTAIN and (unigram >= SHORT or uniform > 2):  # of one symbol and <unk>, with a probability of 1/n
+        return []
+    sentence = "The text is one symbol repeated, which leaves nothing to predict: no model is compared with another."
+    return [Finding("nothing-to-predict", "note", sentence, dict(bounds))]
+
+
 def against_baselines(perplexity: float, baselines: Mapping[str, float]) -> list[Finding]:
     """Perplexity of a text at or over uniform or unigram, a problem; or else over the n-gram of the training text.
 
@@ -192,6 +200,8 @@ def against_baselines(perplexity: float, baselines: Mapping[str, float]) -> list
         perplexity: of the model on a text that may be of another kind than its training text.
         baselines: the perplexities of the same text by name.
     """
+    if certain := nothing_to_predict(baselines):
+        return certain
     lost = [name for name, value in baselines.items() if not above(value, perplexity, "perplexity")]
     worse = [name for name in lost if above(perplexity, baselines[name], "perplexity")]
     figures = {"model": perplexity, **baselines}
