@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
-
 LISTED = 60
 """Names that a message lists at most."""
 
@@ -69,13 +68,13 @@ def no_such(kind: str, name: object, existing: Iterable[str]) -> str:
     """
     existing = list(existing)
     similar = did_you_mean(name, existing) if isinstance(name, str) else ""
-    return f"there is no {kind} {name!r:.100}{similar}: choose one of {_listed(existing)}"
+    return f"there is no {kind} {name!r:.100}{similar}: choose one of {listed(existing)}"
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
     """The names with commas between them; of very many the first."""
     more = f", ... ({len(names):,} in all)" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
+    return ", ".join(f"{name:.60}" for name in names[:LISTED]) + more
 
 
 def did_you_mean(name: str, existing: Iterable[str]) -> str:
