@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -88,6 +88,44 @@ def make_folder(path: Path) -> None:
     sync_folder(path.parent)
 
 
+@contextlib.contextmanager
+def no_empty_folders(path: Path) -> Iterator[None]:
+    """If the block fails, remove the folder `path` and its parents again where the block made them and they are empty.
+
+    Args:
+        path: the folder that the block makes.
+    """
+    missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # it holds something, or was never made
+            for folder in missing:
+                folder.rmdir()
+        raise
+
+
+def new_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Make a folder with its first files; if that fails, nothing is left of it.
+
+    Args:
+        path: the folder, which must not exist; missing parents are made.
+        files: the contents of each file by its name.
+
+    Raises:
+        StorageError: the disk refuses, or the folder exists.
+    """
+    with no_empty_folders(path), translate_os_errors("make", path, sum(map(len, files.values()))):
+        make_folder(path.parent)
+        with temporary_path(path) as fresh:
+            fresh.mkdir()
+            for name, data in files.items():
+                write_file(fresh / name, data)
+            sync_folder(fresh)
+            fresh.rename(path)
+        sync_folder(path.parent)
+
+
 def sync_folder(path: Path) -> None:
     """Flush the entries of the folder `path`: what was made, renamed and removed in it."""
     if os.name == "nt":  # Windows cannot open a folder to flush it
@@ -145,14 +183,15 @@ def translate_os_errors(action: str, path: Path, needed: int = 0) -> Iterator[No
 
 
 def _reason(path: Path, needed: int, error: OSError) -> str:
+    why = error.strerror or str(error)
     if error.errno not in _DISK_FULL:
-        return f"{error.strerror}; check the disk and the permissions, or choose another folder"
+        return f"{why}; check the disk and the permissions, or choose another folder"
     folder = next(parent for parent in path.absolute().parents if parent.is_dir())
     free = shutil.disk_usage(folder).free
-    return (
-        f"{error.strerror}; {needed} bytes are needed and {free} are free: "
-        "make room (or raise the quota or `ulimit -f`), then try again"
-    )
+    # Bytes may be free where there is no room: a quota, a limit of a file's size, a limit of their number.
+    remedy = "make room" if free < needed else "remove files, or raise the quota or `ulimit -f`"
+    sizes = f"{needed} bytes are needed and {free} are free" if needed else f"{free} bytes are free"
+    return f"{why}; {sizes}: {remedy}, then try again"
 
 
 def remove_folder(path: Path) -> None:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from elman.cli.flags import help_of, number
 from elman.cli.options import Json, Switch
-from elman.errors import ConfigError, ElmanError, StorageError, quoted
+from elman.errors import ConfigError, ElmanError, quoted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,14 +122,12 @@ def _part(
 
 def _write_tokens(path: Path, model: "SequenceModel", part: "Split", nats: "npt.NDArray[np.float64]") -> None:
     """The cost of each token as it was scored, in the order of the text: they add up to the nats of the score."""
+    from elman.storage.atomic import replace_file
+
     names = [json_module.dumps(token, ensure_ascii=False) for token in model.task.vocab.idx_to_token]
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write("token\tnats\n")
-            for token, cost in zip(model.task.reading_order(part.ids), model.task.reading_order(nats), strict=True):
-                file.write(f"{names[token]}\t{cost:.6f}\n")
-    except OSError as error:
-        raise StorageError(f"{quoted(path)} cannot be written: {error.strerror}") from error
+    rows = zip(model.task.reading_order(part.ids), model.task.reading_order(nats), strict=True)
+    lines = ["token\tnats\n", *(f"{names[token]}\t{cost:.6f}\n" for token, cost in rows)]
+    replace_file(path, "".join(lines).encode())
 
 
 def _value(name: str, figures: dict[str, Any]) -> str:
