@@ -11,7 +11,7 @@ import tomllib
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import (
     ConfigDict,
@@ -49,16 +49,27 @@ class Checked:
     @field_validator("*", mode="before")
     @classmethod
     def _check_kind(cls, value: Any, info: ValidationInfo) -> Any:
-        _check_kind(value, set(_kinds(cls.__pydantic_fields__[info.field_name].annotation)))  # type: ignore[attr-defined]  # made by pydantic
-        return value
+        annotation = cls.__pydantic_fields__[info.field_name].annotation  # type: ignore[attr-defined]  # made by pydantic
+        _check_kind(value, set(plain_types(annotation)))
+        # A validator before pydantic's own hands over a list as one, even where it was an array of JSON.
+        return tuple(value) if isinstance(value, list) and _takes_tuples(annotation) else value
 
 
-def _kinds(annotation: Any) -> Iterator[type]:
-    """The plain types of an annotation: int, float, bool, str, ..."""
+def plain_types(annotation: Any) -> Iterator[type]:
+    """The plain types in an annotation, in its order.
+
+    Example:
+        >>> list(plain_types(tuple[int, ...] | None))
+        [<class 'int'>, <class 'ellipsis'>, <class 'NoneType'>]
+    """
     if not get_args(annotation):
         yield annotation
     for part in get_args(annotation):
-        yield from _kinds(part) if get_args(part) or isinstance(part, type) else [type(part)]
+        yield from plain_types(part) if get_args(part) or isinstance(part, type) else [type(part)]
+
+
+def _takes_tuples(annotation: Any) -> bool:
+    return get_origin(annotation) is tuple or any(map(_takes_tuples, get_args(annotation)))
 
 
 def _check_kind(value: object, kinds: set[type]) -> None:

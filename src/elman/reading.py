@@ -1,8 +1,8 @@
-"""Reading what anybody may have written: a file of limited size and kind, and one sentence for whatever a parser raises.
+"""Reading what anybody may have written: files of limited size and kind, and one sentence for whatever a parser raises.
 
-    read_limited    path -> bytes      a regular file, opened without waiting, of at most so many bytes
-    parsing         any exception of a parser -> one error with the name of what was read
-    real, whole     text -> number     written with the digits 0 to 9
+read_limited    path -> bytes      a regular file, opened without waiting, of at most so many bytes
+parsing         any exception of a parser -> one error with the name of what was read
+real, whole     text -> number     written with the digits 0 to 9
 """
 
 import os

@@ -10,9 +10,14 @@ STOP_SIGNALS = [s for name in ("SIGINT", "SIGTERM", "SIGHUP") if (s := getattr(s
 
 
 class Stop:
-    """A context in which SIGINT, SIGTERM and SIGHUP set a flag; a second raises `KeyboardInterrupt` with its number."""
+    """A context in which SIGINT, SIGTERM and SIGHUP set a flag; a second raises `KeyboardInterrupt` with its number.
 
-    def __init__(self) -> None:
+    Args:
+        at_once: whether the first raises it too, as long as there is nothing to save.
+    """
+
+    def __init__(self, *, at_once: bool = False) -> None:
+        self.at_once = at_once
         self.signal = 0
         self._before: dict[int, Any] = {}
 
@@ -30,7 +35,7 @@ class Stop:
             signal.signal(number, handler)
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
-        if self.signal:
+        if self.signal or self.at_once:
             raise KeyboardInterrupt(number)
         self.signal = number
         with suppress(OSError):  # a terminal that was closed sends SIGHUP and cannot be written to

@@ -124,6 +124,8 @@ def open_saved(path: str | Path) -> Saved:
     Raises:
         ModelError: there is no model, or a damaged one.
     """
+    if not str(path):
+        raise ModelError("the name of the model is empty: give the folder of a run or of a saved model")
     path = Path(path)
     if (path / "checkpoints").is_dir():
         checkpoints = Checkpoints(path / "checkpoints")

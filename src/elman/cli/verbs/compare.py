@@ -155,9 +155,10 @@ def _compare(
     from elman.comparison.result import Comparison
 
     display = ComparisonDisplay(out, quiet=quiet)
-    with Stop() as stop:
+    with Stop(at_once=True) as stop:
         try:
             for event in events(stop):
+                stop.at_once = False  # from here on there is a result
                 if isinstance(event, Comparison):
                     display.measured(event)
                 else:
