@@ -15,6 +15,8 @@ from elman.errors import ElmanError, StorageError, one_line, quoted
 
 SMALL = 16 * 2**20
 """Largest configuration or JSON document read, in bytes: a vocabulary of a million words fits."""
+PARSER_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError, MemoryError)
+"""What using a value of the wrong kind or size may raise, where a reader turns refusals of settings too."""
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),

@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -99,10 +99,33 @@ def no_empty_folders(path: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with contextlib.suppress(OSError):  # it holds something, or was never made
-            for folder in missing:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # it holds something, or was never made
                 folder.rmdir()
         raise
+
+
+def is_unused(folder: Path, names: Collection[str], folders: Collection[str] = ()) -> bool:
+    """Whether a folder holds nothing that anybody would miss, so that it may be taken over.
+
+    Args:
+        folder: an existing folder.
+        names: files that may be in it: a program that ended early leaves them.
+        folders: folders that may be in it if they are empty, but for what interrupted saves left.
+
+    Returns:
+        Whether nothing else is in it.
+    """
+
+    def is_left_over(path: Path) -> bool:
+        return _LEFT_OVER.search(path.name) is not None
+
+    def may_go(path: Path) -> bool:
+        if path.is_dir() and not path.is_symlink():
+            return path.name in folders and all(map(is_left_over, path.iterdir()))
+        return path.name in names or is_left_over(path)
+
+    return all(map(may_go, folder.iterdir()))
 
 
 def new_folder(path: Path, files: Mapping[str, bytes]) -> None:

@@ -21,6 +21,7 @@ from elman.data.batches import find_batching
 from elman.errors import ConfigError, ModelError
 from elman.models.base import Network, check_finite
 from elman.models.saving import Files, to_json
+from elman.reading import PARSER_ERRORS
 from elman.storage.folder import Saved
 from elman.training.config import Config
 from elman.training.loop import LossSum, TrainState
@@ -100,7 +101,7 @@ def read_facts(saved: Saved) -> CheckpointMetadata:
             {name: _whole(records[name]) for name in RECORDS},
             removed,
         )
-    except (KeyError, TypeError, IndexError, AttributeError, ConfigError) as error:
+    except (ConfigError, *PARSER_ERRORS) as error:
         raise _foreign(saved.path, f"training.json has no usable value for {error}") from error
 
 

@@ -1,6 +1,5 @@
 """The report of a finished run: its metrics beside their baselines, findings, and pictures."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +10,7 @@ import numpy.typing as npt
 from elman.data.batches import Ids, find_batching
 from elman.data.corpus import Corpus, Split
 from elman.environment import device_for
-from elman.errors import DivergedError, ModelError
+from elman.errors import DivergedError, ModelError, quoted
 from elman.inference.baselines import FLOOR_LIMIT, perplexity_lower_bound, uniform_nats, unigram_nats
 from elman.inference.compressors import compressed_sizes, split_bytes
 from elman.inference.evaluation import AT_REST, Score, beginning, evaluate
@@ -21,7 +20,9 @@ from elman.inference.metrics import perplexity
 from elman.models.base import Network
 from elman.models.ngram.model import NGram
 from elman.models.saving import MODEL_FILES, finite, load, load_saved_network, save, to_json
+from elman.reading import read_limited
 from elman.storage.atomic import replace_file
+from elman.storage.tensors import strict_json
 from elman.training.config import Config
 from elman.training.loop import HELD_OUT_TOKENS
 from elman.training.run import Job, records
@@ -224,9 +225,10 @@ def pictures(path: Path) -> list[Path]:
     """
     from elman.training.plots import run_pictures
 
+    where = path / "report.json"
     try:
-        report = json.loads((path / "report.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        report = strict_json(read_limited(where, ModelError), quoted(where))
+    except ModelError as error:
         raise ModelError(f"{str(path)!r} has no readable report.json: finish the run first") from error
     limits = dict(report["curve_bounds"])
     if report["floor"]:

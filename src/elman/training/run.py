@@ -9,11 +9,14 @@ report.json      the figures beside their bounds, and the verdict
 *.png            perplexity and gradient norm against epoch
 """
 
+import contextlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +29,27 @@ from elman.data.corpus import Corpus, read_corpus
 from elman.data.sources import SOURCES
 from elman.engines.native import INSTRUCTIONS
 from elman.environment import device_for, environment
-from elman.errors import ConfigError, DataError, DivergedError, ModelError
+from elman.errors import ConfigError, DataError, DivergedError, ElmanError, ModelError, quoted
 from elman.inference.generation import encode_prompt, generate
 from elman.models.base import Network
 from elman.models.build import build_network
 from elman.models.saving import finite, load_saved_network, model_files, to_json
 from elman.models.task import TextTask
+from elman.reading import parsing, read_limited
 from elman.rng import numpy_generator
-from elman.storage.atomic import RunLock, replace_file, translate_os_errors
+from elman.storage.atomic import (
+    LOCK,
+    OWNER,
+    RunLock,
+    is_unused,
+    make_folder,
+    no_empty_folders,
+    replace_file,
+    translate_os_errors,
+)
 from elman.storage.checkpoints import Checkpoints
 from elman.storage.folder import Saved
+from elman.storage.tensors import strict_json
 from elman.training.auto import auto_configure
 from elman.training.checkpoint import RECORDS, CheckpointMetadata, read_facts, restored, training_files
 from elman.training.config import Config
@@ -43,6 +57,9 @@ from elman.training.loop import Progress, TrainState, train
 
 SAVE_SECONDS = 60.0  # at most this much work is lost, plus a step
 PROMPT_TOKENS = 20
+CHECKPOINTS = "checkpoints"
+LEFT = (LOCK, OWNER, "config.toml", "env.json")
+"""Files that a run leaves which ends before its first checkpoint."""
 RESUMABLE = {"epochs", "steps", "minutes", "device"}  # what a resumed run may change
 
 
@@ -63,10 +80,10 @@ class Job:
     recorded: Mapping[str, int] = field(default_factory=dict)
     """The length of each file of records at the checkpoint that it goes on from."""
 
-    @property
+    @cached_property
     def checkpoints(self) -> Checkpoints:
         """Where it is saved."""
-        return Checkpoints(self.path / "checkpoints")
+        return Checkpoints(self.path / CHECKPOINTS, existing=bool(self.training.step))
 
 
 def read_data(config: Config) -> Corpus:
@@ -125,15 +142,14 @@ def absolute(sources: Sequence[str]) -> list[str]:
 
 
 def begin(path: Path, config: Config) -> Job:
-    """A new run in a folder that must not exist yet.
+    """A new run in a new folder, or in one that holds no checkpoint and no file but what a run leaves that ended early.
 
     Raises:
-        ConfigError: the folder exists, or settings that do not fit each other.
+        ConfigError: the folder holds something else, or settings that do not fit each other.
         DataError: the text cannot be used.
     """
     with translate_os_errors("make", path):
-        if os.path.lexists(path):
-            raise ConfigError(f"{str(path)!r} exists already: choose another --run, or go on with --resume {path}")
+        _check_free(path)
     if odd := [s for s in config.sources if not _is_text(s)]:
         raise ConfigError(f"the name {odd[0]!a} is not valid text, so no file could hold it: rename the file")
     corpus = read_data(config)
@@ -145,8 +161,38 @@ def begin(path: Path, config: Config) -> Job:
     training = TrainState.begin(model, config.part(TrainSettings))
     covered, counts = coverage_of(config, corpus), token_counts(corpus.train.ids, len(corpus.vocab))
     with translate_os_errors("make", path):
-        path.mkdir(parents=True)
+        make_folder(path)
     return Job(path, config, corpus, model, training, counts, covered, reasons + _slower(config, model))
+
+
+def _check_free(path: Path) -> None:
+    """Refuse a folder in which no new run may begin, and say what to do with it."""
+    if not os.path.lexists(path) or (path.is_dir() and is_unused(path, LEFT, (CHECKPOINTS,))):
+        return
+    if path.is_dir() and Checkpoints(path / CHECKPOINTS).any:
+        raise ConfigError(f"{quoted(path)} exists already: choose another --run, or go on with --resume {path}")
+    raise ConfigError(f"{quoted(path)} exists already and is no run: choose another --run, or remove it")
+
+
+@contextlib.contextmanager
+def no_empty_run(path: Path) -> Iterator[None]:
+    """If the block fails before the first checkpoint, leave nothing of the new run that it began.
+
+    Args:
+        path: the folder of the run; nothing is removed if it exists before the block.
+    """
+    new = not os.path.lexists(path)
+    with no_empty_folders(path):
+        try:
+            yield
+        except BaseException:
+            # The lock tells that no other process is about to fill the folder.
+            with contextlib.suppress(ElmanError, OSError):
+                if new and path.is_dir():
+                    with RunLock(path):
+                        if is_unused(path, LEFT, (CHECKPOINTS,)):
+                            shutil.rmtree(path)
+            raise
 
 
 def _slower(config: Config, model: Network) -> list[str]:
@@ -203,7 +249,7 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
     checkpoints = Checkpoints(path / "checkpoints")
     saved = checkpoints.latest()
     if saved is None:
-        raise ModelError(f"the run {str(path)!r} has no checkpoint to resume from: begin it again in another folder")
+        raise ModelError(f"the run {str(path)!r} has no checkpoint to resume from: begin it again with --run {path}")
     facts = read_facts(saved)
     if facts.removed:
         raise ConfigError(
@@ -253,8 +299,8 @@ def _changed(config: Config, changes: Mapping[str, Any]) -> Config:
 def _earlier(path: Path) -> dict[str, Any]:
     """The environment of before; nothing, where its file is missing or damaged, since no result depends on it."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return dict(strict_json(read_limited(path, ModelError), quoted(path)))
+    except (ElmanError, ValueError, TypeError):
         return {}
 
 
@@ -286,17 +332,19 @@ def save(job: Job, *, best: bool = False) -> Path:
 
 def record(path: Path, value: Mapping[str, Any]) -> None:
     """Append one line of JSON; numbers that are not finite become null."""
-    with translate_os_errors("write", path), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(finite(value), ensure_ascii=False, allow_nan=False) + "\n")
+    line = json.dumps(finite(value), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    with translate_os_errors("write", path, len(line)), path.open("ab") as file:
+        file.write(line)
 
 
 def records(path: Path) -> list[dict[str, Any]]:
     """The lines of a file of records; a last line that a crash cut short is left out."""
-    try:
+    with parsing(f"{quoted(path)} is damaged", ModelError, "remove it, and the curves begin anew"):
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith(b"\n")]
-    except ValueError as error:
-        raise ModelError(f"{str(path)!r} is damaged ({error}): remove it, and the curves begin anew") from error
+        found = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        if not all(isinstance(each, dict) for each in found):
+            raise ValueError("a line is no JSON object")
+        return found
 
 
 @dataclass(frozen=True)
@@ -315,6 +363,8 @@ def execute(job: Job, stop: Callable[[], bool] = lambda: False) -> Iterator[Prog
         StorageError: a checkpoint could not be saved; the one before is whole.
     """
     with RunLock(job.path):
+        if not job.recorded and job.checkpoints.any:  # another process was faster
+            raise ConfigError(f"{quoted(job.path)} exists already: choose another --run")
         job.checkpoints.remove_stale_temporaries()
         for name, length in job.recorded.items():
             _truncate(job.path / name, length)
