@@ -40,7 +40,7 @@ def read_limited(path: Path, refused: type[ElmanError], what: str = "the file", 
 
     Raises:
         ElmanError: of the class `refused`.
-        StorageError: the operating system fails to read it.
+        StorageError: permission is missing, or the disk fails.
     """
     where = f"{what} {quoted(path)}"
     try:
@@ -51,7 +51,8 @@ def read_limited(path: Path, refused: type[ElmanError], what: str = "the file", 
     except OSError as error:
         if path.is_dir():  # Windows opens no folders
             raise refused(f"{where} cannot be read: it is a folder; give a file") from error
-        raise refused(f"{where} cannot be read: {error.strerror}; check the name and the permissions") from error
+        failed = StorageError if isinstance(error, PermissionError) else refused
+        raise failed(f"{where} cannot be read: {error.strerror}; check the name and the permissions") from error
     try:
         status = os.fstat(file)
         for is_kind, kind in _KINDS:

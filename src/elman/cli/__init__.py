@@ -14,6 +14,9 @@ from elman.errors import ElmanError, one_line, quoted
 if TYPE_CHECKING:
     from cyclopts import CycloptsError
 
+LONGEST = 3000
+"""Characters of a message at most."""
+
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line, then exit with its code.
@@ -121,7 +124,10 @@ def _first_line(error: BaseException) -> str:
 
 
 def _report(message: str, code: int) -> int:
-    print(f"elman: {one_line(' '.join(message.splitlines()))}", file=sys.stderr)
+    line = one_line(" ".join(message.splitlines()))
+    if len(line) > LONGEST:  # the cause is at the end, behind a name that is too long
+        line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+    print(f"elman: {line}", file=sys.stderr)
     return code
 
 

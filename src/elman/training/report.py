@@ -20,7 +20,7 @@ from elman.inference.metrics import perplexity
 from elman.models.base import Network
 from elman.models.ngram.model import NGram
 from elman.models.saving import MODEL_FILES, finite, load, load_saved_network, save, to_json
-from elman.reading import read_limited
+from elman.reading import parsing, read_limited
 from elman.storage.atomic import replace_file
 from elman.storage.tensors import strict_json
 from elman.training.config import Config
@@ -230,11 +230,12 @@ def pictures(path: Path) -> list[Path]:
         report = strict_json(read_limited(where, ModelError), quoted(where))
     except ModelError as error:
         raise ModelError(f"{str(path)!r} has no readable report.json: finish the run first") from error
-    limits = dict(report["curve_bounds"])
-    if report["floor"]:
-        limits["lowest possible in training"] = report["floor"]
-    widths = "+".join(map(str, report["hidden"]))
-    title = f"{Path(report['source']).name}: {report['cell']} {widths}, {report['epochs']:.3g} epochs"
-    if "held-out" in report["figures"] and report["figures"]["held-out"][0]["tokens"] > HELD_OUT_TOKENS:
-        title += f", first {HELD_OUT_TOKENS:,} held-out tokens"
-    return run_pictures(path, records(path / "metrics.jsonl"), limits, title=title, clip=report["clip"])
+    with parsing(f"the records in {quoted(path)} cannot be drawn", ModelError, "begin the run again"):
+        limits = dict(report["curve_bounds"])
+        if report["floor"]:
+            limits["lowest possible in training"] = report["floor"]
+        widths = "+".join(map(str, report["hidden"]))
+        title = f"{Path(report['source']).name}: {report['cell']} {widths}, {report['epochs']:.3g} epochs"
+        if "held-out" in report["figures"] and report["figures"]["held-out"][0]["tokens"] > HELD_OUT_TOKENS:
+            title += f", first {HELD_OUT_TOKENS:,} held-out tokens"
+        return run_pictures(path, records(path / "metrics.jsonl"), limits, title=title, clip=report["clip"])

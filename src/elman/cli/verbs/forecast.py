@@ -208,8 +208,8 @@ def _stems(names: Sequence[str]) -> list[str]:
         plain = "".join(c if c.isalnum() or c in "-_" else "-" for c in name).encode()[:LONGEST_NAME]
         made = stem = plain.decode(errors="ignore").strip("-") or "series"
         while made.casefold() in given:
-            tried[stem] = tried.get(stem, 1) + 1
-            made = f"{stem}-{tried[stem]}"
+            tried[stem.casefold()] = tried.get(stem.casefold(), 1) + 1
+            made = f"{stem}-{tried[stem.casefold()]}"
         given[made.casefold()] = made
     return list(given.values())
 
