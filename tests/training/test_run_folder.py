@@ -153,9 +153,9 @@ def test_an_unused_folder_holds_only_what_may_go(tmp_path):
 @pytest.mark.parametrize(
     ("needed", "words"),
     [
-        (0, r"device; \d+ bytes are free: remove files, or raise the quota"),
-        (5, r"device; 5 bytes are needed and \d+ are free: remove files, or raise the quota"),
-        (10**18, r"device; 1000000000000000000 bytes are needed and \d+ are free: make room"),
+        (0, r"device; \d+ bytes are free: make room, or raise the quota"),
+        (5, r"device; 5 bytes are needed and \d+ are free: make room, or raise the quota"),
+        (10**18, r"device; 1000000000000000000 bytes are needed and \d+ are free: make room, then"),
     ],
 )
 def test_a_full_disk_is_described_with_the_sizes_that_are_known(needed, words, tmp_path):

@@ -100,7 +100,7 @@ def no_empty_folders(path: Path) -> Iterator[None]:
         yield
     except BaseException:
         for folder in missing:
-            with contextlib.suppress(OSError):  # it holds something, or was never made
+            with contextlib.suppress(OSError, ValueError):  # it holds something, was never made, or is no path
                 folder.rmdir()
         raise
 
@@ -212,7 +212,7 @@ def _reason(path: Path, needed: int, error: OSError) -> str:
     folder = next(parent for parent in path.absolute().parents if parent.is_dir())
     free = shutil.disk_usage(folder).free
     # Bytes may be free where there is no room: a quota, a limit of a file's size, a limit of their number.
-    remedy = "make room" if free < needed else "remove files, or raise the quota or `ulimit -f`"
+    remedy = "make room" if free < needed else "make room, or raise the quota or `ulimit -f`"
     sizes = f"{needed} bytes are needed and {free} are free" if needed else f"{free} bytes are free"
     return f"{why}; {sizes}: {remedy}, then try again"
 
