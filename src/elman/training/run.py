@@ -57,6 +57,8 @@ from elman.training.loop import Progress, TrainState, train
 
 SAVE_SECONDS = 60.0  # at most this much work is lost, plus a step
 PROMPT_TOKENS = 20
+RECORDS_LIMIT = 2**28
+"""Bytes of a file of records that are read at most: a line has about 250."""
 CHECKPOINTS = "checkpoints"
 LEFT = (LOCK, OWNER, "config.toml", "env.json")
 """Files that a run leaves which ends before its first checkpoint."""
@@ -340,7 +342,8 @@ def record(path: Path, value: Mapping[str, Any]) -> None:
 def records(path: Path) -> list[dict[str, Any]]:
     """The lines of a file of records; a last line that a crash cut short is left out."""
     with parsing(f"{quoted(path)} is damaged", ModelError, "remove it, and the curves begin anew"):
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        data = read_limited(path, ModelError, limit=RECORDS_LIMIT) if path.exists() else b""
+        lines = data.splitlines(keepends=True)
         found = [json.loads(line) for line in lines if line.endswith(b"\n")]
         if not all(isinstance(each, dict) for each in found):
             raise ValueError("a line is no JSON object")
