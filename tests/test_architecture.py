@@ -12,7 +12,7 @@ import elman
 
 ROOT = Path(elman.__file__).parent
 
-GROUND = ("errors", "arguments", "rng", "config", "environment", "plotting")
+GROUND = ("errors", "arguments", "reading", "rng", "config", "environment", "plotting")
 """The files that lie beside the packages; they import each other at most, upwards in this order."""
 LOWER = ("storage", "data", "cells", "engines", "models", "inference", "training")
 PACKAGES = (*LOWER, "comparison", "forecasting", "reproduce", "cli")

@@ -9,9 +9,9 @@ import dataclasses
 import json
 import tomllib
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import (
     ConfigDict,
@@ -21,20 +21,75 @@ from pydantic import (
     PositiveInt,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
 from elman.arguments import shown
-from elman.errors import ConfigError, did_you_mean
+from elman.errors import ConfigError, did_you_mean, quoted
+from elman.reading import parsing, read_limited
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 """How every dataclass of settings is declared: `@dataclass(frozen=True, kw_only=True, config=STRICT)`."""
+SHOWN = 100
+"""Characters of a value that a message shows at most."""
+CONFIG_LIMIT = 2**20
+"""Bytes of a configuration file at most."""
 _S = TypeVar("_S")
 
 
-class _Renamed:
+class Checked:
+    """Settings in which true is no number, 1 is not true, and the digits of a number are 0 to 9.
+
+    pydantic alone takes each for the other. Every dataclass of settings has this base.
+    """
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_kind(cls, value: Any, info: ValidationInfo) -> Any:
+        annotation = cls.__pydantic_fields__[info.field_name].annotation  # type: ignore[attr-defined]  # made by pydantic
+        _check_kind(value, set(plain_types(annotation)))
+        # A validator before pydantic's own hands over a list as one, even where it was an array of JSON.
+        return tuple(value) if isinstance(value, list) and _takes_tuples(annotation) else value
+
+
+def plain_types(annotation: Any) -> Iterator[type]:
+    """The plain types in an annotation, in its order.
+
+    Example:
+        >>> list(plain_types(tuple[int, ...] | None))
+        [<class 'int'>, <class 'ellipsis'>, <class 'NoneType'>]
+    """
+    if not get_args(annotation):
+        yield annotation
+    for part in get_args(annotation):
+        yield from plain_types(part) if get_args(part) or isinstance(part, type) else [type(part)]
+
+
+def _takes_tuples(annotation: Any) -> bool:
+    return get_origin(annotation) is tuple or any(map(_takes_tuples, get_args(annotation)))
+
+
+def _check_kind(value: object, kinds: set[type]) -> None:
+    """Refuse a truth value for a number, a number for a truth value, and digits of another script."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            _check_kind(item, kinds)
+    elif kinds & {int, float} and bool not in kinds:
+        if isinstance(value, bool):
+            raise ValueError("Input should be a number, not true or false")
+        if isinstance(value, str) and str not in kinds and not value.isascii():
+            raise ValueError("Input should be a number in the digits 0 to 9")
+    elif bool in kinds and not kinds & {int, float, str}:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number or (isinstance(value, str) and value.strip().isdecimal()):
+            raise ValueError("Input should be true or false")
+
+
+class _Renamed(Checked):
     """Settings that take keywords under their names of 0.1 too, with a DeprecationWarning; one sentence refuses."""
 
     @model_validator(mode="wrap")
@@ -234,36 +289,42 @@ def validated(
     names = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]  # a dataclass
     for key in values:
         if key not in names:
-            why = ABSENT.get(key) or did_you_mean(key, names)
-            raise ConfigError(f"{origin.get(key, 'settings')}: there is no setting {key!r}{why}")
-    try:
-        adapter = TypeAdapter(kind)
-        if strict:  # as JSON, in which an array may be a tuple
-            return adapter.validate_json(json.dumps(values), strict=True)
-        return adapter.validate_python(dict(values))
-    except ValidationError as error:
-        raise _of_pydantic(error, names, origin) from error
-    except ConfigError as error:
-        if isinstance(error.__cause__, ValidationError):  # from `_Renamed`, which knows no origin
-            raise _of_pydantic(error.__cause__, names, origin) from error.__cause__
-        raise
+            why = ABSENT.get(key) or did_you_mean(key[:SHOWN], names)
+            raise ConfigError(f"{origin.get(key, 'settings')}: there is no setting {key!r:.{SHOWN}}{why}")
+    with parsing("the settings", ConfigError):
+        try:
+            adapter = TypeAdapter(kind)
+            if strict:  # as JSON, in which an array may be a tuple
+                return adapter.validate_json(json.dumps(values), strict=True)
+            return adapter.validate_python(dict(values))
+        except ValidationError as error:
+            raise _of_pydantic(error, names, origin) from error
+        except ConfigError as error:
+            if isinstance(error.__cause__, ValidationError):  # from `_Renamed`, which knows no origin
+                raise _of_pydantic(error.__cause__, names, origin) from error.__cause__
+            raise
 
 
 def _of_pydantic(error: ValidationError, names: Collection[str], origin: Mapping[str, str]) -> ConfigError:
     """The first of pydantic's findings in one sentence."""
-    first = error.errors()[0]
+    first = error.errors(include_url=False)[0]
     key = str(first["loc"][0]) if first["loc"] else "settings"
     if first["type"] in ("unexpected_keyword_argument", "unexpected_positional_argument"):
-        return ConfigError(f"settings: there is no setting {key!r}{did_you_mean(key, names)}")
+        return ConfigError(f"settings: there is no setting {key!r:.{SHOWN}}{did_you_mean(key[:SHOWN], names)}")
     return ConfigError(_refusal(origin.get(key, ""), key, first["input"], first["msg"]))
 
 
 def _refusal(origin: str, key: str, value: object, why: str) -> str:
     """The setting as its user wrote it, and what it must be."""
-    flag = f"--{key.replace('_', '-')} {value}"
-    named = f"{key} = {shown(value)}"
-    written = flag if origin == "command line" else f"{origin}: {named}" if origin else named
-    return f"{written}: {why.replace('Input should be', 'it must be')}"
+    try:
+        text = str(value) if origin == "command line" else shown(value)
+    except ValueError:  # more digits than Python writes
+        text = "a number of very many digits"
+    text = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    flag = f"--{key.replace('_', '-')} {text}"
+    written = flag if origin == "command line" else f"{origin}: {key} = {text}" if origin else f"{key} = {text}"
+    why = why.removeprefix("Value error, ").replace("Input should be", "it must be")
+    return f"{written}: {why}"
 
 
 def help_of(field: str, kinds: Iterable[type] = (DataSettings, TrainSettings, RunSettings)) -> str:
@@ -301,14 +362,11 @@ def to_toml(values: Mapping[str, Any]) -> str:
 
 
 def from_toml(path: Path) -> dict[str, Any]:
-    """The settings of a configuration file.
+    """The settings of a configuration file; a byte order mark is left out.
 
     Raises:
-        ConfigError: it cannot be read, or is not TOML; names the line.
+        ConfigError: it cannot be read, is no regular file, has more than 1 MiB, or is not TOML; names the line.
     """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"the configuration {str(path)!r} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the configuration {str(path)!r} is not TOML: {error}") from error
+    data = read_limited(path, ConfigError, "the configuration", CONFIG_LIMIT)
+    with parsing(f"the configuration {quoted(path)} is not TOML", ConfigError):
+        return tomllib.loads(data.decode("utf-8-sig"))

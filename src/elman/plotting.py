@@ -1,7 +1,7 @@
 """The style that all pictures share; matplotlib is optional (the extra "plot") and imported when one is drawn."""
 
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+import io
+from typing import TYPE_CHECKING, Literal
 
 from elman.errors import ConfigError
 
@@ -31,20 +31,23 @@ def new_figure(height: float) -> "Figure":
     return Figure(figsize=(7.5, height), dpi=150, layout="constrained")
 
 
-def save_figure(
-    figure: "Figure", axes: "Axes", title: str, into: Path | IO[bytes], *, pad: float | None = None
-) -> None:
-    """Give a picture its title and write it into a file.
+def figure_bytes(figure: "Figure", axes: "Axes", title: str, *, kind: str = "png", pad: float | None = None) -> bytes:
+    """Give a picture its title and draw it as a file, which `elman.storage.atomic.replace_file` writes whole.
 
     Args:
         figure: the picture.
         axes: the part of it that gets the title.
         title: letters that the font lacks become question marks.
-        into: a path, whose ending names the format, or an open file.
+        kind: the format: png, svg or pdf.
         pad: distance of the title from the axes in points; None: matplotlib's own.
+
+    Returns:
+        The contents of the file.
     """
     axes.set_title(drawable(title), fontsize=10, loc="left", parse_math=False, pad=pad)
-    figure.savefig(into)
+    into = io.BytesIO()
+    figure.savefig(into, format=kind)
+    return into.getvalue()
 
 
 def nice_ticks(axes: "Axes", which: Literal["x", "y"] = "y") -> None:

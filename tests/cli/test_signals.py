@@ -146,6 +146,16 @@ def test_the_first_signal_only_asks() -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_the_first_signal_ends_what_has_nothing_to_save() -> None:
+    with Stop(immediate=True) as stop:
+        with pytest.raises(KeyboardInterrupt) as interrupt:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert interrupt.value.args == (signal.SIGTERM,)
+        stop.immediate = False
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signal == signal.SIGTERM
+
+
 def test_an_interrupt_before_the_training_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

@@ -51,7 +51,7 @@ def test_the_summary_counts_what_is_not_in_the_vocabulary(tmp_path_factory, trai
     assert summary["different"] == len(set(unknown))
     assert summary["too_rare"] == sum(c in trained for c in unknown)
     assert sum(summary["most_frequent"].values()) == len(unknown)  # of fewer than ten different ones
-    assert part.unknown_tokens.tokens() == unknown
+    assert [part.originals.types[code] for code in part.originals.spellings] == unknown
 
 
 def test_a_vocabulary_that_remembers_nothing_says_no_more_than_it_knows(tmp_path):

@@ -272,7 +272,7 @@ def test_names_of_files_are_short_and_never_collide(tmp_path):
     ids = ("a/b", "a?b", "A-b", "a-b-2", "-", "中" * 200)
     rows = "".join(f'"{name}",{i},{i * i % 7}\n' for name in ids for i in range(20))
     (tmp_path / "t.csv").write_text("unique_id,ds,y\n" + rows, encoding="utf-8")
-    good("forecast", "t.csv", "--model", "last", "-q", "--run", "r", folder=tmp_path)
+    good("forecast", "t.csv", "--model", "last", "-q", "--pictures", "--run", "r", folder=tmp_path)
     names = [p.name.casefold() for p in (tmp_path / "r").glob("*-errors.png")]
     assert len(set(names)) == len(ids)
     assert not any(name.startswith("-") for name in names)

@@ -136,13 +136,6 @@ def test_nobody_wins_at_figures_that_are_printed_alike(bits, found):
     assert run.against_xz(None, 4.0) == run.against_xz(bits, None) == []
 
 
-def test_a_text_of_one_symbol_has_no_winner():
-    assert told(symbols=1, bits=0.0, xz=0.0) == [
-        "The text has one symbol only, which every model predicts: nothing is compared."
-    ]
-    assert told(symbols=2) == told()
-
-
 @pytest.mark.parametrize(
     ("curve", "rule"),
     [

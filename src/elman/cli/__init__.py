@@ -1,16 +1,21 @@
 """The command `elman`: parses the arguments, runs a verb, and reports every error as one line and an exit code."""
 
+import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from elman.errors import ElmanError, quoted
+from elman.errors import ElmanError, one_line, quoted
 
 if TYPE_CHECKING:
     from cyclopts import CycloptsError
+
+LONGEST = 3000
+"""Characters of a message at most."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -53,12 +58,13 @@ def run(arguments: list[str]) -> int:
     from elman.cli.app import app
 
     try:
-        result = app(
-            [_Hyphen(a) if a == "-" else a for a in arguments if a != "--debug"],
-            exit_on_error=False,
-            print_error=False,
-            result_action="return_value",
-        )
+        with _messages_shown():
+            result = app(
+                [_Hyphen(a) if a == "-" else a for a in arguments if a != "--debug"],
+                exit_on_error=False,
+                print_error=False,
+                result_action="return_value",
+            )
         sys.stdout.flush()
     except BrokenPipeError:
         _discard_output()  # the reader has closed the pipe, as `head` does
@@ -90,6 +96,21 @@ def run(arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
+@contextmanager
+def _messages_shown() -> Iterator[None]:
+    """Show on standard error what the package logs in the block: what it waits for."""
+    logger, shown = logging.getLogger("elman"), logging.Handler()
+    shown.emit = lambda record: print(f"elman: {one_line(record.getMessage())}", file=sys.stderr)  # type: ignore[method-assign]
+    level = logger.level
+    logger.addHandler(shown)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(shown)
+        logger.setLevel(level)
+
+
 def _discard_output() -> None:
     """Send standard output nowhere: flushing what it still holds would fail a second time."""
     try:
@@ -103,7 +124,9 @@ def _first_line(error: BaseException) -> str:
 
 
 def _report(message: str, code: int) -> int:
-    line = " ".join(message.split("\n"))
+    line = one_line(" ".join(message.splitlines()))
+    if len(line) > LONGEST:  # the cause is at the end, behind a name that is too long
+        line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
     print(f"elman: {line}", file=sys.stderr)
     return code
 
@@ -112,10 +135,14 @@ def _of_arguments(error: "CycloptsError") -> str:
     """What is wrong with the arguments: a number that is none, a setting without a flag, or as cyclopts says it."""
     from cyclopts import CoercionError, UnknownOptionError, UnusedCliTokensError
 
+    from elman.config import plain_types
+
     said = str(error).strip()
     if isinstance(error, CoercionError) and error.token is not None:
+        if not error.token.value:
+            return f"{error.token.keyword or 'an argument'} is empty: give a name or a value, or leave it out"
         kinds = {int: "a whole number", float: "a number"}
-        if wanted := [kinds[kind] for kind in (error.target_type, *get_args(error.target_type)) if kind in kinds]:
+        if wanted := [kinds[kind] for kind in plain_types(error.target_type) if kind in kinds]:
             return f"{error.token.keyword} is {error.token.value!r}: give {wanted[0]}"
     if isinstance(error, UnknownOptionError):
         from elman.training.config import Config

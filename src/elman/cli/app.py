@@ -20,6 +20,7 @@ from pathlib import Path
 from cyclopts import App
 
 from elman.cli import verbs
+from elman.cli.options import EVERY
 
 EPILOGUE = (
     "Exit codes: 0 success, 1 unexpected error, 2 usage or configuration, 3 input data, 4 model or checkpoint, "
@@ -84,6 +85,7 @@ app = App(
     version_flags=["--version", "-V"],
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
+    default_parameter=EVERY,
 )
 for _verb in find_verbs():
     app.command(

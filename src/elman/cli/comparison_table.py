@@ -17,7 +17,7 @@ from elman.environment import environment
 from elman.errors import ConfigError, quoted
 from elman.inference.metrics import METRICS
 from elman.models.saving import finite, to_json
-from elman.storage.atomic import replace_file, translate_os_errors
+from elman.storage.atomic import new_folder, replace_file, translate_os_errors
 
 PIPE_WIDTH = 200  # columns, where the output is no terminal
 
@@ -55,9 +55,12 @@ class ComparisonDisplay:
 
     def measured(self, comparison: Comparison) -> None:
         """Write all that is measured so far, and print what is new."""
+        files = {
+            "comparison.json": to_json(finite(self._document(comparison))),
+            "comparison.md": comparison.markdown().encode(),
+        }
         if self.last is None:
-            with translate_os_errors("make", self.folder):
-                self.folder.mkdir(parents=True)
+            new_folder(self.folder, files)
         before = {} if self.last is None else {e.name: len(e.measured) for e in self.last.entries}
         self.last = comparison
         for entry in comparison.entries:
@@ -65,8 +68,8 @@ class ComparisonDisplay:
                 spread = entry.spread(comparison.figure)
                 figure = "" if spread is None else f"{METRICS[comparison.figure].words} {spread.written('.3f')}"
                 self.progress.print(f"{entry.label}: {figure}")
-        self._write("comparison.json", to_json(finite(self._document(comparison))))
-        self._write("comparison.md", comparison.markdown().encode())
+        for name, data in files.items():
+            self._write(name, data)
 
     def close(self) -> None:
         """Remove the bar."""

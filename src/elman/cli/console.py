@@ -1,12 +1,18 @@
 """The console that every verb prints to."""
 
+from collections.abc import Iterable
+
 from rich.console import Console as RichConsole
+from rich.console import ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from elman.errors import one_line
 
 
 class Console(RichConsole):
-    """A rich console without highlighting, on which a closed pipe is an error for the command line to handle.
+    """A rich console without highlighting, which escapes control characters in names and texts.
 
-    rich itself would exit with code 1.
+    A closed pipe is an error for the command line to handle: rich itself would exit with code 1.
 
     Args:
         stderr: print to standard error rather than standard output.
@@ -26,6 +32,16 @@ class Console(RichConsole):
     def print_lines(self, *lines: str) -> None:
         """Print lines of text as they are: no markup, no wrapping."""
         self.print(*lines, sep="\n", markup=False, soft_wrap=True)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What to write, with escapes for control characters: a name cannot change what a terminal shows."""
+        for segment in super().render(renderable, options):
+            text = segment.text
+            if segment.control or (text.isascii() and text.replace("\n", "").isprintable()):
+                yield segment
+            else:
+                lines = [one_line(line) for line in text.split("\n")]
+                yield Segment("\n".join(lines), segment.style)
 
     def on_broken_pipe(self) -> None:
         """Raise the error again, which rich is handling."""

@@ -12,6 +12,7 @@ from cyclopts.validators import Number
 
 from elman.config import RENAMED, DataSettings, RunSettings, TrainSettings, from_toml
 from elman.config import help_of as _help_of
+from elman.reading import whole
 
 if TYPE_CHECKING:
     from elman.training.config import Config
@@ -31,11 +32,11 @@ def numbers(text: str, *, least: int) -> Parameter:
 
 
 def _whole(_kind: type, tokens: Sequence[Token]) -> int:
-    return int(tokens[0].value)
+    return whole(tokens[0].value)
 
 
 def _wholes(_kind: type, tokens: Sequence[Token]) -> list[int]:
-    return [int(token.value) for token in tokens]
+    return [whole(token.value) for token in tokens]
 
 
 def flags(name: str, fields: Sequence[str]) -> type:

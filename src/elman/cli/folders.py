@@ -1,8 +1,12 @@
 """The folder of a result that the user gave no name."""
 
 import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
+
+LONGEST = 60
+"""Characters of the name of a source in that of a folder: file systems allow 255 bytes."""
 
 
 def free_folder(sources: Sequence[str], what: str) -> Path:
@@ -16,6 +20,6 @@ def free_folder(sources: Sequence[str], what: str) -> Path:
         A path relative to the working directory; nothing is created.
     """
     first = Path(sources[0]).name.split(".")[0] if sources[0] != "-" else "stdin"
-    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in first).strip("-") or "text"
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in first).strip("-")[:LONGEST] or "text"
     candidates = (Path("runs") / f"{name}-{what}-{n}" for n in itertools.count(1))
-    return next(path for path in candidates if not path.exists())
+    return next(path for path in candidates if not os.path.lexists(path))

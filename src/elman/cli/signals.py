@@ -19,9 +19,14 @@ class Stopped(KeyboardInterrupt):
 
 
 class Stop:
-    """A context in which SIGINT, SIGTERM and SIGHUP set a flag; a second raises `KeyboardInterrupt` with its number."""
+    """A context in which SIGINT, SIGTERM and SIGHUP set a flag; a second raises `KeyboardInterrupt` with its number.
 
-    def __init__(self) -> None:
+    Args:
+        immediate: whether the first raises it too, as long as there is nothing to save.
+    """
+
+    def __init__(self, *, immediate: bool = False) -> None:
+        self.immediate = immediate
         self.signal = 0
         self._raises = False
         self._before: dict[int, Any] = {}
@@ -60,7 +65,7 @@ class Stop:
             signal.signal(number, handler)
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
-        if self.signal:
+        if self.signal or self.immediate:
             raise KeyboardInterrupt(number)
         self.signal = number
         raises = self._raises

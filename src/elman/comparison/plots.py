@@ -1,13 +1,12 @@
 """The picture of a comparison."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elman.inference.metrics import METRICS
-from elman.plotting import BOUND, HELD_OUT, TRAIN, drawable, new_figure, nice_ticks, save_figure
+from elman.plotting import BOUND, HELD_OUT, TRAIN, drawable, figure_bytes, new_figure, nice_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,9 +24,7 @@ def comparison_picture(document: Mapping[str, Any]) -> bytes:
     figure = new_figure(1.3 + 0.32 * len(entries))
     axes = figure.subplots()
     comparison_dots(axes, entries, document["figure"])
-    picture = io.BytesIO()
-    save_figure(figure, axes, f"{Path(document['source']).name}: the same held-out text for all", picture)
-    return picture.getvalue()
+    return figure_bytes(figure, axes, f"{Path(document['source']).name}: the same held-out text for all")
 
 
 def comparison_dots(axes: "Axes", entries: Sequence[Mapping[str, Any]], figure: str) -> None:

@@ -10,12 +10,14 @@ import codecs
 import glob
 import gzip
 import hashlib
+import logging
 import os
+import select
 import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Literal, TextIO, TypeVar
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 Piece = TypeVar("Piece", str, bytes)
 DecodingErrors = Literal["strict", "replace"]
 
+LOGGER: Final = logging.getLogger("elman")
+"""Hears what is waited for; the command line shows it."""
+PATIENCE: Final = 1.0
+"""Seconds without input until it does."""
 CHUNK: Final = 256 << 10
 """Bytes read, and decompressed, at a time: little enough to stay in a processor's cache."""
 MAX_RATIO: Final = 200
@@ -169,6 +175,8 @@ def _files(paths: Sequence[str | Path]) -> Iterator[str | Path]:
     if not paths:
         raise ConfigError("no path to read was given: give a file, a folder, a pattern, or - for standard input")
     for path in paths:
+        if not str(path):
+            raise ConfigError("the name of a text is empty: give a file, a folder, a pattern, or - for standard input")
         yield from ["-"] if str(path) == "-" else _expanded(Path(path))
 
 
@@ -240,11 +248,35 @@ def _raw(path: str | Path, size: int) -> Iterator[bytes]:
 
 def _opened(path: str | Path) -> "AbstractContextManager[IO[bytes]]":
     if str(path) != "-":
-        return Path(path).open("rb")
+        return _opened_pipe(Path(path)) if stat.S_ISFIFO(Path(path).stat().st_mode) else Path(path).open("rb")
     stdin: TextIO | None = sys.stdin  # None in a process without one, which typeshed does not declare
     if stdin is None or stdin.closed:
         raise DataError("standard input is closed: give a file, or pipe a text in")
+    with suppress(OSError, ValueError):  # no stream of the operating system, so there is nothing to wait for
+        _say_waiting(stdin.fileno(), "standard input")
     return nullcontext(stdin.buffer)  # the caller's, so it stays open
+
+
+def _opened_pipe(path: Path) -> IO[bytes]:
+    """A named pipe, once it has a writer; a signal interrupts the waiting."""
+    if sys.platform != "linux":  # elsewhere only an open that waits tells that there is a writer
+        LOGGER.info("waiting for a writer of the named pipe %s", _name(path))
+        return path.open("rb")
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        _say_waiting(file, f"a writer of the named pipe {_name(path)}")
+        select.select([file], [], [])
+        os.set_blocking(file, True)
+        return os.fdopen(file, "rb")
+    except BaseException:
+        os.close(file)
+        raise
+
+
+def _say_waiting(file: int, what: str) -> None:
+    """Say what is waited for, where a pipe or a terminal gives nothing for a second."""
+    if os.name != "nt" and not select.select([file], [], [], PATIENCE)[0]:  # Windows can only ask sockets
+        LOGGER.info("waiting for %s; Ctrl-C ends it", what)
 
 
 def _plain(file: IO[bytes], size: int) -> Iterator[bytes]:

@@ -32,7 +32,8 @@ from elman.data.tokens import (
     join_words,
     unsigned,
 )
-from elman.errors import ConfigError, DataError, ModelError, StorageError, quoted
+from elman.errors import ConfigError, DataError, ModelError, quoted
+from elman.reading import read_limited
 from elman.storage.atomic import replace_file
 from elman.storage.tensors import JSON_LIMIT, damaged, strict_json
 
@@ -421,16 +422,9 @@ class Vocab:
 
         Raises:
             ModelError: the file is missing, damaged, foreign or too large to be a vocabulary.
-            StorageError: the file cannot be read.
+            StorageError: permission is missing, or the disk fails.
         """
-        where = quoted(path)
-        try:
-            with Path(path).open("rb") as file:
-                return cls.from_json(file.read(JSON_LIMIT + 1), where)  # strict_json refuses what is longer
-        except FileNotFoundError as error:
-            raise ModelError(f"{where}: no such file, the vocabulary is missing") from error
-        except OSError as error:
-            raise StorageError(f"{where}: cannot be read, {error.strerror}") from error
+        return cls.from_json(read_limited(Path(path), ModelError, "the vocabulary", JSON_LIMIT), quoted(path))
 
 
 def visible_repr(token: str) -> str:

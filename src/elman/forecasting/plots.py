@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from elman.forecasting.series import Series, Values
 from elman.forecasting.study import LEVELS, ForecastResult, ModelResult, display_horizons
-from elman.plotting import BOUND, HELD_OUT, TRAIN, new_figure, nice_ticks, save_figure
+from elman.plotting import BOUND, HELD_OUT, TRAIN, figure_bytes, new_figure, nice_ticks
+from elman.storage.atomic import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,13 +47,8 @@ def draw(study: ForecastResult, folder: Path, stem: str) -> list[Path]:
         drawing(axes, study)
         axes.spines[["top", "right"]].set_visible(False)
         paths.append(folder / f"{stem}-{name}.png")
-        save_figure(
-            figure,
-            axes,
-            f"{study.series.name}: {_TITLES[name].format(study.chosen)}",
-            paths[-1],
-            pad=None if name == "errors" else 22,
-        )
+        title = f"{study.series.name}: {_TITLES[name].format(study.chosen)}"
+        replace_file(paths[-1], figure_bytes(figure, axes, title, pad=None if name == "errors" else 22))
     return paths
 
 
@@ -193,7 +189,7 @@ def _dates_apart(axes: "Axes") -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     if isinstance(axes.xaxis.get_major_locator(), AutoDateLocator):
-        locator = AutoDateLocator(maxticks=7)  # type: ignore[no-untyped-call]  # matplotlib's
+        locator = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]  # matplotlib's
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]  # matplotlib's
 

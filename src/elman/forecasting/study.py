@@ -364,6 +364,8 @@ def _coverage(entry: ModelResult) -> dict[float, float]:
 def to_dict(study: ForecastResult) -> dict[str, Any]:
     """The result as JSON values."""
     scale = study.mase_scale
+    widths = {f"{level:.0%}": study.half_width(level) for level in LEVELS}
+    found = findings(study)
     return {
         "series": study.series.name,
         "values": len(study.series),
@@ -383,15 +385,13 @@ def to_dict(study: ForecastResult) -> dict[str, Any]:
                 "step": k + 1,
                 "ds": study.series.timeline.at(len(study.series) + k),
                 "value": float(study.forecast[k]),
-                "intervals": {
-                    f"{level:.0%}": _interval(study.forecast[k], study.half_width(level)[k]) for level in LEVELS
-                },
+                "intervals": {level: _interval(study.forecast[k], half[k]) for level, half in widths.items()},
             }
             for k in range(study.horizon)
         ],
         "notes": study.notes,
-        "verdict": verdict(study),
-        "findings": [finding.to_dict() for finding in findings(study)],
+        "verdict": sentences(found),
+        "findings": [finding.to_dict() for finding in found],
     }
 
 

@@ -7,6 +7,7 @@ long    unique_id, ds, y                       a name is a series
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,9 +20,10 @@ import numpy.typing as npt
 
 from elman.arguments import checked
 from elman.data.files import text_chunks
-from elman.errors import ConfigError, DataError, no_such, printable
+from elman.errors import ConfigError, DataError, listed, no_such, one_line, printable
 from elman.forecasting.series import Missing, Series, Values, series
 from elman.forecasting.timeline import MICROSECONDS, Positions, Timestamps, UtcGrid
+from elman.reading import parsing, real, reason
 
 Column = list[str]
 """The cells of a column."""
@@ -32,7 +34,7 @@ TIME_COLUMNS: Final = ("ds", "date", "time", "datetime", "timestamp", "day", "mo
 """Names, in lower case, of columns that are taken for the time if none is named."""
 DATE_PARTS: Final = ("day", "month", "year")
 TABLES: Final = (".csv", ".tsv", ".parquet", ".csv.gz", ".tsv.gz", ".csv.zst", ".tsv.zst")
-YEAR_MONTH: Final = re.compile(r"(1[89]|2[01])\d\d(0[1-9]|1[0-2])")
+YEAR_MONTH: Final = re.compile(r"(1[89]|2[01])\d\d(0[1-9]|1[0-2])", re.ASCII)
 LARGEST_FIELD: Final = 2**24
 
 
@@ -89,7 +91,22 @@ def read_series(
         ConfigError: a column that does not exist, or a missing package.
         DataError: the file cannot be read as a table, or a series cannot be used; the message names the row.
     """
-    table = _parquet(path) if _is_parquet(path) else _csv(path)
+    if not path:
+        raise ConfigError("the name of the table is empty: give a CSV or Parquet file, or - for standard input")
+    with parsing(_shown(path), DataError, "correct the table"):
+        table = _parquet(path) if _is_parquet(path) else _csv(path)
+        return _series_of(table, columns, time, date_format, ids, missing)
+
+
+def _series_of(
+    table: ParsedTable,
+    columns: Sequence[str],
+    time: str | None,
+    date_format: str | None,
+    ids: str | None,
+    missing: Missing,
+) -> tuple[list[Series], list[str]]:
+    """The series of a table, and notes, as `read_series` returns them."""
     columns = list(dict.fromkeys(name for text in columns for name in _named(table, text)))
     ids = "unique_id" if ids is None and "unique_id" in table.columns else ids
     time = time or _time_column(table, date_format, taken={*columns, ids})
@@ -123,9 +140,13 @@ def _is_parquet(path: str) -> bool:
         return file.read(4) == b"PAR1"
 
 
+def _shown(path: str) -> str:
+    return "standard input" if path == "-" else printable(path)
+
+
 def _csv(path: str) -> ParsedTable:
     """A CSV file with a header; the separator is the one of , ; tab | that the header holds most often."""
-    name = "standard input" if path == "-" else printable(path)
+    name = _shown(path)
     try:
         lines = _lines(text_chunks([path]))
         header = next(lines, "")
@@ -144,16 +165,17 @@ def _csv(path: str) -> ParsedTable:
     while body and not any(body[-1]):
         body.pop()
     if any(map(_is_number, names)) and all(_is_number(cell) or _date(cell, None) for cell in names):
-        raise DataError(
-            f"{name}: the first row holds values ({', '.join(names[:3])}), not column names: add a header row"
-        )
-    twice = [cell for i, cell in enumerate(names) if cell in names[:i]]
-    if twice:
-        raise DataError(f"{name}: two columns are called {twice[0]!r}: give them different names")
+        begin = ", ".join(cell[:40] for cell in names[:3])
+        raise DataError(f"{name}: the first row holds values ({begin}), not column names: add a header row")
+    seen: set[str] = set()
+    for cell in names:
+        if cell in seen:
+            raise DataError(f"{name}: two columns are called {cell!r:.100}: give them different names")
+        seen.add(cell)
     for number, row in enumerate(body, 1):
         if len(row) != len(names):
             raise DataError(
-                f"{name}, row {number}: {len(row)} cells, but the header has {len(names)} ({header.strip()})"
+                f"{name}, row {number}: {len(row)} cells, but the header has {len(names)} ({header.strip():.200})"
             )
     if not body:
         raise DataError(f"{name}: a header without rows, so there is nothing to forecast; give a table with rows")
@@ -162,12 +184,15 @@ def _csv(path: str) -> ParsedTable:
 
 def _lines(chunks: Iterable[str]) -> Iterator[str]:
     """The text line by line, ends included."""
-    ends, rest = io.IncrementalNewlineDecoder(None, translate=True), ""
+    ends = io.IncrementalNewlineDecoder(None, translate=True)
+    begun: list[str] = []  # of a line that is longer than a chunk, joined once
     for chunk in chunks:
-        *whole, rest = (rest + ends.decode(chunk)).split("\n")
-        for line in whole:
-            yield f"{line}\n"
-    if rest:
+        first, *others = ends.decode(chunk).split("\n")
+        begun.append(first)
+        for other in others:
+            yield "".join(begun) + "\n"
+            begun = [other]
+    if rest := "".join(begun):
         yield rest
 
 
@@ -207,7 +232,7 @@ def _parquet(path: str) -> ParsedTable:
 
 def _is_number(cell: str) -> bool:
     try:
-        float(cell)
+        real(cell)
     except ValueError:
         return False
     return True
@@ -217,11 +242,11 @@ def _numbers(table: ParsedTable, name: str, cells: Column, rows: Positions) -> V
     """The cells as numbers, NaN where one is missing."""
     filled = ["nan" if cell.lower() in MISSING_CELLS else cell for cell in cells]
     try:
-        return np.array(filled, np.float64)
+        return np.array([real(cell) for cell in filled], np.float64)
     except ValueError:
         at = next(i for i, cell in enumerate(filled) if not _is_number(cell))
         raise DataError(
-            f"{table.name}: {name}, row {rows[at]}: {cells[at]!r} is not a number{_hint(cells[at])}"
+            f"{table.name}: {name}, row {rows[at]}: {cells[at]!r:.60} is not a number{_hint(cells[at])}"
         ) from None
 
 
@@ -229,6 +254,8 @@ def _hint(cell: str) -> str:
     """How to write what was meant as a number."""
     if re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d*)?", cell):
         return "; leave out the commas between thousands"
+    if not cell.isascii() and _is_number("".join(str(unicodedata.decimal(c, c)) for c in cell)):
+        return "; write it with the digits 0 to 9"
     return "; write decimals with a point" if _is_number(cell.replace(",", ".")) else ""
 
 
@@ -249,12 +276,16 @@ def _time_column(table: ParsedTable, date_format: str | None, taken: set[str | N
 
 
 def _date(cell: str, date_format: str | None) -> datetime | None:
+    if not cell.isascii() and any(c.isdecimal() and not c.isascii() for c in cell):
+        return None  # numbers are refused in other digits too
     try:
         return datetime.fromisoformat(cell) if date_format is None else datetime.strptime(cell, date_format)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
-    except re.error as error:
-        raise ConfigError(f"--date-format {date_format}: {error}; see the codes of Python's strptime") from error
+    except Exception as error:
+        raise ConfigError(
+            f"--date-format {one_line(str(date_format)):.100}: {reason(error)}; see the codes of Python's strptime"
+        ) from error
 
 
 def _stamps(
@@ -265,7 +296,7 @@ def _stamps(
     cells = cells if rows is None else [cells[row - 1] for row in rows]
     if date_format is None and all(map(YEAR_MONTH.fullmatch, cells)):
         return np.array([f"{cell[:4]}-{cell[4:]}" for cell in cells], MICROSECONDS), False
-    compact = all(cell.isdigit() and len(cell) == 8 for cell in cells)  # 20240301
+    compact = all(cell.isascii() and cell.isdigit() and len(cell) == 8 for cell in cells)  # 20240301
     if date_format is None and not compact and sum(map(_is_number, cells)) > len(cells) / 2:
         rows = np.arange(1, len(cells) + 1) if rows is None else rows
         numbers = _numbers(table, name, cells, rows)
@@ -279,12 +310,12 @@ def _stamps(
         if date is None:
             how = "ISO 8601, such as 2024-03-01 or 2024-03-01T12:00" if date_format is None else date_format
             raise DataError(
-                f"{table.name}: {name}, row {row}: {cell!r} is not a date in the expected format ({how}): "
+                f"{table.name}: {name}, row {row}: {cell!r:.60} is not a date in the expected format ({how}): "
                 "give the format with --date-format"
             )
         if zoned[i] != zoned[0]:
             raise DataError(
-                f"{table.name}: {name}, row {row}: {cell!r}, but some dates have a time zone and some have "
+                f"{table.name}: {name}, row {row}: {cell!r:.60}, but some dates have a time zone and some have "
                 "none: write all in one way"
             )
     there = [date for date in dates if date is not None]
@@ -308,10 +339,11 @@ def _value_columns(table: ParsedTable, named: Sequence[str], time: str | None) -
     values = [name for name in names if _mostly_numbers(table.columns[name]) and not _is_index(table, name)]
     if not values:
         hints = {_hint(cell) for name in names for cell in table.columns[name][:1]} - {""}
-        listed = ", ".join(names) or "there is only the time"
-        raise DataError(f"{table.name}: no column is numeric ({listed}){''.join(sorted(hints)[:1])}")
-    left_out = [name for name in names if name not in values]
-    return values, [f"left out, since they are not numeric: {', '.join(map(repr, left_out))}"] if left_out else []
+        those = listed(names) or "there is only the time"
+        raise DataError(f"{table.name}: no column is numeric ({those}){''.join(sorted(hints)[:1])}")
+    numeric = set(values)
+    left_out = [repr(name) for name in names if name not in numeric]
+    return values, [f"left out, since they are not numeric: {listed(left_out)}"] if left_out else []
 
 
 def _is_index(table: ParsedTable, name: str) -> bool:

@@ -92,9 +92,8 @@ def infill(
     task = _task(forward, backward)
     if length < 1 or beam < 1:
         raise ConfigError(f"a gap of {length} tokens, a beam of {beam}: both numbers must be at least 1")
-    before, after = (
-        encode_prompt(task, text, can_be_kept=False, name="the text around the gap") for text in (left, right)
-    )
+    name = "the text around the gap"
+    before, after = (encode_prompt(task, text, can_be_kept=False, name=name) for text in (left, right))
     with torch.inference_mode():
         readers = [Reader(model, before, after) for model in (forward, backward) if model]
         fills = np.unique(np.concatenate(list(_candidates(readers, length, beam))), axis=0)

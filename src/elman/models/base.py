@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 
 from elman.arguments import checked
 from elman.cells import State
-from elman.config import STRICT, current_names, validated
+from elman.config import STRICT, Checked, current_names, validated
 from elman.data.batches import Ids, Rows
 from elman.engines import TokenSampler
 from elman.engines.sampling import Sampling
@@ -133,7 +133,7 @@ class SequenceModel(ABC):
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class ModelSettings:
+class ModelSettings(Checked):
     """Base of the settings of a network.
 
     A field with a docstring is a keyword of the class, a setting of `elman train --config`, and saved with the model.

@@ -29,6 +29,7 @@ from elman.models import build as _families  # noqa: F401 - all families join th
 from elman.models.assemble import assemble, network_family, wrappers
 from elman.models.base import BASE, FAMILIES, Network, SequenceModel, check_finite, saved_name
 from elman.models.task import TextTask
+from elman.reading import PARSER_ERRORS
 from elman.storage.checkpoints import Checkpoints
 from elman.storage.folder import MANIFEST, Saved, read_folder, write_folder
 
@@ -127,14 +128,15 @@ def open_saved(path: str | Path) -> Saved:
     Raises:
         ModelError: there is no model, or a damaged one.
     """
+    if not str(path):
+        raise ModelError("the name of the model is empty: give the folder of a run or of a saved model")
     path = Path(path)
     if (path / "checkpoints").is_dir():
         checkpoints = Checkpoints(path / "checkpoints")
         found = checkpoints.best(MODEL_FILES) or checkpoints.latest(MODEL_FILES)
         if found is None:
             raise ModelError(
-                f"the run {str(path)!r} has no checkpoint yet: wait for the first one, "
-                "or begin the run again in another folder"
+                f"the run {str(path)!r} has no checkpoint yet: wait for the first one, or begin the run again"
             )
         return found
     if (path / MANIFEST).exists() or (path / MODEL_FILES[0]).exists():
@@ -174,7 +176,7 @@ def load_saved(saved: Saved, *, engine: str, device: str) -> SequenceModel:
             model: SequenceModel = _network(family, saved, task, values, engine=engine)
         else:
             model = family.from_saved(saved, task, values, engine=engine)
-    except (ConfigError, TypeError, KeyError) as error:
+    except (ConfigError, *PARSER_ERRORS) as error:
         raise ModelError(f"{saved.path}: model.json does not describe a model of this elman: {error}") from error
     if isinstance(model, Network):
         model.removed_settings = removed

@@ -1,10 +1,9 @@
 """Draw charts as PNG; matplotlib is optional (the extra "plot") and imported only when something is drawn."""
 
-import io
 import math
 from typing import TYPE_CHECKING
 
-from elman.plotting import LINES, new_figure, nice_ticks, save_figure
+from elman.plotting import LINES, figure_bytes, new_figure, nice_ticks
 from elman.reproduce.experiment import Chart, ChartSeries
 
 if TYPE_CHECKING:
@@ -55,9 +54,7 @@ def draw_chart(chart: Chart) -> bytes:
             axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.14), ncols=2)
         else:
             axes.legend(frameon=False, fontsize=8)
-    picture = io.BytesIO()
-    save_figure(figure, axes, "", picture)
-    return picture.getvalue()
+    return figure_bytes(figure, axes, "")
 
 
 def _bars(axes: "Axes", line: ChartSeries, colour: str, place: int, of: int) -> None:

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import elman
 from elman.errors import ConfigError, printable
+from elman.reading import PARSER_ERRORS
 from elman.storage.atomic import make_folder, replace_file, translate_os_errors
 
 _T = TypeVar("_T")
@@ -147,7 +148,7 @@ class TrialCache:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             return {"value": decode_numbers(found["value"]), "cpu_seconds": float(found["cpu_seconds"])}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, *PARSER_ERRORS) as error:
             self.on_progress(f"{printable(path)} cannot be read ({error}): measured again")
             return None
 

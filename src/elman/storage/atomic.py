@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -88,6 +88,67 @@ def make_folder(path: Path) -> None:
     sync_folder(path.parent)
 
 
+@contextlib.contextmanager
+def no_empty_folders(path: Path) -> Iterator[None]:
+    """If the block fails, remove the folder `path` and its parents again where the block made them and they are empty.
+
+    Args:
+        path: the folder that the block makes.
+    """
+    missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
+    try:
+        yield
+    except BaseException:
+        for folder in missing:
+            with contextlib.suppress(OSError, ValueError):  # it holds something, was never made, or is no path
+                folder.rmdir()
+        raise
+
+
+def is_unused(folder: Path, names: Collection[str], folders: Collection[str] = ()) -> bool:
+    """Whether a folder holds nothing that anybody would miss, so that it may be taken over.
+
+    Args:
+        folder: an existing folder.
+        names: files that may be in it: a program that ended early leaves them.
+        folders: folders that may be in it if they are empty, but for what interrupted saves left.
+
+    Returns:
+        Whether nothing else is in it.
+    """
+
+    def is_left_over(path: Path) -> bool:
+        return _LEFT_OVER.search(path.name) is not None
+
+    def may_go(path: Path) -> bool:
+        if path.is_dir() and not path.is_symlink():
+            return path.name in folders and all(map(is_left_over, path.iterdir()))
+        return path.name in names or is_left_over(path)
+
+    return all(map(may_go, folder.iterdir()))
+
+
+def new_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Make a folder with its first files; if that fails, nothing is left of it.
+
+    Args:
+        path: the folder, which must not exist; missing parents are made.
+        files: the contents of each file by its name.
+
+    Raises:
+        StorageError: the disk refuses, or the folder exists.
+    """
+    with no_empty_folders(path), translate_os_errors("make", path, sum(map(len, files.values()))):
+        make_folder(path.parent)
+        with temporary_path(path) as fresh:
+            fresh.mkdir()
+            for name, data in files.items():
+                write_file(fresh / name, data)
+            sync_folder(fresh)
+            fresh.rename(path)
+        sync_folder(path.parent)
+
+
 def sync_folder(path: Path) -> None:
     """Flush the entries of the folder `path`: what was made, renamed and removed in it."""
     if os.name == "nt":  # Windows cannot open a folder to flush it
@@ -145,14 +206,15 @@ def translate_os_errors(action: str, path: Path, needed: int = 0) -> Iterator[No
 
 
 def _reason(path: Path, needed: int, error: OSError) -> str:
+    why = error.strerror or str(error)
     if error.errno not in _DISK_FULL:
-        return f"{error.strerror}; check the disk and the permissions, or choose another folder"
+        return f"{why}; check the disk and the permissions, or choose another folder"
     folder = next(parent for parent in path.absolute().parents if parent.is_dir())
     free = shutil.disk_usage(folder).free
-    return (
-        f"{error.strerror}; {needed} bytes are needed and {free} are free: "
-        "make room (or raise the quota or `ulimit -f`), then try again"
-    )
+    # Bytes may be free where there is no room: a quota, a limit of a file's size, a limit of their number.
+    remedy = "make room" if free < needed else "make room, or raise the quota or `ulimit -f`"
+    sizes = f"{needed} bytes are needed and {free} are free" if needed else f"{free} bytes are free"
+    return f"{why}; {sizes}: {remedy}, then try again"
 
 
 def remove_folder(path: Path) -> None:

@@ -29,16 +29,18 @@ class Checkpoints:
     Args:
         root: the folder, made by the first save.
         keep: how many of the newest are kept (>= 1), beside the one that BEST names.
+        existing: whether the folder must be there at the first save already, as it must at every later one.
 
     Raises:
         ConfigError: `keep` is below 1.
     """
 
-    def __init__(self, root: Path, keep: int = 2) -> None:
+    def __init__(self, root: Path, keep: int = 2, *, existing: bool = False) -> None:
         if keep < 1:
             raise ConfigError(f"keep is {keep}, but at least 1 checkpoint has to be kept")
         self.root = root
         self.keep = keep
+        self._existing = existing
         self.skipped: tuple[str, ...] = ()
         """Why `latest` passed over LATEST or newer checkpoints the last time, one line each; to be shown."""
 
@@ -57,13 +59,20 @@ class Checkpoints:
             Its folder.
 
         Raises:
-            StorageError: the disk refuses; earlier checkpoints are then untouched.
+            StorageError: the disk refuses; earlier checkpoints are then untouched. Or the folder has disappeared
+                since the last save: it is not made anew, since the checkpoints that are missing would not be noticed.
         """
+        if self._existing and not self.root.is_dir():
+            raise StorageError(
+                f"the folder of checkpoints {quoted(self.root)} has disappeared, so nothing can be saved there: "
+                "put it back and resume the run, or begin a new run"
+            )
         path = self.root / _step_name(step, 1 + max((n for s, n in self._numbers() if s == step), default=0))
         pointer = f"{write_folder(path, files)}  {path.name}/{MANIFEST}\n".encode()
         # BEST before LATEST: where LATEST names this checkpoint, BEST must too.
         for name in (BEST, LATEST) if best else (LATEST,):
             replace_file(self.root / name, pointer)
+        self._existing = True
         self._prune(step, path)
         return path
 
@@ -108,6 +117,11 @@ class Checkpoints:
     def remove_stale_temporaries(self) -> list[Path]:
         """Remove what interrupted saves left, and return it; call it while holding the run's lock."""
         return remove_stale_temporaries(self.root)
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a checkpoint, whole or not, or a pointer to one."""
+        return bool(self._numbers()) or any(os.path.lexists(self.root / name) for name in (LATEST, BEST))
 
     def _numbers(self) -> list[tuple[int, int]]:
         with translate_os_errors("read", self.root):

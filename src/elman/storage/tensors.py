@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from elman.errors import ModelError
+from elman.reading import SMALL, reason
 
 if TYPE_CHECKING:
     import numpy
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 TensorSpecs: TypeAlias = "Mapping[str, tuple[tuple[int, ...], torch.dtype]]"
 """The shape and dtype of each tensor, by name."""
 
-JSON_LIMIT = 16 * 2**20
+JSON_LIMIT = SMALL
 """Largest JSON document read, in bytes: a vocabulary of a million words fits."""
 
 DIMENSIONS_LIMIT = 16
@@ -88,10 +89,8 @@ def strict_json(data: bytes, where: str) -> Any:
         value = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite)
         # "\ud800" is JSON but not text: it would fail only later, when printed or saved.
         json.dumps(value, ensure_ascii=False).encode()
-    except RecursionError as error:
-        raise damaged(where, "the JSON is nested too deeply") from error
-    except ValueError as error:
-        raise damaged(where, str(error)) from error
+    except Exception as error:
+        raise damaged(where, reason(error)) from error
     return value
 
 

@@ -23,6 +23,7 @@ from elman.data.vocab import Vocab
 from elman.errors import ConfigError, ModelError
 from elman.models.base import Network, check_finite
 from elman.models.saving import Files, to_json
+from elman.reading import PARSER_ERRORS
 from elman.storage.folder import Saved
 from elman.training.config import Config, as_not_given
 from elman.training.loop import LossSum, TrainState
@@ -107,7 +108,7 @@ def read_facts(saved: Saved) -> CheckpointMetadata:
             removed,
             Vocab.from_json(saved.text("vocab.json")).segmentation,
         )
-    except (KeyError, TypeError, IndexError, AttributeError, ConfigError) as error:
+    except (ConfigError, *PARSER_ERRORS) as error:
         raise _foreign(saved.path, f"training.json has no usable value for {error}") from error
 
 

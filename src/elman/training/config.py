@@ -53,7 +53,7 @@ class Config(DataSettings, *settings_classes(), TrainSettings, RunSettings):  # 
         layers = tuple((name, current_names(_without_defaults_of_0_1(values))) for name, values in layers)
         own = next(((name, key) for name, values in layers for key in values if key in CHOSEN), None)
         recipe = next((values["recipe"] for _, values in layers if "recipe" in values), "elman" if own else AUTO)
-        if recipe not in RECIPES:
+        if not isinstance(recipe, str) or recipe not in RECIPES:
             raise ConfigError(no_such("recipe", recipe, RECIPES))
         if recipe == AUTO and own:
             raise ConfigError(

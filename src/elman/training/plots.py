@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elman.plotting import BOUND, HELD_OUT, TRAIN, new_figure, nice_ticks, save_figure
+from elman.plotting import BOUND, HELD_OUT, TRAIN, figure_bytes, new_figure, nice_ticks
+from elman.storage.atomic import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -210,5 +211,5 @@ def run_pictures(
             perplexity_curve(axes, metrics, bounds)
         else:
             gradient_curve(axes, metrics, clip)
-        save_figure(figure, axes, title, path)
+        replace_file(path, figure_bytes(figure, axes, title))
     return paths

@@ -1,6 +1,5 @@
 """The report of a finished run: its metrics beside their baselines, findings, and pictures."""
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from elman.data.batches import Ids, find_batching
 from elman.data.corpus import Corpus, Split
 from elman.data.unknown import unknown_summary
 from elman.environment import device_for
-from elman.errors import DivergedError, ModelError
+from elman.errors import DivergedError, ModelError, quoted
 from elman.inference.baselines import FLOOR_LIMIT, perplexity_lower_bound, uniform_nats, unigram_nats
 from elman.inference.compressors import MAX_TRAINING_BYTES, compressed_sizes, nats_of_tokens, training_bytes
 from elman.inference.evaluation import AT_REST, Protocol, Score, beginning, evaluate
@@ -27,7 +26,9 @@ from elman.inference.metrics import perplexity
 from elman.models.base import Network
 from elman.models.ngram.model import NGRAM_TOKENS, NGram
 from elman.models.saving import MODEL_FILES, finite, load, load_saved_network, save, to_json
+from elman.reading import parsing, read_limited
 from elman.storage.atomic import replace_file
+from elman.storage.tensors import strict_json
 from elman.training.budget import measuring_seconds
 from elman.training.config import Config
 from elman.training.loop import HELD_OUT_TOKENS
@@ -430,15 +431,17 @@ def pictures(path: Path) -> list[Path]:
     """
     from elman.training.plots import run_pictures
 
+    where = path / "report.json"
     try:
-        report = json.loads((path / "report.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        report = strict_json(read_limited(where, ModelError), quoted(where))
+    except ModelError as error:
         raise ModelError(f"{str(path)!r} has no readable report.json: finish the run first") from error
-    limits = dict(report["curve_bounds"])
-    if report["floor"]:
-        limits["lowest possible in training"] = report["floor"]
-    widths = "+".join(map(str, report["hidden"]))
-    title = f"{Path(report['source']).name}: {report['cell']} {widths}, {report['epochs']:.3g} epochs"
-    if "held-out" in report["figures"] and report["figures"]["held-out"][0]["tokens"] > HELD_OUT_TOKENS:
-        title += f", first {HELD_OUT_TOKENS:,} held-out tokens"
-    return run_pictures(path, records(path / "metrics.jsonl"), limits, title=title, clip=report["clip"])
+    with parsing(f"the records in {quoted(path)} cannot be drawn", ModelError, "begin the run again"):
+        limits = dict(report["curve_bounds"])
+        if report["floor"]:
+            limits["lowest possible in training"] = report["floor"]
+        widths = "+".join(map(str, report["hidden"]))
+        title = f"{Path(report['source']).name}: {report['cell']} {widths}, {report['epochs']:.3g} epochs"
+        if "held-out" in report["figures"] and report["figures"]["held-out"][0]["tokens"] > HELD_OUT_TOKENS:
+            title += f", first {HELD_OUT_TOKENS:,} held-out tokens"
+        return run_pictures(path, records(path / "metrics.jsonl"), limits, title=title, clip=report["clip"])

@@ -9,12 +9,15 @@ report.json      the figures beside their bounds, and the verdict
 *.png            perplexity and gradient norm against epoch
 """
 
+import contextlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,7 @@ from elman.data.segmentation import Segmentation
 from elman.data.sources import SOURCES
 from elman.engines.native import INSTRUCTIONS
 from elman.environment import device_for, environment
-from elman.errors import ConfigError, DataError, DivergedError, ModelError
+from elman.errors import ConfigError, DataError, DivergedError, ElmanError, ModelError, quoted
 from elman.inference.generation import encode_prompt, generate
 from elman.models.base import Network
 from elman.models.build import build_network
@@ -36,10 +39,21 @@ from elman.models.ngram.counts import check_order
 from elman.models.ngram.model import NGRAM_TOKENS, highest_order
 from elman.models.saving import finite, load_saved_network, model_files, to_json
 from elman.models.task import TextTask
+from elman.reading import parsing, read_limited
 from elman.rng import numpy_generator
-from elman.storage.atomic import RunLock, replace_file, translate_os_errors
+from elman.storage.atomic import (
+    LOCK,
+    OWNER,
+    RunLock,
+    is_unused,
+    make_folder,
+    no_empty_folders,
+    replace_file,
+    translate_os_errors,
+)
 from elman.storage.checkpoints import Checkpoints
 from elman.storage.folder import Saved, read_folder
+from elman.storage.tensors import strict_json
 from elman.training.auto import auto_configure
 from elman.training.budget import training_settings
 from elman.training.checkpoint import RECORDS, CheckpointMetadata, read_facts, restored, training_files
@@ -48,6 +62,11 @@ from elman.training.loop import Progress, TrainState, train
 
 SAVE_SECONDS = 60.0  # at most this much work is lost, plus a step
 PROMPT_TOKENS = 20
+RECORDS_LIMIT = 2**28
+"""Bytes of a file of records that are read at most: a line has about 250."""
+CHECKPOINTS = "checkpoints"
+LEFT = (LOCK, OWNER, "config.toml", "env.json")
+"""Files that a run leaves which ends before its first checkpoint."""
 RESUMABLE = {"epochs", "steps", "minutes", "device"}  # what a resumed run may change
 
 
@@ -72,10 +91,10 @@ class Job:
     checkpoint: str | None = None
     """The digest of the checkpoint that the job began with or saved last."""
 
-    @property
+    @cached_property
     def checkpoints(self) -> Checkpoints:
         """Where it is saved."""
-        return Checkpoints(self.path / "checkpoints")
+        return Checkpoints(self.path / CHECKPOINTS, existing=bool(self.training.step))
 
 
 def read_data(config: Config, segmentation: Segmentation = "uax29") -> Corpus:
@@ -153,15 +172,14 @@ def absolute(sources: Sequence[str]) -> list[str]:
 
 
 def begin(path: Path, config: Config) -> Job:
-    """A new run in a folder that must not exist yet.
+    """A new run in a new folder, or in one that holds no checkpoint and no file but what a run leaves that ended early.
 
     Raises:
-        ConfigError: the folder exists, settings that do not fit each other, or too little memory for them.
+        ConfigError: the folder holds something else, settings that do not fit each other, or too little memory.
         DataError: the text cannot be used.
     """
     with translate_os_errors("make", path):
-        if os.path.lexists(path):
-            raise ConfigError(f"{str(path)!r} exists already: choose another --run, or go on with --resume {path}")
+        _check_free(path)
     if odd := [s for s in config.sources if not _is_text(s)]:
         raise ConfigError(f"the name {odd[0]!a} is not valid text, so no file could hold it: rename the file")
     corpus = read_data(config)
@@ -179,9 +197,39 @@ def begin(path: Path, config: Config) -> Job:
     training = TrainState.begin(model, training_settings(config))
     covered, counts = coverage_of(config, corpus), token_counts(corpus.train.ids, len(corpus.vocab))
     with translate_os_errors("make", path):
-        path.mkdir(parents=True)
+        make_folder(path)
     notes = [*corpus.notes, *reasons, *_slower(config, model)]
     return Job(path, config, corpus, model, training, counts, covered, notes, RunLock(path))
+
+
+def _check_free(path: Path) -> None:
+    """Refuse a folder in which no new run may begin, and say what to do with it."""
+    if not os.path.lexists(path) or (path.is_dir() and is_unused(path, LEFT, (CHECKPOINTS,))):
+        return
+    if path.is_dir() and Checkpoints(path / CHECKPOINTS).any:
+        raise ConfigError(f"{quoted(path)} exists already: choose another --run, or go on with --resume {path}")
+    raise ConfigError(f"{quoted(path)} exists already and is no run: choose another --run, or remove it")
+
+
+@contextlib.contextmanager
+def no_empty_run(path: Path) -> Iterator[None]:
+    """If the block fails before the first checkpoint, leave nothing of the new run that it began.
+
+    Args:
+        path: the folder of the run; nothing is removed if it exists before the block.
+    """
+    new = not os.path.lexists(path)
+    with no_empty_folders(path):
+        try:
+            yield
+        except BaseException:
+            # The lock tells that no other process is about to fill the folder.
+            with contextlib.suppress(ElmanError, OSError):
+                if new and path.is_dir():
+                    with RunLock(path):
+                        if is_unused(path, LEFT, (CHECKPOINTS,)):
+                            shutil.rmtree(path)
+            raise
 
 
 def _slower(config: Config, model: Network) -> list[str]:
@@ -237,8 +285,14 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
     """
     if not path.is_dir():
         raise ModelError(f"there is no run at {str(path)!r}: begin one with elman train SOURCE --run {path}")
+    if not Checkpoints(path / CHECKPOINTS).any:  # no lock is left in a folder that is no run
+        raise _nothing_to_resume(path)
     with RunLock(path) as lock:
         return _resumed(path, changes, lock)
+
+
+def _nothing_to_resume(path: Path) -> ModelError:
+    return ModelError(f"the run {str(path)!r} has no checkpoint to resume from: begin it again with --run {path}")
 
 
 def _resumed(path: Path, changes: Mapping[str, Any], lock: RunLock) -> Job:
@@ -246,7 +300,7 @@ def _resumed(path: Path, changes: Mapping[str, Any], lock: RunLock) -> Job:
     checkpoints = Checkpoints(path / "checkpoints")
     saved = checkpoints.latest()
     if saved is None:
-        raise ModelError(f"the run {str(path)!r} has no checkpoint to resume from: begin it again in another folder")
+        raise _nothing_to_resume(path)
     facts = read_facts(saved)
     if facts.removed:
         raise ConfigError(
@@ -275,7 +329,7 @@ def _resumed(path: Path, changes: Mapping[str, Any], lock: RunLock) -> Job:
         # Another measure of the same steps: what is done of it now, how many reports that was, and new patience.
         training.reports = int(training.fraction(len(corpus.train.ids)) * config.num_reports + 1e-9)
         training.reports_since_best = 0
-    job = Job(path, config, corpus, model, training, counts, covered, [], lock, facts.records, saved.digest)
+    job = Job(path, config, corpus, model, training, counts, covered, [], lock, facts.records, _newest(path))
     done = ["this run is complete: give it a larger --epochs, --steps or --minutes to go on"] if finished(job) else []
     job.notes += [*corpus.notes, *checkpoints.skipped, *_differences(path), *done]
     return job
@@ -296,8 +350,8 @@ def _changed(config: Config, changes: Mapping[str, Any]) -> Config:
 def _earlier(path: Path) -> dict[str, Any]:
     """The environment of before; nothing, where its file is missing or damaged, since no result depends on it."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return dict(strict_json(read_limited(path, ModelError), quoted(path)))
+    except (ElmanError, ValueError, TypeError):
         return {}
 
 
@@ -331,17 +385,20 @@ def save(job: Job, *, best: bool = False) -> Path:
 
 def record(path: Path, value: Mapping[str, Any]) -> None:
     """Append one line of JSON; numbers that are not finite become null."""
-    with translate_os_errors("write", path), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(finite(value), ensure_ascii=False, allow_nan=False) + "\n")
+    line = json.dumps(finite(value), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    with translate_os_errors("write", path, len(line)), path.open("ab") as file:
+        file.write(line)
 
 
 def records(path: Path) -> list[dict[str, Any]]:
     """The lines of a file of records; a last line that a crash cut short is left out."""
-    try:
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith(b"\n")]
-    except ValueError as error:
-        raise ModelError(f"{str(path)!r} is damaged ({error}): remove it, and the curves begin anew") from error
+    with parsing(f"{quoted(path)} is damaged", ModelError, "remove it, and the curves begin anew"):
+        data = read_limited(path, ModelError, limit=RECORDS_LIMIT) if path.exists() else b""
+        lines = data.splitlines(keepends=True)
+        found = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        if not all(isinstance(each, dict) for each in found):
+            raise ValueError("a line is no JSON object")
+        return found
 
 
 @dataclass(frozen=True)
@@ -386,6 +443,12 @@ def execute(
             raise DivergedError(f"{error}; the last good checkpoint is {good}") from error
 
 
+def _newest(path: Path) -> str | None:
+    """The digest of the newest checkpoint of a run, whose files need not be whole; None where there is none."""
+    newest = Checkpoints(path / CHECKPOINTS).latest(())
+    return newest.digest if newest else None
+
+
 @contextmanager
 def locked(job: Job) -> Iterator[None]:
     """Hold the folder of a job during the block.
@@ -394,8 +457,7 @@ def locked(job: Job) -> Iterator[None]:
         ConfigError: another process holds it, or has gone on with the run since the job last held it.
     """
     with job.lock:
-        newest = job.checkpoints.latest(())
-        if job.checkpoint != (newest.digest if newest else None):
+        if job.checkpoint != _newest(job.path):
             raise ConfigError(f"the run {str(job.path)!r} has gone on in another process: resume it again")
         yield
 

@@ -155,9 +155,10 @@ def _compare(
     from elman.comparison.result import Comparison
 
     display = ComparisonDisplay(out, quiet=quiet)
-    with Stop() as stop:
+    with Stop(immediate=True) as stop:
         try:
             for event in stop.between(events(stop)):
+                stop.immediate = False  # from here on there is a result
                 if isinstance(event, Comparison):
                     display.measured(event)
                 else:

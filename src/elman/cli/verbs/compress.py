@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from elman.cli.options import Json
-from elman.errors import ConfigError, DataError
+from elman.errors import ConfigError, DataError, one_line
 
 if TYPE_CHECKING:
     from elman.inference.compression import Compressed
@@ -90,7 +90,7 @@ def _print(out: Path, made: "Compressed", others: dict[str, int]) -> None:
         sys.stdout.write(f"{name:<20}{value}\n")
     if not made.streams:
         sys.stdout.write("Stored without compression: with this model the file would become longer.\n")
-    sys.stdout.write(f"{out}\n")
+    sys.stdout.write(f"{one_line(str(out))}\n")
 
 
 def read_bytes(path: Path) -> bytes:

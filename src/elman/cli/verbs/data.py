@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from elman.cli.flags import help_of, number
 from elman.cli.options import Json
+from elman.errors import one_line
 
 if TYPE_CHECKING:
     from elman.data.corpus import Corpus, Split
@@ -46,7 +47,9 @@ def command(
         if isinstance(value, dict):
             sys.stdout.write(f"{name}:\n" + "".join(f"  {k:<18}{v}\n" for k, v in value.items()))
         else:
-            sys.stdout.write(f"{name:<18}{value:,}\n" if isinstance(value, int) else f"{name:<18}{value}\n")
+            sys.stdout.write(
+                f"{name:<18}{value:,}\n" if isinstance(value, int) else f"{name:<18}{one_line(str(value))}\n"
+            )
     return 0
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from elman.cli.verbs.compress import SUFFIX, check_new, read_bytes, token_progress
-from elman.errors import ConfigError
+from elman.errors import ConfigError, one_line
 
 ORDER = 11
 EXAMPLES = """Examples:
@@ -38,5 +38,5 @@ def command(
     with token_progress(f"decompressing {file.name}") as on_progress:
         original = decompress(model, data, on_progress)
     replace_file(check_new(out), original)
-    print(f"{len(data):,} -> {len(original):,} bytes, identical to the original\n{out}")
+    print(f"{len(data):,} -> {len(original):,} bytes, identical to the original\n{one_line(str(out))}")
     return 0

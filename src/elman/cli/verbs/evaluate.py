@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from elman.cli.flags import help_of, number
 from elman.cli.options import Json, Switch
-from elman.errors import ConfigError, ElmanError, StorageError, quoted
+from elman.errors import ConfigError, ElmanError, quoted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,15 +158,13 @@ def _write_tokens(path: Path, model: "SequenceModel", part: "Split", nats: "npt.
     A token that is not in the vocabulary is written as it stands in the text, where that is at hand, and its cost is
     that of `<unk>`.
     """
+    from elman.storage.atomic import replace_file
+
     written = part.tokens(model.task.vocab)
     names = {token: _escaped(token) for token in dict.fromkeys(written)}
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write("token\tnats\n")
-            for token, cost in zip(written, model.task.reading_order(nats), strict=True):
-                file.write(f"{names[token]}\t{cost:.6f}\n")
-    except OSError as error:
-        raise StorageError(f"{quoted(path)} cannot be written: {error.strerror}") from error
+    rows = zip(written, model.task.reading_order(nats), strict=True)
+    lines = ["token\tnats\n", *(f"{names[token]}\t{cost:.6f}\n" for token, cost in rows)]
+    replace_file(path, "".join(lines).encode())
 
 
 def _value(name: str, figures: dict[str, Any]) -> str:

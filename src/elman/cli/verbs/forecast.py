@@ -4,10 +4,11 @@ import csv
 import io
 import json as json_module
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import chain, count
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,13 +16,15 @@ from cyclopts import Parameter
 
 from elman.cli.flags import number
 from elman.cli.folders import free_folder
-from elman.cli.options import Json, Quiet
-from elman.errors import ConfigError, DataError, DivergedError, quoted
+from elman.cli.options import Json, Quiet, Switch
+from elman.errors import ConfigError, DataError, DivergedError, printable, quoted
+from elman.storage.atomic import translate_os_errors
 
 if TYPE_CHECKING:
     from elman.forecasting.series import Series
     from elman.forecasting.study import ForecastResult
 
+DRAWN = 4  # series of which pictures are drawn unasked; those of one take half a second
 LONGEST_NAME = 150  # bytes of the part of a file's name that is the name of a series
 MIN_WIDTH = 100  # columns of the tables, whatever the terminal: a figure that is cut is a wrong figure
 
@@ -75,14 +78,18 @@ def command(
             help="Missing values: refuse them, fill them by the previous value or a straight line, or skip their rows."
         ),
     ] = "refuse",
+    pictures: Annotated[
+        Switch, Parameter(help=f"Draw every series [default: where there are at most {DRAWN}].")
+    ] = False,
     run: Annotated[Path | None, Parameter(help="New folder of the result [default: runs/SOURCE-forecast-N].")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
     """Forecast a series: fit models, back-test them beside simple ones, and predict the next values."""
     folder = run or free_folder([source], "forecast")
-    if folder.exists():
-        raise ConfigError(f"{quoted(folder)} exists already: choose another --run")
+    with translate_os_errors("make", folder):
+        if os.path.lexists(folder):
+            raise ConfigError(f"{quoted(folder)} exists already: choose another --run")
     names = split_names(model or ["auto"])
     found, notes = _read(source, columns or [], time, date_format, ids, missing, seed)
 
@@ -104,8 +111,8 @@ def command(
     results = _forecast_each(found, notes, forecast_one, show)
     described_each = [to_dict(each) for each in results]
     report = {"schema_version": 1, "source": source, "notes": notes, "series": described_each}
-    pictures = _write(folder, report, results)
-    report |= {"run": str(folder), "pictures": [str(p) for p in pictures]}
+    drawn = _write(folder, report, results, draw_all=pictures)
+    report |= {"run": str(folder), "pictures": [str(p) for p in drawn or ()]}
     if json:
         from elman.models.saving import finite
 
@@ -114,8 +121,10 @@ def command(
     for each in described_each:
         _print(each)
     sys.stdout.write("".join(f"{note}\n" for note in notes))
-    sys.stdout.write(f"{folder} ({', '.join(p.name for p in sorted(folder.iterdir()))})\n")
-    if not pictures:
+    sys.stdout.write(f"{printable(folder)} ({', '.join(p.name for p in sorted(folder.iterdir()))})\n")
+    if drawn is None:
+        show(f"no pictures of more than {DRAWN} series; --pictures draws them all, --columns chooses some")
+    elif not drawn:
         show('no pictures: pip install "elman[plot]" draws them')
     return 0
 
@@ -168,18 +177,23 @@ def _read(
     return read_series(source, columns=columns, time=time, date_format=date_format, ids=ids, missing=missing)
 
 
-def _write(folder: Path, report: dict[str, Any], results: Sequence["ForecastResult"]) -> list[Path]:
-    """Write the files of the result, and return the pictures among them."""
+def _write(
+    folder: Path, report: dict[str, Any], results: Sequence["ForecastResult"], *, draw_all: bool
+) -> list[Path] | None:
+    """Write the files of the result, and return the pictures among them; None where there are too many to draw."""
     from elman.cli.display import drawn_if_possible
     from elman.forecasting.plots import draw
     from elman.models.saving import finite, to_json
-    from elman.storage.atomic import replace_file, translate_os_errors
+    from elman.storage.atomic import new_folder
 
-    with translate_os_errors("make", folder):
-        folder.mkdir(parents=True)
-    replace_file(folder / "report.json", to_json(finite(report)))
-    replace_file(folder / "report.md", _markdown(report).encode())
-    replace_file(folder / "forecast.csv", _csv(results).encode())
+    files = {
+        "report.json": to_json(finite(report)),
+        "report.md": _markdown(report).encode(),
+        "forecast.csv": _csv(results).encode(),
+    }
+    new_folder(folder, files)
+    if len(results) > DRAWN and not draw_all:
+        return None
     stems = _stems([s.series.name for s in results])
     drawn = (drawn_if_possible(partial(draw, s, folder, stem)) for s, stem in zip(results, stems, strict=True))
     return list(chain.from_iterable(drawn))
@@ -188,10 +202,14 @@ def _write(folder: Path, report: dict[str, Any], results: Sequence["ForecastResu
 def _stems(names: Sequence[str]) -> list[str]:
     """The first part of a file name for each series, unique even where a disk ignores case."""
     given: dict[str, str] = {}
+    tried: dict[str, int] = {}
+    """The last number behind each stem: the next search goes on from there."""
     for name in names:
         plain = "".join(c if c.isalnum() or c in "-_" else "-" for c in name).encode()[:LONGEST_NAME]
-        stem = plain.decode(errors="ignore").strip("-") or "series"
-        made = next(s for s in chain([stem], (f"{stem}-{i}" for i in count(2))) if s.casefold() not in given)
+        made = stem = plain.decode(errors="ignore").strip("-") or "series"
+        while made.casefold() in given:
+            tried[stem.casefold()] = tried.get(stem.casefold(), 1) + 1
+            made = f"{stem}-{tried[stem.casefold()]}"
         given[made.casefold()] = made
     return list(given.values())
 

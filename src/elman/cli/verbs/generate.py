@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from elman.cli.flags import help_of, number
-from elman.cli.options import Json
+from elman.cli.options import Json, MayBeEmpty
 
 ORDER = 4
 EXAMPLES = """Examples:
@@ -19,7 +19,7 @@ EXAMPLES = """Examples:
 
 def command(
     run: Annotated[Path, Parameter(help="A run, a checkpoint or a saved model.")],
-    prompt: Annotated[str, Parameter(help="The text to continue; - reads it from standard input.")] = "",
+    prompt: Annotated[str, MayBeEmpty, Parameter(help="The text to continue; - reads it from standard input.")] = "",
     *,
     length: Annotated[int, number("Tokens to generate.", least=0)] = 200,
     temperature: Annotated[float, Parameter(help="0 takes the most probable token, 1 samples freely.")] = 0.7,

@@ -82,11 +82,15 @@ def _run(
     from elman.cli.progress import ProgressDisplay
     from elman.reproduce.report import FILES, Report
     from elman.reproduce.trials import TrialCache
+    from elman.storage.atomic import no_empty_folders
 
     torch.set_num_threads(1)  # as in the processes of parallel trials, so that figures do not depend on their number
     progress, out = ProgressDisplay(quiet=quiet), Console(pipe_width=PIPE_WIDTH)
     code = 0
-    with TrialCache(folder, quick=quick, fresh=fresh, on_progress=progress.print) as runner:
+    with (
+        no_empty_folders(folder / "trials"),
+        TrialCache(folder, quick=quick, fresh=fresh, on_progress=progress.print) as runner,
+    ):
         report = Report(folder, command=call, quick=quick, code=runner.code)
         for experiment in experiments:
             runner.cpu_seconds = 0.0

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from elman.cli.flags import help_of, number
 from elman.cli.options import Json
-from elman.errors import ConfigError, quoted
+from elman.errors import ConfigError, one_line, quoted
 
 if TYPE_CHECKING:
     from elman.data.corpus import Corpus, Split
@@ -88,8 +88,8 @@ def _print(found: dict[str, Any]) -> None:
     for first, *cells in rows:
         sys.stdout.write(f"{first:<24}" + "".join(f"{cell:>20}" for cell in cells).rstrip() + "\n")
     sys.stdout.write(
-        f"{found['places']:,} positions in the first {found['tokens']:,} tokens of {found['text']}; numbers of tokens "
-        "as median (quartiles).\n"
+        f"{found['places']:,} positions in the first {found['tokens']:,} tokens of {one_line(found['text'])}; "
+        "numbers of tokens as median (quartiles).\n"
     )
     for example in found["greedy"]["examples"][:1]:
         shown = {name: json_module.dumps(text, ensure_ascii=False) for name, text in example.items()}

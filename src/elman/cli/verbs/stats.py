@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from elman.cli.flags import help_of, number
 from elman.cli.options import Json
-from elman.errors import ConfigError, StorageError, quoted
+from elman.errors import ConfigError, quoted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -80,10 +80,7 @@ def _check_picture(path: Path) -> None:
 def _draw(path: Path, corpus: "Corpus", frequencies: "tuple[Frequencies, ...]") -> None:
     from elman.models.ngram.plots import zipf_picture
 
-    try:
-        zipf_picture(path, frequencies, title=f"{Path(corpus.source).name}, {corpus.vocab.level}, {corpus.normalize}")
-    except OSError as error:
-        raise StorageError(f"{quoted(path)} cannot be written: {error.strerror}") from error
+    zipf_picture(path, frequencies, title=f"{Path(corpus.source).name}, {corpus.vocab.level}, {corpus.normalize}")
 
 
 def _document(corpus: "Corpus", frequencies: "tuple[Frequencies, ...]") -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -13,6 +13,9 @@ from elman.cli.signals import Stop, Stopped
 from elman.config import to_toml
 from elman.errors import ConfigError
 from elman.training.config import Config
+
+if TYPE_CHECKING:
+    from elman.training.run import Job
 
 ORDER = 1
 EXAMPLES = """Examples:
@@ -67,15 +70,22 @@ def _train(
     quiet: bool,
 ) -> int:
     import elman.reproduce  # noqa: F401 - registers the batchings of published programs
+    from elman.training import run as runs
+
+    if settled is None:
+        assert resume is not None  # noqa: S101 - either there are settings or there is a run to resume
+        return _execute(runs.resume(resume, changes), json=json, quiet=quiet)
+    path = run or free_folder(settled.sources, settled.network_name)
+    with runs.no_empty_run(path):
+        return _execute(runs.begin(path, settled), json=json, quiet=quiet)
+
+
+def _execute(job: "Job", *, json: bool, quiet: bool) -> int:
+    """Train the job to its end, and print the result."""
     from elman.cli import display
     from elman.training import run as runs
     from elman.training.report import conclude
 
-    if settled is not None:
-        job = runs.begin(run or free_folder(settled.sources, settled.network_name), settled)
-    else:
-        assert resume is not None  # noqa: S101 - either there are settings or there is a run to resume
-        job = runs.resume(resume, changes)
     with job.lock:  # until all is written
         show = display.display(job, json=json, quiet=quiet)
         with Stop() as stop:

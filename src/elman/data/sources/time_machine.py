@@ -12,7 +12,7 @@ from typing import Final
 
 from elman.data.sources.base import Source
 from elman.errors import DataError, StorageError, quoted
-from elman.storage.atomic import replace_file
+from elman.storage.atomic import make_folder, no_empty_folders, replace_file, translate_os_errors
 
 FILE: Final = "timemachine.txt"
 SHA1: Final = "090b5e7e70c295757f55df93cb0a180b9691891a"
@@ -75,11 +75,10 @@ def _downloaded(path: Path, url: str) -> bytes:
             f"{url} returned something else, {len(content):,} bytes that begin {content[:20]!r}, SHA-1 {found}, "
             f"which was not saved: {_by_hand(path)}"
         )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{quoted(path.parent)}: cannot be made, {error.strerror}") from error
-    replace_file(path, content)
+    with no_empty_folders(path.parent):
+        with translate_os_errors("make", path.parent):
+            make_folder(path.parent)
+        replace_file(path, content)
     return content
 
 

@@ -56,9 +56,8 @@ def of_comparison(
     """
     if not models:
         return [Finding("no-model", "problem", "No model was measured.")]
-    if certain := nothing_to_predict(
-        {bound.label: bound.seeds.median if figure == "perplexity" else 2**bound.bits for bound in bounds}
-    ):
+    in_bits = figure != "perplexity"
+    if certain := nothing_to_predict({each.label: 2**each.bits if in_bits else each.seeds.median for each in bounds}):
         return certain
     reason = not_comparable(models)
     if reason:

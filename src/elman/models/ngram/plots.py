@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elman.models.ngram.frequencies import Frequencies
-from elman.plotting import LINES, new_figure, save_figure
+from elman.plotting import LINES, figure_bytes, new_figure
+from elman.storage.atomic import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,9 +50,9 @@ def zipf_picture(path: Path, found: "Sequence[Frequencies]", *, title: str) -> N
 
     Raises:
         ConfigError: matplotlib is not installed.
-        OSError: the file cannot be written.
+        StorageError: the file cannot be written.
     """
     figure = new_figure(5.0)
     axes = figure.subplots()
     rank_frequency(axes, found)
-    save_figure(figure, axes, title, path)
+    replace_file(path, figure_bytes(figure, axes, title, kind=path.suffix.removeprefix(".")))
