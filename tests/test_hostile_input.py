@@ -332,7 +332,7 @@ def test_truth_values_and_numbers_are_taken_for_what_they_are(tmp_path):
 
 @pytest.mark.parametrize("make", [lambda: TrainSettings(batch=True), lambda: TrainSettings(lr=True)])
 def test_a_truth_value_is_no_number_in_python(make):
-    with pytest.raises(ValueError, match="a number, not true or false"):
+    with pytest.raises(ElmanError, match="a number, not true or false"):
         make()
 
 

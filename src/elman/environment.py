@@ -1,4 +1,7 @@
-"""The machine that computes: versions of packages, threads, devices."""
+"""The machine that computes: versions of packages, memory, threads, devices.
+
+PyTorch is imported where it is used: what only needs the memory need not wait for it.
+"""
 
 import os
 import platform
@@ -8,8 +11,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from elman.errors import ConfigError
 
 OPTIONAL = ("matplotlib", "zstandard", "duckdb", "constriction")
@@ -18,6 +19,8 @@ PACKAGES = ("elman", "torch", "numpy", "safetensors", "cyclopts", "pydantic", *O
 
 def environment() -> dict[str, Any]:
     """Versions of packages, processor, threads and devices, as JSON values."""
+    import torch
+
     return {
         **{name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
@@ -50,6 +53,8 @@ def device_for(name: str) -> str:
     Raises:
         ConfigError: PyTorch cannot use that device here.
     """
+    import torch
+
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -100,6 +105,8 @@ def _limit(path: Path) -> int | None:
 @contextmanager
 def same_threads() -> Iterator[None]:
     """Restore PyTorch's number of threads at the end of the block."""
+    import torch
+
     before = torch.get_num_threads()
     try:
         yield

@@ -143,7 +143,7 @@ def test_a_gap_of_words_is_written_as_words_are():
         ((counted(True), None), ("a", "b", 1), ConfigError, "exchange them"),
         ((None, counted(False)), ("a", "b", 1), ConfigError, "exchange them"),
         (PAIRS["n-grams"], ("a", "b", 0), ConfigError, "must be at least 1"),
-        (PAIRS["n-grams"], ("a", "xb", 1), DataError, "the text around the gap has 1 symbol that is not"),
+        (PAIRS["n-grams"], ("a", "xb", 1), DataError, "the text around the gap has a symbol that is not"),
     ],
 )
 def test_what_cannot_be_filled_is_refused(models, arguments, error, words):

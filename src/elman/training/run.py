@@ -325,11 +325,12 @@ def _resumed(path: Path, changes: Mapping[str, Any], lock: RunLock) -> Job:
             f"{saved.path} cannot be resumed: an epoch has {covered.batches:,} batches, not {training.batch:,}"
         )
     counts = token_counts(corpus.train.ids, len(corpus.vocab))
+    newest = _newest(path) if checkpoints.skipped else saved.digest
     if any(getattr(config, name) != getattr(facts.config, name) for name in BUDGETS):
         # Another measure of the same steps: what is done of it now, how many reports that was, and new patience.
         training.reports = int(training.fraction(len(corpus.train.ids)) * config.num_reports + 1e-9)
         training.reports_since_best = 0
-    job = Job(path, config, corpus, model, training, counts, covered, [], lock, facts.records, _newest(path))
+    job = Job(path, config, corpus, model, training, counts, covered, [], lock, facts.records, newest)
     done = ["this run is complete: give it a larger --epochs, --steps or --minutes to go on"] if finished(job) else []
     job.notes += [*corpus.notes, *checkpoints.skipped, *_differences(path), *done]
     return job

@@ -178,11 +178,8 @@ def _value(name: str, figures: dict[str, Any]) -> str:
 def _unknown(figures: dict[str, Any]) -> str:
     """How many tokens are unknown."""
     unknown = figures["unknown"]
-    return (
-        f"{unknown:,} unknown, {unknown / figures['tokens']:.2%}; bits pay for their spelling"
-        if unknown
-        else "0 unknown"
-    )
+    share = f", {unknown / figures['tokens']:.2%}: bits pay for their spelling, perplexity does not" if unknown else ""
+    return f"{unknown:,} unknown{share}"
 
 
 def _print(figures: dict[str, Any], *, has_unknown: bool) -> None:
