@@ -380,3 +380,41 @@ def test_a_text_of_two_symbols_has_one():
     bounds = {"uniform": 3.0, "unigram": math.exp(entropy)}
     assert run.nothing_to_predict(bounds) == []
     assert run.nothing_to_predict({"uniform": 2.0}) == []
+
+
+# --- differences that may be chance
+
+
+@pytest.mark.parametrize(
+    ("figure", "p_value", "expected"),
+    [
+        (5.0, 0.049, "Better than 7-gram on held-out text: perplexity 5.00 against 6.00."),
+        (5.0, 0.05, "Lower perplexity than 7-gram on held-out text, 5.00 against 6.00; that may be chance (p = 0.05)."),
+        (
+            5.0,
+            None,
+            "Lower perplexity than 7-gram on held-out text, 5.00 against 6.00; the text is too short to tell that from "
+            "chance.",
+        ),
+        (
+            7.0,
+            0.3,
+            "The 7-gram has the lower perplexity on held-out text, 6.00 against 7.00 of the network; that may be chance "
+            "(p = 0.30).",
+        ),
+    ],
+)
+def test_better_is_said_of_what_is_more_than_chance(figure, p_value, expected):
+    p_values = {"uniform": 0.0, "unigram": 0.0, "7-gram": p_value}
+    (found,) = run.against_bounds(figure, BOUNDS | {"7-gram": 6.0}, p_values, is_held_out=True)
+    assert found.sentence == expected
+    assert (
+        run.against_bounds(7.0, BOUNDS | {"7-gram": 6.0}, {"7-gram": 0.01}, is_held_out=True)[0].severity == "warning"
+    )
+    others = run.against_baselines(7.0, BOUNDS | {"7-gram": 6.0}, {"7-gram": p_value})
+    assert [f.severity for f in others] == ["warning" if p_value == 0.049 else "note"]
+
+
+def test_what_cannot_be_used_is_said_whatever_the_chance():
+    (found,) = run.against_bounds(20.0, BOUNDS, dict.fromkeys(BOUNDS, 0.9), is_held_out=True)
+    assert found.severity == "problem"

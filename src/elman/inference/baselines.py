@@ -29,8 +29,22 @@ def unigram_nats(train: npt.NDArray[np.int64], ids: Ids) -> float:
         train: n(x), the count of each symbol in the training text, (V,).
         ids: token ids of the text, (N,).
     """
-    p = (train + 1) / (train.sum() + len(train))
-    return float(-(token_counts(ids, len(train)) * np.log(p)).sum())
+    return float((token_counts(ids, len(train)) * _unigram(train)).sum())
+
+
+def unigram_surprisals(train: npt.NDArray[np.int64], ids: Ids) -> npt.NDArray[np.float64]:
+    """The nats of each token under the same unigram, (N,).
+
+    Args:
+        train: as for `unigram_nats`.
+        ids: as for `unigram_nats`.
+    """
+    return np.asarray(_unigram(train)[ids])
+
+
+def _unigram(train: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """The nats of each symbol, (V,)."""
+    return np.asarray(-np.log((train + 1) / (train.sum() + len(train))))
 
 
 def perplexity_lower_bound(ids: Ids, length: int, places: npt.NDArray[np.int64] | None = None) -> float:

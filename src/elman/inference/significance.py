@@ -30,6 +30,8 @@ Values = npt.NDArray[np.float64]
 
 LEVEL: Final = 0.05
 """The share of comparisons of equal models in which a difference may be called more than chance."""
+ROUNDING: Final = 1e-9
+"""The relative difference of two costs that is only the order in which they were added up."""
 ALPHAS: Final = np.geomspace(1e-8, 1, 400)
 """Probabilities at which quantiles are tabulated, (400,); no p-value is smaller than the first."""
 MANY: Final = 200
@@ -116,6 +118,7 @@ def differences(reference: BlockCosts, others: Sequence[BlockCosts]) -> list[Dif
 def _difference(reference: BlockCosts, other: BlockCosts, models: int) -> Difference:
     with np.errstate(invalid="ignore"):
         each = other.mean - reference.mean
+        each[np.abs(each) <= ROUNDING * np.abs(reference.mean)] = 0.0
     total, measured = float(each.sum()), reference.seeds_measured and other.seeds_measured
     if not np.isfinite(each).all():  # a seed diverged, so the variance over seeds is infinite
         return Difference(other.label, total, -math.inf, math.inf, 1.0, measured)

@@ -16,14 +16,16 @@ from elman.data.corpus import Corpus, Split
 from elman.data.unknown import unknown_summary
 from elman.environment import device_for
 from elman.errors import DivergedError, ModelError, quoted
-from elman.inference.baselines import FLOOR_LIMIT, perplexity_lower_bound, uniform_nats, unigram_nats
+from elman.inference.baselines import FLOOR_LIMIT, perplexity_lower_bound, unigram_surprisals
+from elman.inference.blocks import BlockSums, block_count, even_edges
 from elman.inference.compressors import MAX_TRAINING_BYTES, compressed_sizes, nats_of_tokens, training_bytes
 from elman.inference.evaluation import AT_REST, Protocol, Score, beginning, evaluate
 from elman.inference.findings.base import Finding, sentences
 from elman.inference.findings.run import of_run
 from elman.inference.lossless import other_bits
 from elman.inference.metrics import perplexity
-from elman.models.base import Network
+from elman.inference.significance import BlockCosts, differences
+from elman.models.base import Network, SequenceModel
 from elman.models.ngram.model import NGRAM_TOKENS, NGram
 from elman.models.saving import MODEL_FILES, finite, load, load_saved_network, save, to_json
 from elman.reading import parsing, read_limited
@@ -132,6 +134,7 @@ class _Measured:
         self.scores: dict[str, list[Score]] = {}
         self.scored: dict[str, Split] = {}
         self.bounds: dict[str, dict[str, float]] = {}
+        self.blocks: dict[str, BlockSums] = {}
         self.xz: dict[str, _Xz] = {}
         self.ngram: NGram | None = None
         self.floor: float | None = None
@@ -212,8 +215,14 @@ class _Measured:
         scored, window = self.scored[part.name], self.job.config.window
 
         def run(tell: Callable[[float], None]) -> None:
+            blocks = self.blocks.setdefault(part.name, blocks_of(scored, self.model))
             score = evaluate(
-                self.model, scored, protocol=protocol, window=window, on_progress=lambda done, of: tell(done / of)
+                self.model,
+                scored,
+                protocol=protocol,
+                window=window,
+                on_progress=lambda done, of: tell(done / of),
+                collect=None if self.scores.get(part.name) else blocks.collect,
             )
             self.scores.setdefault(part.name, []).append(score)
 
@@ -292,6 +301,7 @@ def _report(job: Job, model: Network, checkpoint: str, measured: _Measured) -> d
         "floor": measured.floor,
         "clip": config.clip,
         "figures": figures,
+        "p_values": _p_values(job, measured),
         "curve_bounds": baselines(job.counts, _of_the_curve(model, corpus), ngram),
         "xz": {name: found.perplexity for name, found in measured.xz.items()},
         "xz_bits_per_character": {name: found.bits_per_character for name, found in measured.xz.items()},
@@ -327,9 +337,18 @@ def _findings(job: Job, model: Network, figures: dict[str, Any], measured: _Meas
         curve=[m["held_out"] for m in curve if m.get("held_out")],
         training_curve=[m["train"] for m in curve if m.get("train")],
         rates=[m["lr"] for m in curve],
+        p_values=_p_values(job, measured),
         bits=held_out["bits_per_character"] if held_out else None,
         xz=held_out_xz.bits_per_character if held_out_xz else None,
     )
+
+
+def _p_values(job: Job, measured: _Measured) -> dict[str, float | None] | None:
+    """Of the held-out part; None where nothing is held out, or it was not scored."""
+    part = job.corpus.held_out
+    if part is None or part.name not in measured.scores:
+        return None
+    return chances(measured.blocks[part.name], job.counts, measured.scored[part.name].ids, measured.ngram)
 
 
 def _seen(model: Network, train: float, curve: list[dict[str, Any]]) -> float:
@@ -397,12 +416,54 @@ def baselines(counts: npt.NDArray[np.int64], ids: Ids, ngram: NGram | None) -> d
         ids: token ids of the text, (N,).
         ngram: the n-gram of the training text, if there is one.
     """
-    nats = {"uniform": uniform_nats(len(ids), len(counts))}
+    found = _surprisals(counts, ids, ngram)
+    return {name: perplexity(float(each.sum()), len(ids)) for name, each in found.items()}
+
+
+def chances(blocks: BlockSums, counts: npt.NDArray[np.int64], ids: Ids, ngram: NGram | None) -> dict[str, float | None]:
+    """The p-value of the difference between a model and each of the same bounds (`elman.inference.significance`).
+
+    The text is the only chance in it: what another seed would give is not known.
+
+    Args:
+        blocks: what the model costs on blocks of the text.
+        counts: as for `baselines`.
+        ids: as for `baselines`.
+        ngram: as for `baselines`.
+
+    Returns:
+        A p-value by name, adjusted for the number of bounds; None where the text is too short for a test.
+    """
+    found = _surprisals(counts, ids, ngram)
+    if not len(blocks.sums):
+        return dict.fromkeys(found)
+    rivals = []
+    for name, each in found.items():
+        costs = BlockSums(blocks.edges, reverse=blocks.reverse)
+        costs.add(np.arange(len(ids)), each)
+        rivals.append(BlockCosts(name, costs.sums[None], has_seeds=False))
+    tested = differences(BlockCosts("model", blocks.sums[None], has_seeds=False), rivals)
+    return {each.label: each.p_value for each in tested}
+
+
+def _surprisals(counts: npt.NDArray[np.int64], ids: Ids, ngram: NGram | None) -> dict[str, npt.NDArray[np.float64]]:
+    """The nats of each token, (N,), under the bounds that there are."""
+    found = {"uniform": np.full(len(ids), math.log(len(counts)))}
     if counts.any():
-        nats["unigram"] = unigram_nats(counts, ids)
+        found["unigram"] = unigram_surprisals(counts, ids)
     if ngram is not None:
-        nats[ngram.name] = float(ngram.surprisals(ids).sum())
-    return {name: perplexity(value, len(ids)) for name, value in nats.items()}
+        found[ngram.name] = ngram.surprisals(ids)
+    return found
+
+
+def blocks_of(part: Split, model: SequenceModel) -> BlockSums:
+    """Empty sums over the blocks of a text, for `evaluate(..., collect=)`.
+
+    Args:
+        part: the text.
+        model: which may read it from its end.
+    """
+    return BlockSums(even_edges(len(part.ids), block_count(len(part.ids))), reverse=model.task.reverse)
 
 
 def floor(config: Config, ids: Ids) -> float | None:

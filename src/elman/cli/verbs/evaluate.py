@@ -59,7 +59,7 @@ def command(
     from elman.environment import device_for
     from elman.inference.evaluation import AFFORDABLE, evaluate
     from elman.models.saving import finite, load_counts, load_saved, open_saved
-    from elman.training.report import baselines, described, saved_ngram
+    from elman.training.report import baselines, blocks_of, chances, described, saved_ngram
 
     if per_token is not None and per_token.exists():
         raise ConfigError(f"{quoted(per_token)} exists already: choose another --per-token file")
@@ -78,15 +78,25 @@ def command(
         def tell(done: int, of: int) -> None:
             progress.update(done / of, f"scored {done:,} of {of:,} tokens")
 
+        blocks = blocks_of(part, model)
         score = evaluate(
-            model, part, protocol=protocol, window=window, before=context, per_token=nats, on_progress=tell
+            model,
+            part,
+            protocol=protocol,
+            window=window,
+            before=context,
+            per_token=nats,
+            on_progress=tell,
+            collect=blocks.collect,
         )
+    ngram = saved_ngram(run)
     figures = {
         "schema_version": 1,
         "model": str(run),
         "text": part.name,
         **described(score),
-        "baselines": baselines(counts, part.ids, saved_ngram(run)),
+        "baselines": baselines(counts, part.ids, ngram),
+        "p_values": chances(blocks, counts, part.ids, ngram),
         "unknown_symbols": unknown_summary(part, model.task.vocab),
     }
     if per_token is not None and nats is not None:
@@ -197,7 +207,7 @@ def _print(figures: dict[str, Any], *, has_unknown: bool) -> None:
     ]
     for name, value in rows:
         sys.stdout.write(f"{name:<20}{value}\n")
-    for finding in against_baselines(figures["perplexity"], figures["baselines"]):
+    for finding in against_baselines(figures["perplexity"], figures["baselines"], figures["p_values"]):
         sys.stdout.write(f"{finding.sentence}\n")
     if figures["unknown"]:
         sentence = unknown_sentence("scored", figures["unknown_symbols"], has_unknown=has_unknown)

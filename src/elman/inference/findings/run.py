@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from elman.inference.findings.base import Finding
 from elman.inference.metrics import METRICS
+from elman.inference.significance import LEVEL
 
 MEMORISING = 1.5
 """Held-out over training perplexity."""
@@ -30,6 +31,7 @@ def of_run(
     curve: Sequence[float],
     training_curve: Sequence[float],
     rates: Sequence[float] = (),
+    p_values: Mapping[str, float | None] | None = None,
     bits: float | None = None,
     xz: float | None = None,
 ) -> list[Finding]:
@@ -42,6 +44,7 @@ def of_run(
         curve: held-out perplexity of each report.
         training_curve: training perplexity of each report.
         rates: learning rate at each report.
+        p_values: of the difference to each bound, as for `against_bounds`.
         bits: bits per character of the held-out text.
         xz: those of the compressor, after the training text.
     """
@@ -49,7 +52,9 @@ def of_run(
         return [*diverged(training_curve), *certain, *no_held_out(held_out)]
     return [
         *diverged(training_curve),
-        *against_bounds(held_out if held_out is not None else train, bounds, is_held_out=held_out is not None),
+        *against_bounds(
+            held_out if held_out is not None else train, bounds, p_values, is_held_out=held_out is not None
+        ),
         *against_xz(bits, xz),
         *memorising(train, held_out),
         *course(curve),
@@ -66,12 +71,22 @@ def diverged(curve: Sequence[float]) -> list[Finding]:
     return [Finding("diverged", "problem", sentence, {"lowest": min(curve), "last": curve[-1]})]
 
 
-def against_bounds(figure: float, bounds: Mapping[str, float], *, is_held_out: bool) -> list[Finding]:
+def against_bounds(
+    figure: float,
+    bounds: Mapping[str, float],
+    p_values: Mapping[str, float | None] | None = None,
+    *,
+    is_held_out: bool,
+) -> list[Finding]:
     """Perplexity at or over a bound: not under uniform or unigram, a problem; not under the n-gram, a warning.
+
+    Whoever has the lower perplexity is called better where the difference is more than chance.
 
     Args:
         figure: the perplexity of the model.
         bounds: those to compare with, by name.
+        p_values: of the difference to each, None where the text is too short for a test; without them, as for the
+            training text, figures are taken as they are.
         is_held_out: whether all are of the held-out text rather than of the training text.
     """
     where = "held-out text" if is_held_out else "training text"
@@ -81,6 +96,12 @@ def against_bounds(figure: float, bounds: Mapping[str, float], *, is_held_out: b
     if set(lost) & {"uniform", "unigram"}:
         sentence = f"{_no_better(figure, bounds, lost, worse, where)}; do not use this model."
         return [Finding("bounds", "problem", sentence, figures)]
+    if worse and (doubt := _doubt(p_values, worse[0])):
+        sentence = (
+            f"The {worse[0]} has the lower perplexity on {where}, {bounds[worse[0]]:.2f} against {figure:.2f} of the "
+            f"network; {doubt}."
+        )
+        return [Finding("bounds", "note", sentence, figures)]
     if worse:
         sentence = (
             f"The {worse[0]} wins on {where}: perplexity {bounds[worse[0]]:.2f} against {figure:.2f} of the network. "
@@ -92,8 +113,21 @@ def against_bounds(figure: float, bounds: Mapping[str, float], *, is_held_out: b
         sentence = f"As good as {lost[0]} on {where}: perplexity {figure:.2f}."
         return [Finding("bounds", "note", sentence, figures)]
     best = min(bounds, key=lambda name: bounds[name])
-    sentence = f"Better than {best} on {where}: perplexity {figure:.2f} against {bounds[best]:.2f}."
+    if doubt := _doubt(p_values, best):
+        sentence = f"Lower perplexity than {best} on {where}, {figure:.2f} against {bounds[best]:.2f}; {doubt}."
+    else:
+        sentence = f"Better than {best} on {where}: perplexity {figure:.2f} against {bounds[best]:.2f}."
     return [Finding("bounds", "note", sentence, figures)]
+
+
+def _doubt(p_values: Mapping[str, float | None] | None, name: str) -> str:
+    """Why a difference may be chance, as a clause; empty where it is more than that."""
+    if p_values is None:
+        return ""
+    p_value = p_values.get(name)
+    if p_value is None:
+        return "the text is too short to tell that from chance"
+    return f"that may be chance (p = {p_value:.2f})" if p_value >= LEVEL else ""
 
 
 def against_xz(bits: float | None, xz: float | None) -> list[Finding]:
@@ -193,12 +227,15 @@ def nothing_to_predict(bounds: Mapping[str, float]) -> list[Finding]:
     return [Finding("nothing-to-predict", "note", sentence, dict(bounds))]
 
 
-def against_baselines(perplexity: float, baselines: Mapping[str, float]) -> list[Finding]:
+def against_baselines(
+    perplexity: float, baselines: Mapping[str, float], p_values: Mapping[str, float | None] | None = None
+) -> list[Finding]:
     """Perplexity of a text at or over uniform or unigram, a problem; or else over the n-gram of the training text.
 
     Args:
         perplexity: of the model on a text that may be of another kind than its training text.
         baselines: the perplexities of the same text by name.
+        p_values: as for `against_bounds`.
     """
     if certain := nothing_to_predict(baselines):
         return certain
@@ -209,6 +246,12 @@ def against_baselines(perplexity: float, baselines: Mapping[str, float]) -> list
         named = _no_better(perplexity, baselines, lost, worse, "this text")
         sentence = f"{named}; do not use this model for this kind of text."
         return [Finding("baselines", "problem", sentence, figures)]
+    if worse and (doubt := _doubt(p_values, worse[0])):
+        sentence = (
+            f"The {worse[0]} of the training text has the lower perplexity on this text, {baselines[worse[0]]:.2f} "
+            f"against {perplexity:.2f} of the model; {doubt}."
+        )
+        return [Finding("baselines", "note", sentence, figures)]
     if worse:
         sentence = (
             f"The {worse[0]} of the training text is better on this text: perplexity {baselines[worse[0]]:.2f} against "
