@@ -399,8 +399,8 @@ def test_a_text_of_two_symbols_has_one():
         (
             7.0,
             0.3,
-            "The 7-gram has the lower perplexity on held-out text, 6.00 against 7.00 of the network; that may be chance "
-            "(p = 0.30).",
+            "The 7-gram has the lower perplexity on held-out text, 6.00 against 7.00 of the network; that may be "
+            "chance (p = 0.30).",
         ),
     ],
 )
