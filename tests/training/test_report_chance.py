@@ -46,8 +46,10 @@ def test_a_model_is_told_from_bounds_that_are_far_and_not_from_itself(counted):
     assert found[ngram.name] == 1.0
 
 
-def test_a_short_text_is_not_tested(counted):
+def test_a_short_text_is_tested_by_short_blocks_and_a_very_short_one_is_not(counted):
     ngram, counts, ids = counted
-    part = part_of(ngram, ids[4000:4400])
+    part = part_of(ngram, ids[4000:4120])
+    assert len(blocks_of(part, ngram).sums) == 7
+    part = part_of(ngram, ids[4000:4063])
     assert set(chances(blocks_of(part, ngram), counts, part.ids, ngram).values()) == {None}
     assert len(BlockSums(np.array([0])).sums) == 0

@@ -39,6 +39,7 @@ from elman.training.run import Job, locked, records
 SCORED_TRAINING_TOKENS, SCORED_AT_LEAST = 200_000, 5_000  # of the training text
 SCORED_TOKENS, SCORED_LOGITS = 2_000_000, 2**33  # of the other parts: a minute or two; `elman evaluate` scores all
 NGRAM = "ngram"  # the folder of the n-gram in a run
+SHORT_BLOCK = 16  # tokens of a block of a short text: several times what neighbouring tokens have in common
 PROBE, SCORING = 1_024, 0.4  # tokens that tell how fast a model is; share of the time for one pass over a part
 NGRAM_SECONDS, XZ_SECONDS = 1e-5, 1e-6  # a token and a byte, about
 SCHEMA = 1
@@ -463,7 +464,8 @@ def blocks_of(part: Split, model: SequenceModel) -> BlockSums:
         part: the text.
         model: which may read it from its end.
     """
-    return BlockSums(even_edges(len(part.ids), block_count(len(part.ids))), reverse=model.task.reverse)
+    count = block_count(len(part.ids)) or block_count(len(part.ids), SHORT_BLOCK)
+    return BlockSums(even_edges(len(part.ids), count), reverse=model.task.reverse)
 
 
 def floor(config: Config, ids: Ids) -> float | None:
