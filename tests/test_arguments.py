@@ -290,3 +290,10 @@ def sum_of(*numbers: float, scale: float = 1.0) -> float:
 
 def test_more_arguments_than_named_ones_are_left_to_the_function():
     assert sum_of(1, 2, scale=np.float64(2)) == 6
+
+
+def test_a_task_of_an_unknown_normalization_is_refused():
+    with pytest.raises(ConfigError, match="no normalization 'upper'"):
+        elman.TextTask(vocab(), "upper")
+    with pytest.raises(ConfigError, match="generate_samples: missing a required argument: 'samples'"):
+        elman.generate_samples(ngram(), "ab", 3)

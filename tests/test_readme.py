@@ -185,3 +185,8 @@ def test_every_decision_has_its_fields(page):
     assert re.search(r"^- Date: \d{4}-\d\d-\d\d\n- Status: (accepted|superseded|rejected)", text, re.MULTILINE)
     heads = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert heads == ["Context", "Decision", "Rejected alternatives", "Consequences"]
+
+
+def test_each_decision_has_a_number_of_its_own():
+    numbers = sorted(int(page.stem[:4]) for page in (ROOT / "docs" / "decisions").glob("*.md"))
+    assert numbers == list(range(1, len(numbers) + 1))

@@ -159,3 +159,12 @@ def test_one_symbol_repeated_has_no_verdict_of_who_wins(tmp_path: Path) -> None:
     for found in (shown, scored, compared):
         assert "one symbol repeated" in found
         assert not any(word in found for word in ("wins", "Better", "Worse", "do not use", "Long passages"))
+
+
+def test_without_unk_nothing_is_said_to_be_read_as_it(tmp_path: Path) -> None:
+    vocab = elman.Vocab.chars("abracadabra", unknown=False)
+    elman.save(elman.NGram.fit(elman.TextTask(vocab), vocab.encode("abracadabra"), order=2), tmp_path / "m")
+    refused = elman_command("generate", "m", "ax", "--unknown", "keep", folder=tmp_path)
+    assert refused.code == 3
+    assert "'x': not in the training text" in refused.err
+    assert "<unk>" not in refused.err

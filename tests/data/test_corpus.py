@@ -295,3 +295,8 @@ def test_a_share_that_is_given_is_held_out_whatever_the_default(share):
     assert len(found.held_out.ids) == round(share * total)
     own = read_corpus(["human-numbers"])
     assert len(own.held_out.ids) == pytest.approx(0.206 * total, rel=0.01)
+
+
+def test_an_unknown_segmentation_is_refused_before_a_text_is_read():
+    with pytest.raises(ConfigError, match="no segmentation 'icu'"):
+        read_corpus(["no such file.txt"], segmentation="icu")

@@ -254,6 +254,12 @@ def test_more_streams_than_tokens_still_count_every_token_once():
     assert np.count_nonzero(surprisals(tiny(), tokens(3), streams=10)) == 3
 
 
+def test_more_streams_than_tokens_take_no_more_memory():
+    score = elman.evaluate(tiny(), "abc", streams=10**12)
+    assert (score.tokens, score.streams) == (3, 3)
+    assert len(surprisals(tiny(), tiny().task.vocab.encode("abc"), streams=10**12)) == 3
+
+
 def test_scores_of_bytes_count_bytes_that_are_no_text():
     """Bytes that are not UTF-8 still count one each, and no characters make no division by zero."""
     task = elman.TextTask(elman.Vocab.bytes())

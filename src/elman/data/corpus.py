@@ -23,7 +23,7 @@ from elman.data.cleaning import cleaning
 from elman.data.files import DecodingErrors
 from elman.data.notes import LineEnds, line_end_notes, line_ends, unspaced_notes
 from elman.data.originals import Originals
-from elman.data.segmentation import Segmentation
+from elman.data.segmentation import Segmentation, check_segmentation
 from elman.data.sources import Source, resolve
 from elman.data.tokens import Level, TokenSequence, check_level, utf8_length
 from elman.data.vocab import Ids, Vocab
@@ -267,6 +267,7 @@ def read_corpus(
     """
     if errors not in get_args(DecodingErrors):
         raise ConfigError(no_such("treatment of errors", errors, get_args(DecodingErrors)))
+    check_segmentation(segmentation)
     source = resolve(sources, errors, end_lines=segmentation != "0.1")
     if level is not None or clean is not None:
         warnings.warn(

@@ -29,7 +29,6 @@ Column = list[str]
 """The cells of a column."""
 MISSING_CELLS: Final = frozenset({"", "na", "n/a", "nan", "null", "none", "nat"})
 """Column, in lower case, that mean a missing value."""
-LONG_COLUMNS: Final = ("unique_id", "ds", "y")
 TIME_COLUMNS: Final = ("ds", "date", "time", "datetime", "timestamp", "day", "month", "year")
 """Names, in lower case, of columns that are taken for the time if none is named."""
 DATE_PARTS: Final = ("day", "month", "year")

@@ -183,7 +183,8 @@ def evaluate(
             "dynamic" keeps one state, and a copy of the model learns from each token after it was scored.
         window: steps between resets; unused by the other protocols.
         streams: carried: cut the text into that many streams, scored side by side, each warmed on the 128
-            tokens before it. Left open: one stream a 20,000 tokens, so that short texts are scored exactly.
+            tokens before it; at most one a token. Left open: one stream a 20,000 tokens, so that short texts are
+            scored exactly.
         before: dynamic: tokens that are read first, neither scored nor learnt from: the end of the training text.
         per_token: filled with the nats of each token, (N,), -log P(token | what the protocol lets it see).
         hits: filled with whether each token, (N,), is the most probable one.
@@ -205,7 +206,7 @@ def evaluate(
         if each is not None and (not isinstance(each, np.ndarray) or each.shape != (len(part.ids),)):
             raise ConfigError(f"{name} must be an array with a place for each of the {len(part.ids):,} tokens")
     read = None if before is None else as_ids(before, model.task.size, "the ids before the text")
-    count = max(1, min(256, len(part.ids) // LONGEST)) if streams is None else streams
+    count = max(1, min(256, len(part.ids) // LONGEST)) if streams is None else min(streams, len(part.ids))
     count = 1 if protocol == "dynamic" else count
     done, nats, totals = 0, 0.0, {name: 0.0 for name, metric in METRICS.items() if not metric.from_nats}
     for batch in score_batches(model, part.ids, protocol, window, count, read):
@@ -325,7 +326,7 @@ def score_batches(
         raise ConfigError(f"streams is {streams}: it must be at least 1")
     if protocol == "dynamic":
         return _scored_dynamic(model, ids, before)
-    return _scored_at_rest(model, ids, protocol, window, streams)
+    return _scored_at_rest(model, ids, protocol, window, min(streams, len(ids)))  # no more memory than tokens need
 
 
 def _scored_dynamic(model: SequenceModel, ids: Ids, before: Ids | None) -> Iterator[ScoredBatch]:

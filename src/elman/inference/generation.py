@@ -121,6 +121,7 @@ def generate(
     return ["".join(truncate_at(stops, decode_stream(vocab, ids, iter(row)))) for row in rows]
 
 
+@checked
 def generate_samples(
     model: SequenceModel,
     prompt: str = "",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from elman.arguments import checked
 from elman.data.batches import IGNORE
+from elman.data.cleaning import cleaning
 from elman.data.corpus import Corpus
 from elman.data.vocab import Vocab
 
@@ -34,6 +35,7 @@ class TextTask:
         if clean is not None:
             warnings.warn("clean is now normalize; the old name goes in 0.3", DeprecationWarning, stacklevel=2)
             normalize = clean
+        cleaning(normalize)  # refuses a name that there is not
         self.normalize = normalize
         """The normalization of every text before it is split into tokens (`elman.data.cleaning`)."""
         self.reverse = reverse

@@ -45,7 +45,7 @@ def command(
 
     model = load(run, device=device_for(device))
     text = "".join(text_chunks(["-"])) if prompt == "-" else prompt
-    if unknown == "keep" and (unseen := model.task.vocab.unseen(text)):
+    if unknown == "keep" and model.task.vocab.unknown and (unseen := model.task.vocab.unseen(text)):
         sys.stderr.write(f"in the prompt, read as <unk>: {reasons_unknown(model.task.vocab, unseen)}\n")
     if stop and (missing := unwritten(model.task.vocab, stop)):
         sys.stderr.write(f"--stop has no effect: the model never writes {', '.join(map(visible_repr, missing))}\n")

@@ -27,7 +27,6 @@ from elman.models.ngram.counts import Counts, Int64Array
 from elman.models.ngram.smoothing import BackoffLevel, absolute_discounting, interpolate_, kneser_ney
 
 Float32Array = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
 KINDS: Final = 5
 """The number of contexts that are no n-grams: four of words, one of lines."""
 MEMORY: Final = 5
