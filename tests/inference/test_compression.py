@@ -414,7 +414,7 @@ def test_sizes_that_cannot_be_are_refused_before_anything_is_made() -> None:
 def test_the_layout_of_the_file() -> None:
     """Written down once more: a file of today must be read by what comes later, or refused by its version."""
     blob, data = BLOB(), TEXT[:400].encode()
-    assert blob[:7] == b"\x8eelman\x01"
+    assert blob[:7] == b"\x8eelman\x02"
     length, tokens, streams, size = struct.unpack_from("<QQBQ", blob, 7)
     assert (length, tokens, streams) == (400, 400, 1)
     assert blob[32:48] == hashlib.sha256(data).digest()[:16]

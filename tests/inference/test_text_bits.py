@@ -96,7 +96,8 @@ def test_evaluate_and_compress_agree_on_any_text_and_vocabulary(
 
 
 @pytest.mark.parametrize("level", ["char", "word"])
-def test_symbols_that_were_left_out_are_paid_for(tmp_path: Path, level: Level) -> None:
+@pytest.mark.parametrize("order", [1, 3])
+def test_symbols_that_were_left_out_are_paid_for(tmp_path: Path, level: Level, order: int) -> None:
     text = "the cat  sat on\nthe zebra\n" * 20
     (tmp_path / "text.txt").write_text(text)
     vocab = vocab_of("the cat sat on\n", level, unknown=False)
@@ -104,13 +105,18 @@ def test_symbols_that_were_left_out_are_paid_for(tmp_path: Path, level: Level) -
     assert part.unknown == (3 * 20 if level == "char" else 20)
     assert part.text_bytes(vocab) == text.encode()
     assert (part.characters, part.bytes) == (len(text), len(text))
-    model = elman.NGram.fit(elman.TextTask(vocab), vocab.encode("the cat sat on\n" * 9), order=1)
+    model = elman.NGram.fit(elman.TextTask(vocab), vocab.encode("the cat sat on\n" * 9), order=order)
     pytest.importorskip("constriction", reason='needs the "compress" extra')
     written = elman.compress(model, text.encode(), details=True)
     assert other_bits(part, vocab) == pytest.approx(written.other_bits)
     assert elman.evaluate(model, part).bits_per_character * len(text) == pytest.approx(
         written.model_bits + written.other_bits, rel=0.005
     )
+    assert elman.decompress(model, written.data) == text.encode()
+    network = elman.Recurrent(elman.TextTask(vocab), cell="gru", hidden=5)
+    written = elman.compress(network, text.encode(), details=True)
+    assert elman.evaluate(network, part).nats == pytest.approx(written.model_bits * math.log(2), rel=1e-4)
+    assert elman.decompress(network, written.data) == text.encode()
 
 
 def test_unknown_ids_without_their_text_have_no_bits() -> None:

@@ -179,7 +179,15 @@ def decompress(model: SequenceModel, data: bytes, on_progress: OnProgress | None
     if not container.streams:
         return container.check_original(container.body)
     container.check_predictions(prediction_digest(model, container.streams))
-    text = decode_body(model, container.body, container.tokens, container.streams, container.length, on_progress)
+    text = decode_body(
+        model,
+        container.body,
+        container.tokens,
+        container.streams,
+        container.length,
+        on_progress,
+        reads_unknown=container.version == 1,
+    )
     return container.check_original(None if text is None else text.decode(token_bytes(model.task.vocab)))
 
 
@@ -204,7 +212,14 @@ def encode_body(
 
 
 def decode_body(
-    model: SequenceModel, body: bytes, tokens: int, streams: int, length: int, on_progress: OnProgress | None = None
+    model: SequenceModel,
+    body: bytes,
+    tokens: int,
+    streams: int,
+    length: int,
+    on_progress: OnProgress | None = None,
+    *,
+    reads_unknown: bool = False,
 ) -> LosslessTokens | None:
     """Decode a text that `encode_body` encoded.
 
@@ -215,6 +230,7 @@ def decode_body(
         streams: how many pieces they were coded in.
         length: bytes of the text; more are never decoded.
         on_progress: called after each step with the number of tokens done, and of all tokens.
+        reads_unknown: whether a model without `<unk>` read unknown tokens as token 0, rather than passing over them.
 
     Returns:
         The text; None, or another text, where the model predicts other numbers.
@@ -222,7 +238,7 @@ def decode_body(
     text = LosslessTokens.empty(tokens, model.task.vocab)
     try:
         with single_threaded():
-            _code_streams(model, _Decoder(body), text, streams, length, on_progress)
+            _code_streams(model, _Decoder(body), text, streams, length, on_progress, reads_unknown=reads_unknown)
     except DesyncError:
         return None
     return text
@@ -246,6 +262,8 @@ def _code_streams(
     streams: int,
     length: float,
     on_progress: OnProgress | None,
+    *,
+    reads_unknown: bool = False,
 ) -> None:
     """Write the text, or fill it in: token by token in the order in which the model reads, all streams in turn."""
     n, vocab = len(text.ids), model.task.vocab
@@ -258,6 +276,7 @@ def _code_streams(
     step, state = model.stepper(), model.initial(streams)
     inputs = torch.full((streams,), START)
     for t in range(steps):
+        before = tuple(tensor.clone() for tensor in state) if unknown < 0 else state
         p, state = _predict(step, inputs, state)
         places = order[t::steps]  # of token t of every stream that has not ended, (B,)
         p, ids = p[: len(places)], text.ids[places]
@@ -274,12 +293,25 @@ def _code_streams(
                     (gap_context(previous[row]), gap_context(token)), text.whitespace[gap]
                 )
                 previous[row] = token
-        inputs[: len(places)] = torch.from_numpy(np.maximum(ids, START))
+        read = torch.from_numpy(np.maximum(ids, START))
+        if unknown < 0 and not reads_unknown and not known.all():  # as `evaluate`, which leaves these tokens out
+            passed = torch.from_numpy(np.flatnonzero(~known))
+            state = tuple(_restored(new, old, passed, streams) for new, old in zip(state, before, strict=True))
+            read[passed] = inputs[passed]
+        inputs[: len(places)] = read
         if on_progress:
             on_progress(min(n, (t + 1) * streams), n)
     if text.whitespace:
         gap = 0 if backward else n
         text.whitespace[gap] = code_bytes((gap_context(previous[-1]), b""), text.whitespace[gap])
+
+
+def _restored(new: torch.Tensor, old: torch.Tensor, rows: torch.Tensor, streams: int) -> torch.Tensor:
+    """A state with some rows as they were; what has no row a stream is left as it is."""
+    if new.shape[:1] != (streams,):
+        return new
+    rows = rows.to(new.device)
+    return new.index_copy(0, rows, old[rows])
 
 
 def _predict(step: Callable[..., Any], inputs: torch.Tensor, state: State) -> tuple[Float64Array, State]:

@@ -23,7 +23,9 @@ from typing import Final
 from elman.errors import ConfigError, DataError, ModelError
 
 MAGIC: Final = b"\x8eelman"
-VERSION: Final = 1
+VERSION: Final = 2
+"""Of what is written: a vocabulary without `<unk>` passes over tokens that it lacks. In version 1 they are token 0."""
+VERSIONS: Final = (1, VERSION)
 MAX_STREAMS: Final = 64
 PLATFORM: Final = ("elman", "torch", "numpy", "constriction", "machine", "instruction set", "device")
 """What the last bits of a prediction depend on, besides the model."""
@@ -51,13 +53,14 @@ class Container:
     platform: tuple[str, ...]
     """The values of `PLATFORM`."""
     body: bytes
+    version: int = VERSION
 
     def to_bytes(self) -> bytes:
         """The file."""
         platform = "\n".join(self.platform).encode()[:255]
         sizes = (self.length, self.tokens, self.streams, len(self.body))
         digests = (self.original_digest, self.model_digest, self.prediction_digest)
-        data = _FIELDS.pack(MAGIC, VERSION, *sizes, *digests, len(platform)) + platform + self.body
+        data = _FIELDS.pack(MAGIC, self.version, *sizes, *digests, len(platform)) + platform + self.body
         return data + sha256(data)[:_CHECK]
 
     @classmethod
@@ -76,14 +79,16 @@ class Container:
         """
         if not data.startswith(MAGIC):
             raise DataError(f"{where}: not a file that elman compressed: give one that elman compress wrote")
-        if data[len(MAGIC) : len(MAGIC) + 1] not in (b"", bytes([VERSION])):
+        if data[len(MAGIC) : len(MAGIC) + 1] not in (b"", *(bytes([version]) for version in VERSIONS)):
             raise DataError(
-                f"{where}: format {data[len(MAGIC)]}, but this elman reads {VERSION}: "
+                f"{where}: format {data[len(MAGIC)]}, but this elman reads {VERSIONS[0]} to {VERSION}: "
                 "use the version of elman that wrote it, or copy or download it again"
             )
         if len(data) < _FIELDS.size:
             raise DataError(f"{where}: cut short, {len(data)} bytes are less than a header: copy or download it again")
-        _, _, length, tokens, streams, size, original, model, predictions, platform_size = _FIELDS.unpack_from(data)
+        _, version, length, tokens, streams, size, original, model, predictions, platform_size = _FIELDS.unpack_from(
+            data
+        )
         start = _FIELDS.size + platform_size
         total = start + size + _CHECK
         if len(data) < total:
@@ -97,7 +102,7 @@ class Container:
             raise DataError(
                 f"{where}: {tokens:,} tokens in {streams} streams cannot be {length:,} bytes: compress it again"
             )
-        return cls(length, tokens, streams, original, model, predictions, platform, data[start:-_CHECK])
+        return cls(length, tokens, streams, original, model, predictions, platform, data[start:-_CHECK], version)
 
     def check_reader(self, model_digest: bytes, name: str, platform: tuple[str, ...]) -> None:
         """Refuse another model or another machine than those that wrote the file.
