@@ -305,3 +305,36 @@ def test_costs_are_in_float64_on_a_device_that_has_none(monkeypatch):
     found = elman.TextTask.surprisals(logits, targets)
     monkeypatch.undo()
     assert torch.equal(found, expected)
+
+
+def numbered_alike(folder, *, reverse: bool = False) -> list[elman.Corpus]:
+    """Two texts with as many symbols each, whose frequencies order them differently."""
+    for name, text in {"a": "aaaaabbbbcccdd", "b": "ddddccccbbbaa"}.items():
+        (folder / name).write_text(text * 9)
+    return [elman.read_corpus([str(folder / name)], tokens="char", reverse=reverse) for name in "ab"]
+
+
+def test_a_part_numbered_by_another_vocabulary_is_refused(tmp_path):
+    own, other = numbered_alike(tmp_path)
+    model = elman.Recurrent(elman.TextTask.of(own), hidden=3)
+    assert len(own.vocab) == len(other.vocab)  # so that no id is out of range
+    assert elman.evaluate(model, own.train).tokens == len(own.train.ids)
+    # After more symbols the same ids are the same tokens.
+    longer = elman.Recurrent(elman.TextTask(elman.Vocab.chars("aaaaabbbbcccdde")), hidden=3)
+    assert elman.evaluate(longer, own.train.first(9, own.vocab)).tokens == 9
+    for part in (other.train, other.train.first(9, other.vocab), other.held_out):
+        with pytest.raises(DataError, match="has ids of another vocabulary .*: give the text itself, or its ids"):
+            elman.evaluate(model, part)
+        with pytest.raises(DataError, match="has ids of another vocabulary"):
+            elman.train(model, part, batch=1, window=2)
+    with pytest.raises(DataError, match="'held-out' has ids of another vocabulary"):
+        elman.train(model, own.train, other.held_out, batch=1, window=2)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_part_in_the_other_order_is_refused(tmp_path, reverse):
+    own, _ = numbered_alike(tmp_path, reverse=reverse)
+    model = elman.Recurrent(elman.TextTask.of(own), hidden=3)
+    elman.evaluate(model, own.train)
+    with pytest.raises(DataError, match=r"stands in the other order: the model reads texts from the \w+, and"):
+        elman.evaluate(model, own.reversed().train)

@@ -196,6 +196,21 @@ class Vocab:
     def __hash__(self) -> int:
         return hash(self._key)
 
+    def begins_with(self, other: "Vocab") -> bool:
+        """Whether every id of another vocabulary is the same token here.
+
+        Args:
+            other: the vocabulary whose ids are read with this one.
+
+        Example:
+            >>> Vocab.chars("aab").begins_with(Vocab.chars("aa")), Vocab.chars("aab").begins_with(Vocab.chars("b"))
+            (True, False)
+        """
+        if other is self:
+            return True
+        kind = (self.level, self.unknown) == (other.level, other.unknown)
+        return kind and self.idx_to_token[: len(other)] == other.idx_to_token
+
     @property
     def _key(self) -> tuple[str, bool, tuple[str, ...], str]:
         return self.level, self.unknown, self.idx_to_token, self.segmentation
