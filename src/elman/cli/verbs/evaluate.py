@@ -142,7 +142,8 @@ def _line_end_notes(part: "Split", model: "SequenceModel", counts: "npt.NDArray[
         int(counts[vocab.token_to_idx[end]]) if end in vocab.token_to_idx else vocab.dropped.get(end, 0)
         for end in ("\r", "\n")
     )
-    return line_end_notes({"the training text": kind_of_line_ends(returns, feeds), part.name: part.line_ends})
+    learnt = "" if vocab.level == "word" else kind_of_line_ends(returns, feeds)
+    return line_end_notes({"the training text": learnt, part.name: part.line_ends})
 
 
 def _escaped(token: str) -> str:
