@@ -159,6 +159,7 @@ class Accuracy(Metric):
     """The share of tokens that have the largest logit; of equal logits the first is taken."""
 
     name, heading, form, long_form, better = "accuracy", "accuracy", ".1%", ".2%", "higher"
+    one_vocabulary = True  # whose `<unk>` stands for more is right more often, and knows less
 
     def token_values(self, batch: ScoredTargets) -> Tensor:
         """Whether each target has the largest logit, (N,)."""

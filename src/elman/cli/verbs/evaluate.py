@@ -179,8 +179,10 @@ def _value(name: str, figures: dict[str, Any]) -> str:
 def _unknown(figures: dict[str, Any]) -> str:
     """How many tokens are unknown."""
     unknown = figures["unknown"]
-    share = f", {unknown / figures['tokens']:.2%}: bits pay for their spelling, perplexity does not" if unknown else ""
-    return f"{unknown:,} unknown{share}"
+    if not unknown:
+        return "0 unknown"
+    share = unknown / figures["tokens"]
+    return f"{unknown:,} unknown, {share:.2%}: bits pay for their spelling, perplexity and accuracy do not"
 
 
 def _print(figures: dict[str, Any], *, has_unknown: bool) -> None:
