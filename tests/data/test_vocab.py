@@ -376,7 +376,8 @@ def test_the_most_frequent_of_very_many_dropped_are_remembered(monkeypatch):
 
 
 def test_the_empty_string_is_no_token():
-    split = "the  time".split(" ")  # noqa: SIM905 - two blanks, and so an empty string between them
+    text = "the  time"
+    split = text.split(" ")  # at each of two blanks
     assert split == ["the", "", "time"]
     told = r"a token is the empty string, which no text holds: leave it out \(text.split\(\) gives none\)"
     vocab = Vocab.words("the time")

@@ -165,8 +165,8 @@ def train(
 
     Raises:
         ConfigError: an unknown setting, or one out of range.
-        DataError: ids that the vocabulary does not have, a part that was numbered by another vocabulary or stands in the
-            other order, or fewer ids than one batch.
+        DataError: ids that the vocabulary does not have, a part that was numbered by another vocabulary or stands in
+            the other order, or fewer ids than one batch.
         DivergedError: a loss or gradient is not finite; names the step.
     """
     training = training or TrainState.begin(model, _settings(settings, overrides))
