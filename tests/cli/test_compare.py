@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from command import ENGLISH, TINY, elman, good, one_line, program, tree
 
+from elman import NGram, TextTask, Vocab, save
+
 PNG = b"\x89PNG\r\n\x1a\n"
 QUICK = (*TINY, "--steps", "6", "--quiet")
 FILES = {"comparison.json", "comparison.md", "comparison.png"}
@@ -205,6 +207,25 @@ def test_runs_of_several_vocabularies_on_one_text(home: Path, tmp_path: Path) ->
     assert found["parts"]["held-out"] == {"characters": len(text), "bytes": len(text)}
     bits = [e["bits_per_character"]["median"] for e in found["entries"]]
     assert bits == sorted(bits)
+
+
+def test_a_note_on_unknown_words_names_the_model_that_does_not_know_them(tmp_path: Path) -> None:
+    text = "the time traveller smiled at the time machine " * 4
+    (tmp_path / "text.txt").write_text(text + "quietly")
+    for name, least in {"all": 1, "same": 1, "few": 5}.items():
+        vocab = Vocab.words(text + "quietly", min_count=least)
+        ids = vocab.encode(text + "quietly")
+        save(NGram.fit(TextTask(vocab), ids, order=2 if name == "all" else 1), tmp_path / name)
+
+    def notes(*names: str) -> list[str]:
+        found = good("compare", *names, "--on", "text.txt", "--json", "-q", folder=tmp_path).json
+        assert ("accuracy" in found["notes"][1]) == (len({*names} & {"few", "all"}) == 2)
+        return [note for note in found["notes"] if "not in the vocabulary" in note]
+
+    # "the" and "time" are known: of four words there are four each, and one of "quietly".
+    unknown = "17 word tokens are not in the vocabulary, and scored as <unk>: all are too rare in the training text"
+    assert [note.partition(" (")[0] for note in notes("all", "few")] == [f"few: {unknown}"]
+    assert notes("all", "same") == []
 
 
 def test_runs_of_one_vocabulary_on_standard_input(home: Path, tmp_path: Path) -> None:

@@ -141,6 +141,27 @@ def test_line_ends_that_differ_are_named(tmp_path: Path) -> None:
     assert "with CR LF or LF in the training text and with CR LF in the held-out text" in mixed.notes[0]
 
 
+@pytest.mark.parametrize("level", ["char", "word", "byte"])
+def test_lines_that_end_with_carriage_returns_alone_are_named(tmp_path: Path, level: str) -> None:
+    for name, end in {"lf": "\n", "cr": "\r", "none": " "}.items():
+        (tmp_path / f"{name}.txt").write_text(f"the old clock{end}" * 60, newline="")
+    alone = "Lines end with CR alone, which is not read as the end of a line: convert them to LF (mac2unix)."
+
+    def notes(*names: str, **how: float) -> tuple[str, ...]:
+        return read_corpus([str(tmp_path / name) for name in names], tokens=level, **how).notes
+
+    assert notes("cr.txt") == (alone,)
+    assert notes("lf.txt") == notes("none.txt") == ()
+    learnt, scored = "Lines end with LF in the training text", "and with CR in the held-out text"
+    differ = alone if level == "word" else f"{learnt} {scored}: convert them to one (dos2unix, mac2unix)."
+    assert notes("lf.txt", "cr.txt", held_out=3 * 60 if level == "word" else 14 * 60) == (differ,)
+    assert alone in good("stats", tmp_path / "cr.txt", "--tokens", level).err.replace("\n", " ")
+    good("train", tmp_path / "lf.txt", "--tokens", level, "--run", tmp_path / "r", *TINY)
+    told = good("evaluate", tmp_path / "r", tmp_path / "cr.txt").err
+    assert (alone if level == "word" else "Lines end with LF in the training text and with CR in") in told
+    assert "Lines end" not in good("evaluate", tmp_path / "r").err
+
+
 @pytest.mark.parametrize(
     ("text", "told"), [("時間旅行者正在講述", True), ("ภาษาไทย", True), ("भाषा है ", False), ("한국어 말 ", False)]
 )

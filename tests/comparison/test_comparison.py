@@ -446,7 +446,7 @@ def test_the_verdict(rows, expected):
 def test_models_of_several_vocabularies_are_compared_in_bits():
     found = made(("a", 4.0, 4.01), ("b", 16.0, 16.1), vocabulary=None)
     assert found.verdict[0] == "a wins: bits per character 2.002 against 4.004 of b, 50.0% less."
-    assert {"perplexity", "train"} & set(found.table()[0]) == set()
+    assert {"perplexity", "accuracy", "train"} & set(found.table()[0]) == set()
 
 
 def test_what_does_not_pay_for_the_same_text_has_no_winner():

@@ -162,3 +162,11 @@ def test_an_unknown_segmentation_names_those_there_are():
 def test_the_table_has_a_class_for_every_code_point():
     assert len(module._table()) == sys.maxunicode + 1
     assert np.unique(module._table()).tolist() == list(range(len(module._CLASSES)))
+
+
+def test_only_a_line_feed_ends_a_line():
+    text = "one\u2028two\x85three\x0cfour\x0bfive\x1csix\u2029seven\neight\r\nnine\rten"
+    found = words(text)
+    assert found.count("\n") == 2
+    assert [word for word in found if word != "\n"] == text.split()
+    assert "".join(module.spaced_words(text)) == text

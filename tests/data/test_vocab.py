@@ -373,3 +373,25 @@ def test_the_most_frequent_of_very_many_dropped_are_remembered(monkeypatch):
     vocab = Vocab.chars("aaaaabbbcccdde", min_count=4)
     assert (vocab.dropped, vocab.more_dropped) == ({"b": 3, "c": 3}, 2)
     assert Vocab.from_json(vocab.to_json()).more_dropped == 2
+
+
+def test_the_empty_string_is_no_token():
+    text = "the  time"
+    split = text.split(" ")  # at each of two blanks
+    assert split == ["the", "", "time"]
+    told = r"a token is the empty string, which no text holds: leave it out \(text.split\(\) gives none\)"
+    vocab = Vocab.words("the time")
+    for make in (lambda: Vocab(split), lambda: Vocab.words(split), lambda: Vocab({"": 2, "a": 1})):
+        with pytest.raises(ConfigError, match=told):
+            make()
+    for read in (vocab.encode, vocab.unseen):
+        with pytest.raises(DataError, match=told):
+            read(split)
+    assert vocab.encode("the  time").tolist() == vocab.encode(["the", "time"]).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("count", [-1, 1.0, True, "1"])
+def test_a_number_of_occurrences_that_cannot_be_is_named(count):
+    with pytest.raises(ConfigError, match=r"the token 'a' is said to occur .* times: give a whole number, 0 or more"):
+        Vocab({"a": count, "b": 3})
+    assert Vocab({"a": 0, "b": 3}).idx_to_token == ("<unk>", "b")

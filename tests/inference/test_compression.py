@@ -422,8 +422,8 @@ def test_the_layout_of_the_file() -> None:
     assert made[0] == elman.environment.version("elman")
     assert len(blob) == 65 + blob[64] + size + 8 < 400
     assert blob[-8:] == hashlib.sha256(blob[:-8]).digest()[:8]
-    newer = blob[:6] + b"\x02" + blob[7:]
-    with pytest.raises(DataError, match="format 2, but this elman reads 1"):
+    newer = blob[:6] + b"\x03" + blob[7:]
+    with pytest.raises(DataError, match="format 3, but this elman reads 1 to 2"):
         elman.decompress(ngram(), newer)
 
 

@@ -311,3 +311,70 @@ def test_costs_are_in_float64_on_a_device_that_has_none(monkeypatch):
     found = elman.TextTask.surprisals(logits, targets)
     monkeypatch.undo()
     assert torch.equal(found, expected)
+
+
+def numbered_alike(folder, *, reverse: bool = False) -> list[elman.Corpus]:
+    """Two texts with as many symbols each, whose frequencies order them differently."""
+    for name, text in {"a": "aaaaabbbbcccdd", "b": "ddddccccbbbaa"}.items():
+        (folder / name).write_text(text * 9)
+    return [elman.read_corpus([str(folder / name)], tokens="char", reverse=reverse) for name in "ab"]
+
+
+def test_a_part_numbered_by_another_vocabulary_is_refused(tmp_path):
+    own, other = numbered_alike(tmp_path)
+    model = elman.Recurrent(elman.TextTask.of(own), hidden=3)
+    assert len(own.vocab) == len(other.vocab)  # so that no id is out of range
+    assert elman.evaluate(model, own.train).tokens == len(own.train.ids)
+    # After more symbols the same ids are the same tokens.
+    longer = elman.Recurrent(elman.TextTask(elman.Vocab.chars("aaaaabbbbcccdde")), hidden=3)
+    assert elman.evaluate(longer, own.train.first(9, own.vocab)).tokens == 9
+    for part in (other.train, other.train.first(9, other.vocab), other.held_out):
+        with pytest.raises(DataError, match=r"has ids of another vocabulary .*: give the text itself, or its ids"):
+            elman.evaluate(model, part)
+        with pytest.raises(DataError, match="has ids of another vocabulary"):
+            elman.train(model, part, batch=1, window=2)
+    with pytest.raises(DataError, match="'held-out' has ids of another vocabulary"):
+        elman.train(model, own.train, other.held_out, batch=1, window=2)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_part_in_the_other_order_is_refused(tmp_path, reverse):
+    own, _ = numbered_alike(tmp_path, reverse=reverse)
+    model = elman.Recurrent(elman.TextTask.of(own), hidden=3)
+    elman.evaluate(model, own.train)
+    with pytest.raises(DataError, match=r"stands in the other order: the model reads texts from the \w+, and"):
+        elman.evaluate(model, own.reversed().train)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("protocol", ["carried", "reset"])
+def test_a_model_of_16_bits_is_scored_by_what_it_predicts_in_more(dtype, protocol):
+    model, ids = tiny().to(dtype), tokens(300)
+    with torch.inference_mode():  # one window, so that both protocols predict the same
+        logits, _ = model(torch.from_numpy(np.concatenate(([0], ids[:-1])).astype(np.int64))[None], model.initial(1))
+    rows = logits[0].double().tolist()
+    expected = [math.log(sum(map(math.exp, row))) - row[token] for row, token in zip(rows, ids.tolist(), strict=True)]
+    each, hits = np.zeros(300), np.zeros(300, np.bool_)
+    score = elman.evaluate(model, ids, protocol=protocol, window=300, per_token=each, hits=hits)
+    assert each == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    assert score.nats == pytest.approx(math.fsum(expected), rel=1e-6)
+    assert hits.tolist() == [row.index(max(row)) == token for row, token in zip(rows, ids.tolist(), strict=True)]
+    assert model.task.log_probabilities(logits).exp().sum(-1) == pytest.approx(np.ones((1, 300)), abs=1e-5)
+
+
+def test_the_loss_of_a_model_of_16_bits_is_no_infinity():
+    logits = torch.full((64, 256, V), -8.0, dtype=torch.float16)
+    logits[..., 1] = 8  # 16 nats a token, 262,144 together: float16 ends at 65,504
+    targets = torch.full((64, 256), 2)
+    assert float(task().nats(logits, targets)) == pytest.approx(64 * 256 * 16, rel=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_training_in_16_bits_costs_what_scoring_does(dtype):
+    model, ids = tiny(hidden=3).to(dtype), torch.from_numpy(tokens(4096).astype(np.int64))[None]
+    with torch.no_grad():
+        model.b_q += torch.linspace(-9, 9, V, dtype=dtype)  # costs of which float16 cannot hold the sum
+        logits, _ = model(ids[:, :-1], model.initial(1))
+        cost = model.loss(ids[:, :-1], ids[:, 1:], model.initial(1))[0]
+    expected = model.task.surprisals(logits, ids[:, 1:]).sum()
+    assert float(cost) == pytest.approx(float(expected), rel=1e-5)

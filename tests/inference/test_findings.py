@@ -235,9 +235,9 @@ def test_what_pays_for_other_text_has_no_winner():
 
 
 def test_medians_that_differ_in_the_last_digits_share_the_first_place():
-    same = comparison.winner([competitor("a", 4.0, 4.0), competitor("b", 4.0 * (1 + 1e-13))], "perplexity")
+    same = comparison.winner([competitor("a", 4.0, 4.0), competitor("b", 4.004)], "perplexity")
     assert sentences(same) == ["a and b share the first place: perplexity 4.00."]
-    other = comparison.winner([competitor("a", 4.0, 4.0), competitor("b", 4.0 * (1 + 1e-11))], "perplexity")
+    other = comparison.winner([competitor("a", 4.0, 4.0), competitor("b", 4.006)], "perplexity")
     assert other[0].sentence.startswith("a has the lowest perplexity: 4.00")
 
 
@@ -369,17 +369,15 @@ def test_a_finding_is_json_with_its_rule_and_its_figures():
 def test_a_text_of_one_symbol_has_no_verdict_of_who_wins(length):
     """Its unigram with one count for `<unk>`: (n + 1) / (n + 2)."""
     bounds = {"uniform": 2.0, "unigram": (length + 2) / (length + 1), "1-gram": 1.0}
-    found = of_run(train=1.0, held_out=1.0, bounds=bounds, curve=[1.0], training_curve=[1.0], xz=1.0)
+    found = of_run(train=1.0, held_out=1.0, bounds=bounds, curve=[1.0], training_curve=[1.0], xz=1.0, symbols=1)
     assert [finding.rule for finding in found] == ["nothing-to-predict"]
-    assert [f.rule for f in run.against_baselines(1.07, bounds)] == ["nothing-to-predict"]
+    assert [f.rule for f in run.against_baselines(1.07, bounds, symbols=1)] == ["nothing-to-predict"]
 
 
 def test_a_text_of_two_symbols_has_one():
-    """600 of one, and of the other 3: exp of the entropy is 1.03."""
-    entropy = -sum(n / 603 * math.log(n / 603) for n in (600, 3))
-    bounds = {"uniform": 3.0, "unigram": math.exp(entropy)}
-    assert run.nothing_to_predict(bounds) == []
-    assert run.nothing_to_predict({"uniform": 2.0}) == []
+    """However rare the second: 20,000 of one and 1 of the other leave a unigram of 1.0005."""
+    assert run.nothing_to_predict(2) == run.nothing_to_predict(None) == []
+    assert run.against_baselines(1.88, {"uniform": 2.0, "unigram": 1.0005}, symbols=2)[0].severity == "problem"
 
 
 # --- differences that may be chance

@@ -167,7 +167,7 @@ def test_a_run_in_reverse_is_scored_in_reverse(path, tmp_path):
     expected = evaluate(model, corpus.held_out).nats
     assert report["figures"]["held-out"][0]["nats"] == expected
     found = good("evaluate", "r", "--json", folder=tmp_path).json
-    assert found["nats"] == expected != evaluate(model, read_corpus([path]).held_out).nats
+    assert found["nats"] == expected != evaluate(model, read_corpus([path]).held_out.ids).nats
     (tmp_path / "o.txt").write_text("He went home. Nobody saw it")
     other = good("evaluate", "r", "o.txt", "--per-token", "t.tsv", "--json", folder=tmp_path).json
     assert other["nats"] == evaluate(model, "He went home. Nobody saw it").nats

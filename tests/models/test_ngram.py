@@ -209,3 +209,17 @@ def test_the_split_of_the_textbook():
     assert elman.evaluate(m, corpus.held_out).perplexity < 4.8
     witten_bell = NGram.fit(m.task, corpus.train.ids, order=4, smoothing="witten-bell")
     assert elman.evaluate(witten_bell, corpus.held_out).perplexity == pytest.approx(5.37, abs=0.02)
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+@pytest.mark.parametrize("text", ["abcd" * 9, "abcd", "aaaaaaaa", "ab" * 30 + "cd" * 30, "aabbccdd" * 4], ids=str)
+def test_counts_that_tell_no_discounts_still_predict_all_symbols(text, smoothing):
+    vocab = elman.Vocab.chars("abcde")  # "e" and <unk> never occur
+    model = elman.NGram.fit(elman.TextTask(vocab), vocab.encode(text), order=3, smoothing=smoothing)
+    read = torch.from_numpy(np.concatenate(([0], vocab.encode(text + "edcba?"))).astype(np.int64))[None]
+    logits, _ = model(read, model.initial(1))
+    assert (logits.double().exp().sum(-1) - 1).abs().max() < 1e-6
+    assert logits.exp().min() > 0
+    score = elman.evaluate(model, "a?eb")
+    assert math.isfinite(score.perplexity)
+    assert (score.tokens, score.unknown) == (4, 1)

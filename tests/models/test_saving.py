@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import V, task, tiny, tokens
+from helpers import V, copying, hybrid, task, tiny, tokens
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import elman
@@ -42,6 +42,40 @@ def test_a_round_trip_changes_no_bit(tmp_path, kind):
     assert [p.requires_grad for p in again.parameters()] == [p.requires_grad for p in model.parameters()]
     assert elman.evaluate(again, tokens(50)) == elman.evaluate(model, tokens(50))
     assert load_counts(read_folder(tmp_path / "m"), V).tolist() == list(range(V))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("make", [lambda: tiny(**KINDS["tied"]), lambda: hybrid(task()), lambda: copying(task())])
+def test_a_model_of_another_precision_comes_back_in_it(tmp_path, make, dtype):
+    model = make().to(dtype)
+    elman.save(model, tmp_path / "m")
+    again = elman.load(tmp_path / "m")
+    assert {t.dtype for t in again.parameters()} == {dtype}
+    for name, t in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], t), name
+    if dtype == torch.float64:
+        assert elman.evaluate(again, tokens(50)) == elman.evaluate(model, tokens(50))
+    described = json.loads((tmp_path / "m" / "model.json").read_text())
+    assert described["dtype"] == str(dtype).removeprefix("torch.")
+    elman.save(again.float(), tmp_path / "float")
+    assert "dtype" not in json.loads((tmp_path / "float" / "model.json").read_text())  # as every version reads it
+
+
+def test_weights_of_several_precisions_are_not_saved(tmp_path):
+    model = tiny(layers=2)
+    model.layers[0].double()
+    with pytest.raises(ConfigError, match=r"float32 and float64: make them one with model\.float"):
+        elman.save(model, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float8", 32, None, ["float32"]])
+def test_a_precision_that_there_is_not_is_refused(tmp_path, dtype):
+    files = model_files(tiny(), np.zeros(V, np.int64))
+    described = json.loads(files["model.json"]) | {"dtype": dtype}
+    write_folder(tmp_path / "m", files | {"model.json": json.dumps(described).encode()})
+    with pytest.raises(ModelError, match="dtype is"):
+        elman.load(tmp_path / "m")
 
 
 def test_the_layout_that_makes_tokens_fast_comes_back_too(tmp_path):

@@ -145,6 +145,8 @@ class Comparison:
     """Symbols, None where the models do not agree."""
     parts: Mapping[str, Mapping[str, int]]
     """Tokens, characters and bytes of each part; tokens only where the models agree on them."""
+    symbols: int | None = None
+    """Different symbols of the text, None where that is not known."""
     entries: tuple[ComparisonRow, ...] = ()
     notes: tuple[str, ...] = ()
     """What a reader must know of how it was measured."""
@@ -184,7 +186,7 @@ class Comparison:
         models = self._competitors
         bounds = [_competitor(e, self.figure) for e in self.entries if e.kind == "bound"]
         compressors = [(e.label, _bits(e)) for e in self.entries if e.kind == "compressor"]
-        return of_comparison(models, bounds, compressors, self.figure)
+        return of_comparison(models, bounds, compressors, self.figure, self.symbols)
 
     @property
     def _competitors(self) -> list[Competitor]:

@@ -30,6 +30,7 @@ KEPT = (
     "the figure on that text is a little too good."
 )
 GROUPED = "Runs that differ in the seed alone share a row: median (lowest..highest)."
+DIFFERENT = "Vocabularies differ, so bits per character are compared, neither perplexity nor accuracy."
 ALIKE = {f.name for f in dataclasses.fields(DataSettings)} | {
     "sources", "seed", "device", "engine", "recipe", "prompts", "sample_length", "sample_temperature", "ngram",
 }  # fmt: skip
@@ -186,12 +187,13 @@ def _on_text(models: Sequence[SavedModel], sources: Sequence[str]) -> Iterator[C
         level=task.vocab.level if shared else None,
         clean=task.normalize,
         vocabulary=len(task.vocab) if shared else None,
+        symbols=len(set(text)),
         parts={"held-out": {"tokens": len(part.ids)} | lengths if shared else lengths},
         notes=(
             "The same text for every model, state carried.",
             *_group_note(models),
-            *([] if shared else ["Vocabularies differ, so bits per character are compared and not perplexities."]),
-            *_unknown_notes(models, parts),
+            *([] if shared else [DIFFERENT]),
+            *_unknown_notes(models, parts, shared=shared),
             *source.notes(),
             CHANCE,
         ),
@@ -235,15 +237,16 @@ def _edges(models: Sequence[SavedModel], parts: dict[Path, Split], text: str) ->
     return {path: by_level[vocab.level, vocab.segmentation] for path, vocab in vocabs.items()}
 
 
-def _unknown_notes(models: Sequence[SavedModel], parts: dict[Path, Split]) -> list[str]:
-    """Which tokens each model does not know; models of one vocabulary have one note."""
-    notes = []
+def _unknown_notes(models: Sequence[SavedModel], parts: dict[Path, Split], *, shared: bool) -> list[str]:
+    """Which tokens each model does not know; models of one vocabulary have one note, which else names them."""
+    notes: dict[str, list[str]] = {}
     for saved in models:
         vocab, part = saved.model.task.vocab, parts[saved.path]
         if part.unknown:
             summary = unknown_summary(part, vocab)
-            notes.append(unknown_sentence(vocab.level, summary, has_unknown=vocab.unknown))
-    return list(dict.fromkeys(notes))
+            sentence = unknown_sentence(vocab.level, summary, has_unknown=vocab.unknown)
+            notes.setdefault(sentence, []).append(printable(saved.path))
+    return [sentence if shared else f"{', '.join(paths)}: {sentence}" for sentence, paths in notes.items()]
 
 
 def _grouped(models: Sequence[SavedModel]) -> list[list[SavedModel]]:

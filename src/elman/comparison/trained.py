@@ -24,7 +24,7 @@ from elman.comparison.result import CHANCE, Comparison, ComparisonRow, Measured,
 from elman.config import TrainSettings, names_of
 from elman.data.batches import check_length, token_counts
 from elman.data.corpus import Corpus, Split
-from elman.data.unknown import unknown_sentence, unknown_summary
+from elman.data.unknown import symbol_count, unknown_sentence, unknown_summary
 from elman.environment import device_for
 from elman.errors import ConfigError, DivergedError, no_such
 from elman.inference import baselines
@@ -315,6 +315,7 @@ class SharedSplit:
             level=corpus.vocab.level,
             clean=corpus.normalize,
             vocabulary=len(corpus.vocab),
+            symbols=symbol_count(scored, corpus.vocab, token_counts(corpus.train.ids, len(corpus.vocab))),
             parts={
                 name: {"tokens": len(part.ids), "characters": part.characters, "bytes": part.bytes}
                 for name, part in (("train", corpus.train), ("held-out", scored))

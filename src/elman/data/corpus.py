@@ -10,7 +10,7 @@ import hashlib
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Final, TypeVar, get_args
@@ -53,6 +53,7 @@ class Split:
         originals: the spelling of unknown tokens and the white space between words; None: not known.
         line_ends: how its lines end.
         notes: what a user should know of it: files that were read twice, a level that does not suit it.
+        vocab: the vocabulary of the ids; None: not known.
     """
 
     name: str
@@ -63,6 +64,30 @@ class Split:
     originals: Originals | None = None
     line_ends: LineEnds = ""
     notes: tuple[str, ...] = ()
+    vocab: Vocab | None = field(default=None, repr=False)
+
+    def check_readable(self, vocab: Vocab, *, reverse: bool) -> None:
+        """Refuse a part whose ids do not mean to a model what they mean here, as far as that is known.
+
+        Args:
+            vocab: the vocabulary of the model; it may have more tokens at its end.
+            reverse: whether the model reads texts from the end.
+
+        Raises:
+            DataError: the ids are of another vocabulary, or stand in the other order.
+        """
+        remedy = "give the text itself, or its ids as model.task.vocab.encode makes them"
+        if self.vocab is not None and not vocab.begins_with(self.vocab):
+            raise DataError(
+                f"the part {quoted(self.name)} has ids of another vocabulary ({self.vocab!r}, that of the model is "
+                f"{vocab!r}), where they mean other tokens: {remedy}"
+            )
+        if self.originals is not None and self.originals.reverse != reverse:
+            orders = ("from the end", "from the beginning")
+            raise DataError(
+                f"the part {quoted(self.name)} stands in the other order: the model reads texts {orders[not reverse]}, "
+                "and the part is its reverse: read it again with reverse as in the training of the model"
+            )
 
     def first(self, count: int, vocab: Vocab) -> "Split":
         """The first `count` tokens in the order of reading, with the lengths of their text.
@@ -147,9 +172,9 @@ def numbered(name: str, ids: Ids, originals: Originals | None, vocab: Vocab) -> 
     if originals is None:
         text = np.frombuffer(vocab.decode_bytes(ids), np.uint8)
         unknown = int((ids == 0).sum()) if vocab.unknown else 0
-        return Split(name, ids, _beginning_characters(text), len(text), unknown)
+        return Split(name, ids, _beginning_characters(text), len(text), unknown, vocab=vocab)
     if vocab.level == "byte":
-        return Split(name, ids, _beginning_characters(ids), len(ids), 0, originals)
+        return Split(name, ids, _beginning_characters(ids), len(ids), 0, originals, vocab=vocab)
 
     def length(size: Callable[[str], int]) -> int:
         of_ids = np.array([size(token) for token in vocab.idx_to_token], np.int64)
@@ -157,7 +182,7 @@ def numbered(name: str, ids: Ids, originals: Originals | None, vocab: Vocab) -> 
         between = 0 if originals.gaps is None else int(gaps[originals.gaps].sum()) + size(originals.tail)
         return int(originals.values(ids, of_ids, size).sum()) + between
 
-    return Split(name, ids, length(len), length(utf8_length), originals.unknown, originals)
+    return Split(name, ids, length(len), length(utf8_length), originals.unknown, originals, vocab=vocab)
 
 
 def _beginning_characters(values: Ids) -> int:
@@ -416,7 +441,7 @@ def _numbered(name: str, tokens: TokenSequence, vocab: Vocab) -> Split:
     characters, in_bytes, originals = tokens.characters, tokens.bytes, Originals.of(tokens, vocab)
     ends = line_ends(tokens)
     ids = vocab.encode(tokens, consume=True)
-    return Split(name, ids, characters, in_bytes, originals.unknown, originals, ends)
+    return Split(name, ids, characters, in_bytes, originals.unknown, originals, ends, vocab=vocab)
 
 
 def reversed_split(part: Split) -> Split:

@@ -1,21 +1,25 @@
-"""What a user should know of a text before its figures: mixed line ends, a script without spaces."""
+"""What a user should know of a text before its figures: odd or mixed line ends, a script without spaces."""
 
 from collections.abc import Mapping
 from typing import Final, Literal
 
+from elman.data.batches import token_counts
 from elman.data.segmentation import starts_without_spaces
-from elman.data.tokens import TokenSequence
+from elman.data.tokens import NEWLINE, TokenSequence
 
-LineEnds = Literal["", "LF", "CR LF", "CR LF and LF"]
+LineEnds = Literal["", "LF", "CR LF", "CR LF and LF", "CR"]
 UNSPACED: Final = 0.3
 """The share of the words of a text, in a script without spaces, from which on a note is given."""
 
 
 def line_ends(tokens: TokenSequence) -> LineEnds:
-    """How the lines of a text end; "" where it has none, or its tokens are words, which do not show it."""
-    if tokens.level == "word":
-        return ""
+    """How the lines of a text end; "" where it has none. Of words only CR alone is told, which lies between them."""
     counts = dict(zip(tokens.types, tokens.counts().tolist(), strict=True))
+    if tokens.level == "word":
+        gaps, stretches = tokens.white_space()
+        holding = [i for i, stretch in enumerate(stretches) if "\r" in stretch]
+        between = bool(holding) and bool(token_counts(gaps, len(stretches))[holding].any())
+        return "CR" if not counts.get(NEWLINE) and (between or "\r" in tokens.tail) else ""
     return kind_of_line_ends(counts.get("\r", 0), counts.get("\n", 0))
 
 
@@ -23,16 +27,16 @@ def kind_of_line_ends(returns: int, feeds: int) -> LineEnds:
     """How lines end, by the number of carriage returns and of line feeds.
 
     Example:
-        >>> kind_of_line_ends(0, 9), kind_of_line_ends(9, 9), kind_of_line_ends(3, 9)
-        ('LF', 'CR LF', 'CR LF and LF')
+        >>> kind_of_line_ends(0, 9), kind_of_line_ends(9, 9), kind_of_line_ends(3, 9), kind_of_line_ends(9, 0)
+        ('LF', 'CR LF', 'CR LF and LF', 'CR')
     """
     if not feeds:
-        return ""
+        return "CR" if returns else ""
     return "LF" if not returns else "CR LF" if returns >= feeds else "CR LF and LF"
 
 
 def line_end_notes(ends: Mapping[str, LineEnds]) -> tuple[str, ...]:
-    """A sentence where the lines of texts that belong together end differently.
+    """A sentence where the lines of texts that belong together end differently, or with CR alone.
 
     Args:
         ends: those of each text, by the name of the text.
@@ -44,10 +48,13 @@ def line_end_notes(ends: Mapping[str, LineEnds]) -> tuple[str, ...]:
         ()
     """
     known = {name: kind for name, kind in ends.items() if kind}
+    if {*known.values()} == {"CR"}:
+        return ("Lines end with CR alone, which is not read as the end of a line: convert them to LF (mac2unix).",)
     if len({*known.values()} - {"CR LF and LF"}) < 2 and "CR LF and LF" not in known.values():
         return ()
     listed = " and ".join(f"with {kind.replace(' and ', ' or ')} in {name}" for name, kind in known.items())
-    return (f"Lines end {listed}: convert them to one (dos2unix).",)
+    tools = "dos2unix, mac2unix" if "CR" in known.values() else "dos2unix"
+    return (f"Lines end {listed}: convert them to one ({tools}).",)
 
 
 def unspaced_notes(tokens: TokenSequence) -> tuple[str, ...]:

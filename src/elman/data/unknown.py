@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
+from elman.data.batches import token_counts
 from elman.data.corpus import Split
 from elman.data.vocab import Vocab, visible_repr
 
@@ -50,6 +52,22 @@ def unknown_summary(part: Split, vocab: Vocab) -> dict[str, Any]:
     }
 
 
+def symbol_count(part: Split, vocab: Vocab, counts: npt.NDArray[np.int64]) -> int:
+    """How many different symbols a text and the training text hold, as they stand in them.
+
+    Args:
+        part: the text.
+        vocab: the vocabulary by which it was numbered.
+        counts: of the training tokens, (V,).
+    """
+    known = (counts > 0) | (token_counts(part.ids, len(vocab)) > 0)
+    known[: int(vocab.unknown)] = False
+    spelt = set(vocab.dropped)
+    if part.originals is not None:
+        spelt |= {part.originals.types[code] for code in np.unique(part.originals.spellings).tolist()}
+    return int(known.sum()) + len(spelt)
+
+
 def unknown_sentence(name: str, summary: Mapping[str, Any], *, has_unknown: bool) -> str:
     """What a report says of the unknown tokens of a text.
 
@@ -67,7 +85,7 @@ def unknown_sentence(name: str, summary: Mapping[str, Any], *, has_unknown: bool
         "5 held-out tokens are not in the vocabulary, and scored as <unk>: 3 are too rare in the training text (min_count = 1 in the configuration keeps them), 2 are not in it. Unknown: 'verdict' 3, 'zeal' 2."
     """  # noqa: E501 - what is printed is one line
     number, rare = summary["tokens"], summary["too_rare"]
-    subject = f"{number:,} {name} {'token is' if number == 1 else 'tokens are'}"
+    subject = " ".join(filter(None, [f"{number:,}", name, "token is" if number == 1 else "tokens are"]))
     fate = "scored as <unk>" if has_unknown else "left out"
     reasons = ""
     if rare:

@@ -51,6 +51,8 @@ SHOWN: Final = 20
 REMEMBERED: Final = 100_000
 """The most dropped tokens that a vocabulary remembers, by falling count."""
 
+EMPTY: Final = "a token is the empty string, which no text holds: leave it out (text.split() gives none)"
+
 
 class Vocab:
     """A numbering of the distinct symbols of a text, the most frequent first.
@@ -196,6 +198,21 @@ class Vocab:
     def __hash__(self) -> int:
         return hash(self._key)
 
+    def begins_with(self, other: "Vocab") -> bool:
+        """Whether every id of another vocabulary is the same token here.
+
+        Args:
+            other: the vocabulary whose ids are read with this one.
+
+        Example:
+            >>> Vocab.chars("aab").begins_with(Vocab.chars("aa")), Vocab.chars("aab").begins_with(Vocab.chars("b"))
+            (True, False)
+        """
+        if other is self:
+            return True
+        kind = (self.level, self.unknown) == (other.level, other.unknown)
+        return kind and self.idx_to_token[: len(other)] == other.idx_to_token
+
     @property
     def _key(self) -> tuple[str, bool, tuple[str, ...], str]:
         return self.level, self.unknown, self.idx_to_token, self.segmentation
@@ -287,6 +304,8 @@ class Vocab:
         if not isinstance(text, TokenSequence):
             if not _is_row(text) or not all(isinstance(token, str) for token in text):
                 raise DataError(f"{shown(text)} is no text: give a string, bytes, or a list of tokens")
+            if "" in text:
+                raise DataError(EMPTY)
             place: dict[str, int] = {str(token): i for i, token in enumerate(dict.fromkeys(text))}
             codes = np.array([place[str(token)] for token in text], unsigned(len(place)))
             return TokenSequence(self.level, codes, tuple(place), self.segmentation)
@@ -467,7 +486,7 @@ def _counted(tokens: Iterable[str] | Mapping[str, int]) -> Counter[str]:
     """How often each token occurs.
 
     Raises:
-        ConfigError: no strings, or numbers of them that are no whole numbers.
+        ConfigError: no strings, an empty one, or numbers of them that are no whole numbers or below 0.
     """
     try:
         counts: Counter[str] = Counter()
@@ -475,8 +494,14 @@ def _counted(tokens: Iterable[str] | Mapping[str, int]) -> Counter[str]:
     except TypeError:
         raise ConfigError(f"the tokens are {shown(tokens)}: give strings, or how often each occurs") from None
     for token, n in counts.items():
-        if not isinstance(token, str) or not token or isinstance(n, bool) or not isinstance(n, int):
-            raise ConfigError(f"the token {shown(token)} occurs {shown(n)} times: give strings, and whole numbers")
+        if not isinstance(token, str):
+            raise ConfigError(f"a token is {shown(token)}: give strings, or how often each occurs")
+        if not token:
+            raise ConfigError(EMPTY)
+        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+            raise ConfigError(
+                f"the token {shown(token)} is said to occur {shown(n)} times: give a whole number, 0 or more"
+            )
     return +counts
 
 

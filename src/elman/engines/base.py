@@ -144,7 +144,7 @@ class Engine(ABC):
         Returns:
             The sum over all targets in nats, a scalar.
         """
-        return F.cross_entropy(F.linear(x, W, b), targets, ignore_index=IGNORE, reduction="sum")
+        return F.cross_entropy(widened(F.linear(x, W, b)), targets, ignore_index=IGNORE, reduction="sum")
 
     @staticmethod
     def token_sampler(
@@ -185,3 +185,8 @@ def input_projection(inputs: Tensor, weights: Weights) -> Tensor:
     if inputs.is_floating_point():
         return F.linear(inputs.transpose(0, 1), weights.W_x, weights.b_x)
     return F.embedding(inputs.t(), weights.W_x.t() + weights.b_x)
+
+
+def widened(logits: Tensor) -> Tensor:
+    """Logits of 16 bits in float32: costs of them would be rounded to two or three digits, and overflow in a sum."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

@@ -109,10 +109,14 @@ def part_of(model: Reader, text: str | IdsLike | Split) -> Split:
     Args:
         model: whose vocabulary and cleaning are used.
         text: a string; or token ids or a part of a corpus, in the order in which the model reads.
+
+    Raises:
+        DataError: a part that was numbered by another vocabulary, or stands in the other order.
     """
-    if isinstance(text, Split):
-        return text
     task, vocab = model.task, model.task.vocab
+    if isinstance(text, Split):
+        text.check_readable(vocab, reverse=task.reverse)
+        return text
     if isinstance(text, str):
         pieces = cleaning(task.normalize, vocab.segmentation).apply([text])
         tokens = TokenSequence.read(pieces, vocab.level, segmentation=vocab.segmentation)

@@ -36,24 +36,35 @@ from elman.storage.folder import MANIFEST, Saved, read_folder, write_folder
 Files = dict[str, bytes | Mapping[str, npt.NDArray[Any] | Tensor]]
 MODEL_FILES = ("model.json", "vocab.json", "model.safetensors", "counts.safetensors")
 FORMAT = 1
+PRECISIONS = {str(t).removeprefix("torch."): t for t in (torch.float32, torch.float64, torch.float16, torch.bfloat16)}
+"""What weights may be saved in; the first is not written down."""
 
 
 def model_files(model: SequenceModel, counts: npt.NDArray[np.int64]) -> Files:
     """The files of a model and of the token counts of its training text.
 
     Raises:
-        ConfigError: a model that is not saved as one.
+        ConfigError: a model that is not saved as one, or whose weights are of several precisions.
     """
     if model.members:
         raise ConfigError(f"a {model.kind} is not saved as one: save each of its models, and its settings beside them")
     task = {"normalize": model.task.normalize, "reverse": model.task.reverse}
-    description = {"format": FORMAT, "model": model.kind} | task | model.settings()
+    description = {"format": FORMAT, "model": model.kind} | task | _precision(model) | model.settings()
     return {
         "model.json": to_json(description),
         "vocab.json": model.task.vocab.to_json().encode(),
         "model.safetensors": model.tensors(),
         "counts.safetensors": {"unigram": counts},
     }
+
+
+def _precision(model: SequenceModel) -> dict[str, str]:
+    """The dtype of a network's weights where it is not float32."""
+    weights = model.parameters() if isinstance(model, Network) else ()
+    dtypes = sorted({str(each.dtype).removeprefix("torch.") for each in weights})
+    if len(dtypes) > 1:
+        raise ConfigError(f"the weights are {' and '.join(dtypes)}: make them one with model.float(), then save it")
+    return {"dtype": dtypes[0]} if dtypes and dtypes[0] != "float32" else {}
 
 
 def identity(model: SequenceModel) -> str:
@@ -173,7 +184,8 @@ def load_saved(saved: Saved, *, engine: str, device: str) -> SequenceModel:
         task = TextTask(vocab, cleaning(normalize).name, reverse=reverse)
         family = FAMILIES[kind]
         if issubclass(family, Network):
-            model: SequenceModel = _network(family, saved, task, values, engine=engine)
+            dtype = _dtype(values.pop("dtype", "float32"))
+            model: SequenceModel = _network(family, saved, task, values, engine=engine, dtype=dtype)
         else:
             model = family.from_saved(saved, task, values, engine=engine)
     except (ConfigError, *PARSER_ERRORS) as error:
@@ -185,8 +197,21 @@ def load_saved(saved: Saved, *, engine: str, device: str) -> SequenceModel:
     return model
 
 
+def _dtype(name: object) -> torch.dtype:
+    """The precision of that name in model.json."""
+    if not isinstance(name, str) or name not in PRECISIONS:
+        raise ConfigError(f"dtype is {name!r:.20}, none of {', '.join(PRECISIONS)}")
+    return PRECISIONS[name]
+
+
 def _network(
-    family: type[Network], saved: Saved, task: TextTask, settings: Mapping[str, Any], *, engine: str
+    family: type[Network],
+    saved: Saved,
+    task: TextTask,
+    settings: Mapping[str, Any],
+    *,
+    engine: str,
+    dtype: torch.dtype,
 ) -> Network:
     """The network of a saved folder with its weights; their sizes are checked before anything is allocated."""
     base = family if family.enabled_by is None else network_family(str(settings.get("base", BASE)))
@@ -194,11 +219,11 @@ def _network(
         if own := {name: settings[name] for name in names_of(each.Settings) if name in settings}:
             validated(each.Settings, own, strict=True)
     with torch.device("meta"):
-        shapes = assemble(task, family, settings, engine=engine, seed=None).tensors()
+        shapes = assemble(task, family, settings, engine=engine, seed=None).to(dtype).tensors()
     expected = {name: (tuple(t.shape), t.dtype) for name, t in shapes.items()}
     weights = saved.tensors("model.safetensors", expected)
     check_finite(weights, saved.path)
-    model = assemble(task, family, settings, engine=engine, seed=None)
+    model = assemble(task, family, settings, engine=engine, seed=None).to(dtype)
     if type(model) is not family:
         raise ConfigError(f"it says {family.kind!r}, and its settings are those of a {model.kind!r}")
     model.load_state_dict({name: weights[saved_name(name)] for name in model.state_dict()})

@@ -14,6 +14,7 @@ from elman.data.batches import IGNORE
 from elman.data.cleaning import cleaning
 from elman.data.corpus import Corpus
 from elman.data.vocab import Vocab
+from elman.engines.base import widened
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -72,13 +73,13 @@ class TextTask:
     def nats(logits: Tensor, targets: Tensor) -> Tensor:
         """Total cost, a scalar, of logits (B, T, V) at targets (B, T); `IGNORE` costs nothing."""
         # Time-major rows: engines lay their outputs out so, and a sum does not mind the order.
-        rows = logits.transpose(0, 1).reshape(-1, logits.shape[-1])
+        rows = widened(logits).transpose(0, 1).reshape(-1, logits.shape[-1])
         return F.cross_entropy(rows, targets.t().reshape(-1), ignore_index=IGNORE, reduction="sum")
 
     @staticmethod
     def surprisals(logits: Tensor, targets: Tensor) -> Tensor:
         """The cost of each target, (B, T) nats, to be added up in float64; 0 where the target is `IGNORE`."""
-        rows = logits.flatten(0, 1)
+        rows = widened(logits).flatten(0, 1)
         each = F.cross_entropy(rows, targets.flatten(), ignore_index=IGNORE, reduction="none")
         each = each.cpu() if each.device.type == "mps" else each  # which has no float64
         return each.double().view(targets.shape)
@@ -86,4 +87,4 @@ class TextTask:
     @staticmethod
     def log_probabilities(logits: Tensor) -> Tensor:
         """Normalised log-probabilities, (..., V)."""
-        return torch.log_softmax(logits, -1)
+        return torch.log_softmax(widened(logits), -1)

@@ -165,11 +165,14 @@ def train(
 
     Raises:
         ConfigError: an unknown setting, or one out of range.
-        DataError: ids that the vocabulary does not have, or fewer than one batch.
+        DataError: ids that the vocabulary does not have, a part that was numbered by another vocabulary or stands in
+            the other order, or fewer ids than one batch.
         DivergedError: a loss or gradient is not finite; names the step.
     """
     training = training or TrainState.begin(model, _settings(settings, overrides))
     s = training.settings
+    if isinstance(text, Split):
+        text.check_readable(model.task.vocab, reverse=model.task.reverse)
     ids = as_ids(text.ids if isinstance(text, Split) else text, model.task.size)
     check_length(s.batching, len(ids), s.batch, s.window)
     began = time.perf_counter() - training.seconds  # counting is part of a budget in minutes

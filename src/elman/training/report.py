@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from elman.data.batches import Ids, find_batching
 from elman.data.corpus import Corpus, Split
-from elman.data.unknown import unknown_summary
+from elman.data.unknown import symbol_count, unknown_summary
 from elman.environment import device_for
 from elman.errors import DivergedError, ModelError, quoted
 from elman.inference.baselines import FLOOR_LIMIT, perplexity_lower_bound, unigram_surprisals
@@ -341,6 +341,7 @@ def _findings(job: Job, model: Network, figures: dict[str, Any], measured: _Meas
         p_values=_p_values(job, measured),
         bits=held_out["bits_per_character"] if held_out else None,
         xz=held_out_xz.bits_per_character if held_out_xz else None,
+        symbols=symbol_count(corpus.held_out or corpus.train, corpus.vocab, job.counts),
     )
 
 

@@ -55,7 +55,7 @@ def command(
     import numpy as np
 
     from elman.cli.progress import ProgressDisplay
-    from elman.data.unknown import unknown_summary
+    from elman.data.unknown import symbol_count, unknown_summary
     from elman.environment import device_for
     from elman.inference.evaluation import AFFORDABLE, evaluate
     from elman.models.saving import finite, load_counts, load_saved, open_saved
@@ -104,7 +104,8 @@ def command(
     if json:
         print(json_module.dumps(finite(figures), ensure_ascii=False))
     else:
-        _print(figures, has_unknown=model.task.vocab.unknown)
+        symbols = symbol_count(part, model.task.vocab, counts)
+        _print(figures, symbols, has_unknown=model.task.vocab.unknown)
     if max_ppl is not None and not score.perplexity <= max_ppl:  # a figure that is no number is no pass
         raise GateError(f"perplexity {score.perplexity:.3f} is above --max-ppl {max_ppl:g}")
     return 0
@@ -152,7 +153,8 @@ def _line_end_notes(part: "Split", model: "SequenceModel", counts: "npt.NDArray[
         int(counts[vocab.token_to_idx[end]]) if end in vocab.token_to_idx else vocab.dropped.get(end, 0)
         for end in ("\r", "\n")
     )
-    return line_end_notes({"the training text": kind_of_line_ends(returns, feeds), part.name: part.line_ends})
+    learnt = "" if vocab.level == "word" else kind_of_line_ends(returns, feeds)
+    return line_end_notes({"the training text": learnt, part.name: part.line_ends})
 
 
 def _escaped(token: str) -> str:
@@ -185,14 +187,16 @@ def _value(name: str, figures: dict[str, Any]) -> str:
     return "" if value is None else format(value, metric.long_form or metric.form)
 
 
-def _unknown(figures: dict[str, Any]) -> str:
+def _unknown(figures: dict[str, Any], *, has_unknown: bool) -> str:
     """How many tokens are unknown."""
     unknown = figures["unknown"]
-    share = f", {unknown / figures['tokens']:.2%}: bits pay for their spelling, perplexity does not" if unknown else ""
-    return f"{unknown:,} unknown{share}"
+    if not unknown:
+        return "0 unknown"
+    share = unknown / (figures["tokens"] + (0 if has_unknown else unknown))
+    return f"{unknown:,} unknown, {share:.2%}: bits pay for their spelling, perplexity and accuracy do not"
 
 
-def _print(figures: dict[str, Any], *, has_unknown: bool) -> None:
+def _print(figures: dict[str, Any], symbols: int, *, has_unknown: bool) -> None:
     from elman.data.unknown import unknown_sentence
     from elman.inference.findings.run import against_baselines
     from elman.inference.metrics import METRICS
@@ -203,12 +207,14 @@ def _print(figures: dict[str, Any], *, has_unknown: bool) -> None:
         ("perplexity", f"{_value('perplexity', figures)}  ({protocol})"),
         *((name, f"{value:.3f}") for name, value in figures["baselines"].items()),
         *((metric.words, _value(name, figures)) for name, metric in METRICS.items() if name != "perplexity"),
-        ("tokens", f"{figures['tokens']:,} ({_unknown(figures)})"),
+        ("tokens", f"{figures['tokens']:,} ({_unknown(figures, has_unknown=has_unknown)})"),
     ]
     for name, value in rows:
         sys.stdout.write(f"{name:<20}{value}\n")
-    for finding in against_baselines(figures["perplexity"], figures["baselines"], figures["p_values"]):
+    for finding in against_baselines(figures["perplexity"], figures["baselines"], figures["p_values"], symbols):
         sys.stdout.write(f"{finding.sentence}\n")
     if figures["unknown"]:
-        sentence = unknown_sentence("scored", figures["unknown_symbols"], has_unknown=has_unknown)
+        sentence = unknown_sentence(
+            "scored" if has_unknown else "further", figures["unknown_symbols"], has_unknown=has_unknown
+        )
         sys.stdout.write(f"{sentence}\n")

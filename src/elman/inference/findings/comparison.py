@@ -4,7 +4,6 @@ A winner is named where it is better than every other model by more than chance 
 all networks have two seeds or more, and where all models pay for the same text.
 """
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,9 +15,6 @@ from elman.inference.findings.run import nothing_to_predict
 from elman.inference.metrics import METRICS
 from elman.inference.significance import BlockCosts, Difference, differences
 from elman.inference.spreads import SeedRange, number
-
-EQUAL = 1e-12
-"""The relative difference of two medians under which they share a place."""
 
 
 class Competitor(NamedTuple):
@@ -44,7 +40,11 @@ class Competitor(NamedTuple):
 
 
 def of_comparison(
-    models: Sequence[Competitor], bounds: Sequence[Competitor], compressors: Sequence[tuple[str, float]], figure: str
+    models: Sequence[Competitor],
+    bounds: Sequence[Competitor],
+    compressors: Sequence[tuple[str, float]],
+    figure: str,
+    symbols: int | None = None,
 ) -> list[Finding]:
     """Findings about a comparison: who has the lowest figure, by how much, and what else the table shows.
 
@@ -53,11 +53,11 @@ def of_comparison(
         bounds: uniform and unigram, the best first.
         compressors: names and bits per character, the best first.
         figure: the metric that is compared, of which lower values are better.
+        symbols: as for `elman.inference.findings.run.nothing_to_predict`.
     """
     if not models:
         return [Finding("no-model", "problem", "No model was measured.")]
-    in_bits = figure != "perplexity"
-    if certain := nothing_to_predict({each.label: 2**each.bits if in_bits else each.seeds.median for each in bounds}):
+    if certain := nothing_to_predict(symbols):
         return certain
     reason = not_comparable(models)
     if reason:
@@ -103,7 +103,7 @@ def tested_against(reference: Competitor, models: Sequence[Competitor]) -> list[
 def winner(models: Sequence[Competitor], figure: str) -> list[Finding]:
     """The model with the lowest median, how much lower than the next, and whether that is more than chance.
 
-    Models within 1e-12 share the first place.
+    Models whose figures are printed alike share the first place.
 
     Args:
         models: at least one, the best first.
@@ -116,7 +116,7 @@ def winner(models: Sequence[Competitor], figure: str) -> list[Finding]:
     if not others:
         return [Finding("winner", "note", f"{best.label} is the only model: {metric.words} {shown}.", figures)]
     second = others[0]
-    equal = [m for m in models if math.isclose(m.seeds.median, best.seeds.median, rel_tol=EQUAL)]
+    equal = [m for m in models if number(m.seeds.median, metric.form) == shown]
     if len(equal) > 1:
         sentence = f"{listed(m.label for m in equal)} share the first place: {metric.words} {shown}."
         return [Finding("winner", "note", sentence, figures)]

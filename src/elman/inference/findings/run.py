@@ -1,6 +1,5 @@
 """What the figures of a finished training mean."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 from elman.inference.findings.base import Finding
@@ -15,8 +14,6 @@ ROSE = 1.03
 """Last over lowest held-out perplexity."""
 FELL = 0.98
 """Last held-out perplexity over that of a quarter of the run before."""
-CERTAIN, SHORT = 1.001, 1.02
-"""Perplexity of the unigram under which a text is one symbol repeated; the same for a short text of two symbols."""
 RISING = 1.02
 """Last over lowest training perplexity, under `DIVERGED`."""
 CURVE = 4
@@ -34,6 +31,7 @@ def of_run(
     p_values: Mapping[str, float | None] | None = None,
     bits: float | None = None,
     xz: float | None = None,
+    symbols: int | None = None,
 ) -> list[Finding]:
     """Findings about a finished run, the most serious first.
 
@@ -47,8 +45,9 @@ def of_run(
         p_values: of the difference to each bound, as for `against_bounds`.
         bits: bits per character of the held-out text.
         xz: those of the compressor, after the training text.
+        symbols: as for `nothing_to_predict`.
     """
-    if certain := nothing_to_predict(bounds):
+    if certain := nothing_to_predict(symbols):
         return [*diverged(training_curve), *certain, *no_held_out(held_out)]
     return [
         *diverged(training_curve),
@@ -214,21 +213,23 @@ def late_rise(curve: Sequence[float], rates: Sequence[float]) -> list[Finding]:
     return [Finding("training-rose", "warning", sentence, {"lowest": min(curve), "last": curve[-1]})]
 
 
-def nothing_to_predict(bounds: Mapping[str, float]) -> list[Finding]:
-    """The unigram predicts a text with certainty, as one symbol repeated: no model can be better than another.
+def nothing_to_predict(symbols: int | None) -> list[Finding]:
+    """The text is one symbol repeated: no model can be better than another.
 
     Args:
-        bounds: perplexities of a text by name.
+        symbols: how many different ones the training text and the scored text hold; None: not known.
     """
-    unigram, uniform = bounds.get("unigram", SHORT), bounds.get("uniform", math.inf)
-    if unigram >= CERTAIN and (unigram >= SHORT or uniform > 2):  # of one symbol and <unk>, with a probability of 1/n
+    if symbols != 1:
         return []
     sentence = "The text is one symbol repeated, which leaves nothing to predict: no model is compared with another."
-    return [Finding("nothing-to-predict", "note", sentence, dict(bounds))]
+    return [Finding("nothing-to-predict", "note", sentence)]
 
 
 def against_baselines(
-    perplexity: float, baselines: Mapping[str, float], p_values: Mapping[str, float | None] | None = None
+    perplexity: float,
+    baselines: Mapping[str, float],
+    p_values: Mapping[str, float | None] | None = None,
+    symbols: int | None = None,
 ) -> list[Finding]:
     """Perplexity of a text at or over uniform or unigram, a problem; or else over the n-gram of the training text.
 
@@ -236,8 +237,9 @@ def against_baselines(
         perplexity: of the model on a text that may be of another kind than its training text.
         baselines: the perplexities of the same text by name.
         p_values: as for `against_bounds`.
+        symbols: as for `nothing_to_predict`.
     """
-    if certain := nothing_to_predict(baselines):
+    if certain := nothing_to_predict(symbols):
         return certain
     lost = [name for name, value in baselines.items() if not above(value, perplexity, "perplexity")]
     worse = [name for name in lost if above(perplexity, baselines[name], "perplexity")]
