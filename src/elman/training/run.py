@@ -216,9 +216,10 @@ def no_empty_run(path: Path) -> Iterator[None]:
     """If the block fails before the first checkpoint, leave nothing of the new run that it began.
 
     Args:
-        path: the folder of the run; nothing is removed if it exists before the block.
+        path: the folder of the run; nothing is removed if it holds anything before the block.
     """
-    new = not os.path.lexists(path)
+    existed = os.path.lexists(path)
+    new = not existed or (path.is_dir() and is_unused(path, ()))
     with no_empty_folders(path):
         try:
             yield
@@ -229,6 +230,8 @@ def no_empty_run(path: Path) -> Iterator[None]:
                     with RunLock(path):
                         if is_unused(path, LEFT, (CHECKPOINTS,)):
                             shutil.rmtree(path)
+                            if existed:
+                                path.mkdir()
             raise
 
 

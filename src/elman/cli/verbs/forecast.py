@@ -4,7 +4,6 @@ import csv
 import io
 import json as json_module
 import math
-import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,10 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from elman.cli.flags import number
-from elman.cli.folders import free_folder
+from elman.cli.folders import result_folder
 from elman.cli.options import Json, Quiet, Switch
-from elman.errors import ConfigError, DataError, DivergedError, printable, quoted
-from elman.storage.atomic import translate_os_errors
+from elman.errors import ConfigError, DataError, DivergedError, printable
 
 if TYPE_CHECKING:
     from elman.forecasting.series import Series
@@ -86,10 +84,6 @@ def command(
     quiet: Quiet = False,
 ) -> int:
     """Forecast a series: fit models, back-test them beside simple ones, and predict the next values."""
-    folder = run or free_folder([source], "forecast")
-    with translate_os_errors("make", folder):
-        if os.path.lexists(folder):
-            raise ConfigError(f"{quoted(folder)} exists already: choose another --run")
     names = split_names(model or ["auto"])
     found, notes = _read(source, columns or [], time, date_format, ids, missing, seed)
 
@@ -108,10 +102,11 @@ def command(
         seed=seed,
         on_progress=show,
     )
-    results = _forecast_each(found, notes, forecast_one, show)
-    described_each = [to_dict(each) for each in results]
-    report = {"schema_version": 1, "source": source, "notes": notes, "series": described_each}
-    drawn = _write(folder, report, results, draw_all=pictures)
+    with result_folder(run, [source], "forecast") as folder:
+        results = _forecast_each(found, notes, forecast_one, show)
+        described_each = [to_dict(each) for each in results]
+        report = {"schema_version": 1, "source": source, "notes": notes, "series": described_each}
+        drawn = _write(folder, report, results, draw_all=pictures)
     report |= {"run": str(folder), "pictures": [str(p) for p in drawn or ()]}
     if json:
         from elman.models.saving import finite

@@ -1,13 +1,14 @@
 """`elman train`: learn from a text."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from elman.cli.flags import flags, given, help_of, resolve
-from elman.cli.folders import free_folder
+from elman.cli.folders import result_folder
 from elman.cli.options import Json, Quiet, Switch
 from elman.cli.signals import Stop, Stopped
 from elman.config import to_toml
@@ -75,8 +76,9 @@ def _train(
     if settled is None:
         assert resume is not None  # noqa: S101 - either there are settings or there is a run to resume
         return _execute(runs.resume(resume, changes), json=json, quiet=quiet)
-    path = run or free_folder(settled.sources, settled.network_name)
-    with runs.no_empty_run(path):
+    # A folder that is named may hold what an earlier run left that ended early: `begin` looks into it.
+    place = nullcontext(run) if run else result_folder(None, settled.sources, settled.network_name)
+    with place as path, runs.no_empty_run(path):
         return _execute(runs.begin(path, settled), json=json, quiet=quiet)
 
 
