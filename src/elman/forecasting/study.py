@@ -22,7 +22,7 @@ import numpy as np
 
 from elman.arguments import checked
 from elman.errors import ConfigError, DataError, DivergedError
-from elman.forecasting.backtest import Backtest, backtest, divergence_step, mase_scale
+from elman.forecasting.backtest import Backtest, backtest, differences, divergence_step, mase_scale
 from elman.forecasting.fit import MAX_WINDOW, FittedForecaster, fit_forecaster, name_with_window, parse_name
 from elman.forecasting.renamed import renamed
 from elman.forecasting.series import Series, Values
@@ -56,7 +56,7 @@ class SeedResult:
     rollout: Values
     """The forecast of all held-out values from the end of the training part."""
     rollout_mse: float
-    """Mean squared error of the rollout."""
+    """Mean squared error of the rollout; errors of rounding are 0."""
     diverged_at: int | None
     """The step of the rollout that leaves the range of the data by more than that range; None if none does."""
     seconds: float
@@ -305,7 +305,7 @@ def _fit_and_test(series: Series, name: str, cut: int, horizon: int, season: int
     rollout = fitted.forecast(series.values[:cut], len(series) - cut)
     observed = series.observed[cut:]
     with np.errstate(over="ignore"):
-        rollout_mse = float(np.mean((rollout - series.values[cut:])[observed] ** 2))
+        rollout_mse = float(np.mean(differences(rollout, series.values[cut:], series.values)[observed] ** 2))
     test = backtest(fitted, series, cut, len(series), horizon)
     return SeedResult(
         seed, fitted, calibration, test, rollout, rollout_mse, divergence_step(rollout, series.values[:cut]), seconds

@@ -257,9 +257,15 @@ def _tables(one: dict[str, Any]) -> list[tuple[str, list[str], ModelRows]]:
     return [
         ("mean squared error", [*horizons, "free run"], squared),
         ("mean absolute error", horizons, by_horizon("mae")),
-        (f"MASE (the same / {one['mase_scale']:.3g})", horizons, by_horizon("mase")),
+        (_mase_title(one["mase_scale"]), horizons, by_horizon("mase")),
         ("held-out values in intervals", [*levels, "parameters", "operations", "seconds"], facts),
     ]
+
+
+def _mase_title(scale: float) -> str:
+    if math.isnan(scale):
+        return "MASE (none: no training values are a season apart)"
+    return f"MASE (the same / {scale:.3g})" if scale else "MASE (none: every season repeats the one before)"
 
 
 def _title(one: dict[str, Any]) -> str:
