@@ -294,6 +294,23 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
         return _resumed(path, changes, lock)
 
 
+def resumed_config(path: Path, changes: Mapping[str, Any]) -> Config:
+    """The settings with which `resume` would go on.
+
+    Args:
+        path: the run folder.
+        changes: settings given anew; only a budget and the device may change.
+
+    Raises:
+        ConfigError: other settings than the run has.
+        ModelError: no run, or no whole checkpoint.
+    """
+    saved = Checkpoints(path / CHECKPOINTS).latest(("training.json", "vocab.json"))
+    if saved is None:
+        raise _nothing_to_resume(path)
+    return _changed(read_facts(saved).config, changes)
+
+
 def _nothing_to_resume(path: Path) -> ModelError:
     return ModelError(f"the run {str(path)!r} has no checkpoint to resume from: begin it again with --run {path}")
 
