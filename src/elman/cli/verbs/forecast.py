@@ -55,7 +55,7 @@ def command(
     held_out: Annotated[
         float | None, Parameter(help="Share, or number, of values at the end to test on [default: 0.2].")
     ] = None,
-    season: Annotated[int | None, number("Steps of a cycle [default: from the dates].", least=1)] = None,
+    season: Annotated[int | None, number("Steps of a cycle; 1: none [default: from the dates].", least=1)] = None,
     seeds: Annotated[int, number("Seeds that networks are fitted with.", least=1)] = 1,
     seed: Annotated[int, number("The first seed, and that of sine.", least=0)] = 0,
     columns: Annotated[
