@@ -543,6 +543,7 @@ def test_a_fault_of_ours_is_one_line_and_whole_with_debug(home: Path, monkeypatc
         (["gap.csv", "--missing", "guess"], 2, "guess"),
         (["gap.csv", "--horizon", "1.5"], 2, "1.5"),
         (["sine", "--columns", "y"], 2, "'sine' is one series without columns"),
+        (["sine", "--missing", "skip", "--date-format", "%d"], 2, "leave out --date-format and --missing"),
         (["sine", "--run", "."], 2, "exists already"),
         (["same.csv"], 3, "nothing to predict"),
         (["words.csv"], 3, "no column is numeric"),

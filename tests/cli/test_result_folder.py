@@ -1,6 +1,9 @@
 """The folder of a result: its own for every command, made before the work and gone without a result."""
 
+import json
+import os
 import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -72,3 +75,23 @@ def test_a_result_comes_into_the_folder_that_was_made_for_it(tmp_path):
     assert {p.name for p in (tmp_path / "runs").iterdir()} == {"s-forecast-1", "s-forecast-2"}
     for folder in ("runs/s-forecast-1", "runs/s-forecast-2", "empty"):
         assert {"report.json", "report.md", "forecast.csv"} <= {p.name for p in (tmp_path / folder).iterdir()}
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="names of files are text there")
+@pytest.mark.parametrize(
+    "call",
+    [
+        "forecast {}.csv --model mean-2 --run",
+        "compare {}.csv --models mean-2 --out",
+        "compare {}.txt --models 1-gram --out",
+    ],
+)
+def test_a_name_that_is_not_utf_8_is_written_as_an_escape(call, tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    (tmp_path / f"{name}.csv").write_text("y\n" + "1\n2\n4\n" * 9, encoding="utf-8")
+    (tmp_path / f"{name}.txt").write_text("the cat sat on the mat. " * 50, encoding="utf-8")
+    good(*call.format(name).split(), "out", "-q", folder=tmp_path)
+    (file,) = (tmp_path / "out").glob("*.json")
+    assert rb"caf\udce9" in file.read_bytes()
+    assert name in json.dumps(json.loads(file.read_text(encoding="utf-8")), ensure_ascii=False)
+    assert list((tmp_path / "out").glob("*.md"))

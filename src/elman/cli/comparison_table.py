@@ -50,7 +50,7 @@ class ComparisonDisplay:
         """Write all that is measured so far, and print what is new."""
         files = {
             "comparison.json": to_json(finite(self._document(comparison))),
-            "comparison.md": comparison.markdown().encode(),
+            "comparison.md": comparison.markdown().encode(errors="backslashreplace"),
         }
         if self.last is None:
             new_folder(self.folder, files)

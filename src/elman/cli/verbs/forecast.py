@@ -164,8 +164,15 @@ def _read(
     if source == "sine":
         from elman.forecasting.series import sine
 
-        if columns or time or ids:
-            raise ConfigError("'sine' is one series without columns: leave out --columns, --time and --id")
+        flags = {
+            "columns": columns,
+            "time": time,
+            "date-format": date_format,
+            "id": ids,
+            "missing": missing != "refuse",
+        }
+        if odd := [f"--{name}" for name, given in flags.items() if given]:
+            raise ConfigError(f"'sine' is one series without columns: leave out {' and '.join(odd)}")
         return [sine(seed=seed)], []
     from elman.forecasting.table import read_series
 
@@ -183,8 +190,8 @@ def _write(
 
     files = {
         "report.json": to_json(finite(report)),
-        "report.md": _markdown(report).encode(),
-        "forecast.csv": _csv(results).encode(),
+        "report.md": _markdown(report).encode(errors="backslashreplace"),
+        "forecast.csv": _csv(results).encode(errors="backslashreplace"),
     }
     new_folder(folder, files)
     if len(results) > DRAWN and not draw_all:
