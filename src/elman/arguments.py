@@ -106,6 +106,8 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
     for kind in kinds:
         if (found := _as_kind(value, kind)) is not _WRONG:
             return found
+    if int in kinds and isinstance(number := plain(value), int) and abs(number) >= _LARGEST:
+        raise ConfigError(f"{name} is {shown(number)}, and must be below {_LARGEST}")
     raise ConfigError(f"{name} is {shown(value)}, and must be {' or '.join(map(_words, kinds))}")
 
 

@@ -174,7 +174,7 @@ class TrainSettings(_Renamed):
     """Weights that a run ends with: the best on held-out text, or the last."""
     num_reports: PositiveInt = 10
     """Reports of a run, evenly spaced: held-out perplexity and a sample."""
-    seed: NonNegativeInt = 0
+    seed: Annotated[NonNegativeInt, Field(lt=2**63)] = 0
     """Seed of all random numbers."""
 
     def window_in(self, epoch: int) -> int:

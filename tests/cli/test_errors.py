@@ -5,12 +5,16 @@ import os
 import re
 import resource
 import shutil
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from command import ENGLISH, TINY, Done, elman, good, one_line, tree, weights
+
+from elman.errors import ConfigError
+from elman.forecasting.series import sine
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 BAD_TEXTS: dict[str, tuple[bytes, tuple[str, ...]]] = {
@@ -391,6 +395,41 @@ def test_a_finished_run_says_its_result_again(copy: Path) -> None:
     assert weights(copy) == checkpoint
 
 
+def test_a_run_that_goes_on_says_which_standing_settings_it_does_not_use(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elman.toml").write_text('hidden = 9\nlr = 0.25\nlimit = 5\nrecipe = "alone"\n', encoding="utf-8")
+    monkeypatch.setenv("ELMAN_LR", "0.5")
+    monkeypatch.setenv("ELMAN_STEPS", "7")
+    monkeypatch.setenv("ELMAN_BATCH", "4")
+    notes = good("train", "--resume", copy, "--steps", "11", "--json", "-q", folder=tmp_path).lines[0]["notes"]
+    assert [line for line in notes if "is not used" in line] == [
+        "environment: lr = 0.5 is not used: the run goes on with 0.003",
+        "environment: steps = 7 is not used: the run goes on with 11",
+        "elman.toml: hidden = 9 is not used: the run goes on with 8",
+        "elman.toml: limit = 5 is not used: the run goes on without",
+    ]
+
+
+def test_the_configuration_of_a_run_that_goes_on_is_its_own(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "elman.toml").write_text("hidden = 9\n", encoding="utf-8")
+    before = tree(copy)
+    printed = good("train", "--resume", copy, "--steps", "77", "--print-config", folder=tmp_path).out
+    own = tomllib.loads((copy / "config.toml").read_text(encoding="utf-8"))
+    assert tomllib.loads(printed) == own | {"steps": 77}
+    refused(elman("train", "--resume", copy, "--hidden", "9", "--print-config"), 2, "hidden is 8 in the run")
+    refused(elman("train", "--resume", tmp_path, "--print-config"), 4, "no checkpoint")
+    assert tree(copy) == before
+
+
+def test_a_seed_that_is_too_large_is_called_that(home: Path) -> None:
+    for seed in (2**63, 2**64, 10**50):
+        refused(elman("train", "text.txt", *TINY, "--seed", seed, folder=home), 2, f"--seed {seed}", str(2**63))
+        refused(elman("forecast", "sine", "--model", "mean-2", "--seed", seed, folder=home), 2, "seed", str(2**63))
+    with pytest.raises(ConfigError, match=f"seed is {2**64}, and must be below {2**63}"):
+        sine(seed=2**64)
+
+
 def test_only_a_budget_may_change(copy: Path, home: Path) -> None:
     before = tree(copy)
     call = ["train", "--resume", copy, "--hidden", "9", "--lr", "0.5", "--steps", "20"]
@@ -504,6 +543,7 @@ def test_a_fault_of_ours_is_one_line_and_whole_with_debug(home: Path, monkeypatc
         (["gap.csv", "--missing", "guess"], 2, "guess"),
         (["gap.csv", "--horizon", "1.5"], 2, "1.5"),
         (["sine", "--columns", "y"], 2, "'sine' is one series without columns"),
+        (["sine", "--missing", "skip", "--date-format", "%d"], 2, "leave out --date-format and --missing"),
         (["sine", "--run", "."], 2, "exists already"),
         (["same.csv"], 3, "nothing to predict"),
         (["words.csv"], 3, "no column is numeric"),

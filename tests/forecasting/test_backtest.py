@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from command import good
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -115,3 +116,39 @@ def test_the_scale_of_mase(values, season, unknown):
     pairs = [abs(values[i] - values[i - season]) for i in range(season, len(values)) if known[i] and known[i - season]]
     got = mase_scale(np.array(values, float), known, season)
     assert got == pytest.approx(np.mean(pairs)) if pairs else math.isnan(got)
+
+
+@given(st.integers(2, 14), st.floats(1e-30, 1e30))
+def test_what_repeats_but_for_its_rounding_has_no_error_and_no_scale(season, scale):
+    rng = np.random.default_rng(season)
+    values = scale * np.tile(rng.normal(size=season), 20)
+    values *= 1 + rng.integers(-8, 9, len(values)) * np.finfo(float).eps
+    assert np.ptp(values[::season]) > 0
+    assert mase_scale(values, np.ones(len(values), bool), season) == 0
+    model = fit_forecaster(f"seasonal-{season}", values[: 10 * season], season=season)
+    test = backtest(model, of(values), 10 * season, len(values), 3)
+    assert not test.mse.any()
+    assert not test.half_widths(0.8).any()
+
+
+def test_of_models_of_a_sine_without_noise_none_is_better(tmp_path):
+    wave = "".join(f"{math.sin(2 * math.pi * n / 12)!r}\n" for n in range(240))
+    (tmp_path / "wave.csv").write_text(f"y\n{wave}", encoding="utf-8")
+    arguments = ("forecast", "wave.csv", "--season", 12, "--model", "ar-4", "--horizon", 4, "-q")
+    done = good(*arguments, "--json", folder=tmp_path)
+    (one,) = done.json["series"]
+    errors = {model["model"]: model["mse"] for model in one["models"]}
+    assert errors["ar-4"] == errors["seasonal-12"] == [0, 0, 0, 0]
+    assert (one["mase_scale"], one["models"][0]["mase"]) == (0, [None] * 4)
+    assert not any("better" in line or "smaller" in line for line in one["verdict"])
+    assert "MASE (none: every season repeats the one before)" in good(*arguments, folder=tmp_path).out
+
+
+@pytest.mark.parametrize("offset", [0, 1e6, -1e9, 1e11])
+def test_noise_on_a_large_value_is_no_rounding(offset):
+    noise = np.random.default_rng(0).normal(0, 0.3, 300)
+    one = of(offset + noise)
+    test = backtest(fit_forecaster("last", one.values[:200]), one, 200, 300, 1)
+    expected = np.mean(np.diff(noise[199:]) ** 2)
+    assert test.mse[0] == pytest.approx(expected, rel=1e-3)
+    assert mase_scale(one.values, one.observed, 1) == pytest.approx(np.abs(np.diff(noise)).mean(), rel=1e-3)

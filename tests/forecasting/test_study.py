@@ -106,6 +106,21 @@ def test_a_season_is_told_by_the_dates_and_its_naive_forecast_stands_beside():
     assert forecast(series("week", values, stamps), ["seasonal"], season=5).chosen == "seasonal-5"
 
 
+def test_a_season_of_one_step_is_none():
+    x = one()
+    study, without = forecast(x, ["mean-4"], season=1), forecast(x, ["mean-4"])
+    assert [each.name for each in study.models] == ["last", "mean-4"]
+    assert (study.season, study.horizon) == (None, without.horizon)
+
+
+@pytest.mark.parametrize("growth", [1.3, 0.8])
+def test_to_follow_a_series_out_of_its_training_range_is_no_divergence(growth):
+    values = growth ** np.arange(60.0)
+    study = forecast(series("grows", values if growth > 1 else -1 / values), ["ar-4"], horizon=12)
+    assert study.model("ar-4").by_seed[0].rollout == pytest.approx(study.series.values[48:], rel=1e-6)
+    assert not any("diverges" in line for line in verdict(study))
+
+
 def test_filled_values_are_no_origins_and_no_targets():
     values = sine(200).values
     values[[170, 180]] = np.nan

@@ -1,6 +1,7 @@
 """Settings: which layer wins, what is refused and how, and the way to a file and back."""
 
 import dataclasses
+import itertools
 import tomllib
 
 import pytest
@@ -74,6 +75,17 @@ def test_the_first_layer_wins_and_the_recipe_gives_the_rest():
     assert (config.hidden, config.lr, config.window) == (1, 0.2, 33)
     assert (config.recipe, config.clip, config.cell) == ("lecture", 0.01, "elman")
     assert config.layers == 1
+
+
+@pytest.mark.parametrize(("saved", "asked"), list(itertools.permutations(["elman", "alone", "lecture", "notes"], 2)))
+def test_all_settings_of_one_recipe_are_not_called_another(saved, asked):
+    file = Config.resolve(("command line", {"recipe": saved})).values()
+    with pytest.raises(ConfigError, match=rf"c\.toml is for the recipe {saved} and sets .*: .* leave out the recipe"):
+        Config.resolve(("command line", {"recipe": asked}), ("c.toml", file))
+    kept = {k: v for k, v in file.items() if k in {"recipe", "seed", "copy_window", "engine"}}
+    assert Config.resolve(("command line", {"recipe": asked}), ("c.toml", kept)).recipe == asked
+    again = Config.resolve(("command line", {"recipe": saved, "seed": 3}), ("c.toml", file))
+    assert again == Config.resolve(("c.toml", file | {"seed": 3}))
 
 
 def test_a_file_that_0_1_wrote_means_its_defaults():

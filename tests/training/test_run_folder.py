@@ -12,7 +12,7 @@ from elman.cli.verbs import forecast as forecast_verb
 from elman.errors import ConfigError, StorageError
 from elman.plotting import figure_bytes, new_figure
 from elman.storage import atomic
-from elman.storage.atomic import is_unused, new_folder, no_empty_folders, replace_file, translate_os_errors
+from elman.storage.atomic import is_unused, make_folder, new_folder, no_empty_folders, replace_file, translate_os_errors
 from elman.storage.checkpoints import Checkpoints
 from elman.training import run as runs
 
@@ -138,6 +138,23 @@ def test_a_new_folder_has_its_files_or_is_not_there(tmp_path, monkeypatch):
     with pytest.raises(StorageError, match=r"cannot make '.*c/d': No space left.*; 3 bytes are needed"):
         new_folder(tmp_path / "c" / "d", {"x": b"1", "y": b"23"})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
+
+
+@pytest.mark.parametrize("existed", [False, True])
+def test_a_run_that_fails_early_leaves_the_place_as_it_was(tmp_path, existed):
+    place = tmp_path / "r"
+    if existed:
+        place.mkdir()
+
+    def fails(path: Path) -> None:
+        with runs.no_empty_run(path):
+            make_folder(path)
+            (path / "config.toml").touch()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails(place)
+    assert tree(tmp_path) == ({"r": "folder"} if existed else {})
 
 
 def test_an_unused_folder_holds_only_what_may_go(tmp_path):

@@ -1,7 +1,6 @@
 """What a comparison shows: its progress on standard error, its table on standard output, and three files."""
 
 import json as json_module
-import os
 from pathlib import Path
 
 from rich.table import Table
@@ -14,10 +13,10 @@ from elman.comparison.plots import comparison_picture
 from elman.comparison.result import Comparison
 from elman.comparison.trained import TrainingStep
 from elman.environment import environment
-from elman.errors import ConfigError, quoted
+from elman.errors import ConfigError
 from elman.inference.metrics import METRICS
 from elman.models.saving import finite, to_json
-from elman.storage.atomic import new_folder, replace_file, translate_os_errors
+from elman.storage.atomic import new_folder, replace_file
 
 PIPE_WIDTH = 200  # columns, where the output is no terminal
 
@@ -28,15 +27,9 @@ class ComparisonDisplay:
     Args:
         folder: the folder to make, of comparison.json, .md and .png.
         quiet: no progress, the result only.
-
-    Raises:
-        ConfigError: the folder exists.
     """
 
     def __init__(self, folder: Path, *, quiet: bool) -> None:
-        with translate_os_errors("make", folder):
-            if os.path.lexists(folder):
-                raise ConfigError(f"{quoted(folder)} exists already: choose another --out")
         self.folder = folder
         self.last: Comparison | None = None
         self.progress = ProgressDisplay(quiet=quiet)
@@ -57,7 +50,7 @@ class ComparisonDisplay:
         """Write all that is measured so far, and print what is new."""
         files = {
             "comparison.json": to_json(finite(self._document(comparison))),
-            "comparison.md": comparison.markdown().encode(),
+            "comparison.md": comparison.markdown().encode(errors="backslashreplace"),
         }
         if self.last is None:
             new_folder(self.folder, files)

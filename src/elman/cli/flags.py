@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 
-from elman.config import RENAMED, DataSettings, RunSettings, TrainSettings, from_toml
+from elman.config import RENAMED, DataSettings, RunSettings, TrainSettings, current_names, from_toml
 from elman.config import help_of as _help_of
 from elman.reading import whole
 
@@ -87,16 +87,37 @@ def resolve(given: Mapping[str, Any], config: Path | None) -> "Config":
     """
     from elman.training.config import Config
 
-    layers: list[tuple[str, Mapping[str, Any]]] = [
-        ("command line", given),
-        ("environment", from_environment()),
-    ]
-    if config is not None:
-        layers.append((str(config), from_toml(config)))
+    file = [] if config is None else [(str(config), from_toml(config))]
+    environment, *here = _standing()
+    return Config.resolve(("command line", given), environment, *file, *here)
+
+
+def _standing() -> list[tuple[str, Mapping[str, Any]]]:
+    """The layers that hold for every new run: ELMAN_* variables, and ./elman.toml where it exists."""
     here = Path("elman.toml")
-    if here.exists():
-        layers.append((str(here), from_toml(here)))
-    return Config.resolve(*layers)
+    return [("environment", from_environment()), *([(str(here), from_toml(here))] if here.exists() else [])]
+
+
+def unused(config: "Config") -> list[str]:
+    """What variables and ./elman.toml say otherwise than a run that goes on, one line each: it keeps its own settings.
+
+    Args:
+        config: of the run.
+
+    Raises:
+        ConfigError: they hold an unknown setting, or a value out of range.
+    """
+    from elman.training.config import Config
+
+    lines: dict[str, str] = {}
+    for name, values in _standing():
+        asked = {k: v for k, v in current_names(values).items() if k not in {"recipe", "sources", *lines}}
+        meant = Config.resolve((name, asked), ("run", config.values()))
+        for key, value in asked.items():
+            own = getattr(config, key)
+            same, goes_on = getattr(meant, key) == own, "without" if own is None else f"with {own}"
+            lines[key] = "" if same else f"{name}: {key} = {value} is not used: the run goes on {goes_on}"
+    return [line for line in lines.values() if line]
 
 
 def _config() -> "type[Config]":

@@ -13,6 +13,7 @@ from elman.forecasting.timeline import Positions
 from elman.inference.blocks import even_edges
 
 MAX_ORIGINS = 20_000  # of more origins, so many are taken at even distances
+ROUNDINGS = 256  # roundings of the largest value: sums of a window, or sines of a number of steps, are no more exact
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,8 @@ class Backtest:
     predicted: Values
     """Predictions 1 to K steps ahead, (N, K)."""
     errors: Values
-    """Observed minus predicted, (N, K): NaN where nothing was observed, infinite where the prediction is not finite."""
+    """Observed minus predicted, (N, K): NaN where nothing was observed, infinite where the prediction is not finite, 0
+    where the difference is no larger than the rounding of the values."""
 
     @property
     def mse(self) -> Values:
@@ -100,8 +102,24 @@ def backtest(fitted: FittedForecaster, series: Series, first: int, end: int, hor
     at = origins[:, None] + np.arange(1, horizon + 1)
     observed = np.where(series.observed, series.values, np.nan)
     truth = np.where(at < end, observed[np.minimum(at, end - 1)], np.nan)
-    errors = np.where(np.isfinite(predicted), truth - predicted, np.inf)
+    errors = np.where(np.isfinite(predicted), differences(truth, predicted, series.values[:end]), np.inf)
     return Backtest(origins, predicted, np.where(np.isnan(truth), np.nan, errors))
+
+
+def differences(a: Values, b: Values, values: Values) -> Values:
+    """A - b, or 0 where that is rounding: otherwise 1e-15 would be "better than" 2e-15, and the unit of MASE.
+
+    Args:
+        a: numbers.
+        b: numbers of the same shape.
+        values: the values of the series, whose largest decides how large rounding is, (T,).
+
+    Returns:
+        Differences; those of at most `ROUNDINGS` roundings of the largest value are 0.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = a - b
+    return np.where(np.abs(found) <= ROUNDINGS * np.finfo(np.float64).eps * np.abs(values).max(), 0.0, found)
 
 
 def mase_scale(values: Values, observed: np.ndarray, season: int) -> float:
@@ -113,10 +131,11 @@ def mase_scale(values: Values, observed: np.ndarray, season: int) -> float:
         season: steps of a cycle, at least 1.
 
     Returns:
-        The scale, in the unit of the data; NaN without a pair.
+        The scale, in the unit of the data; 0 where every season repeats the one before, NaN without a pair.
     """
     both = observed[season:] & observed[:-season]
-    return float(np.abs(values[season:] - values[:-season])[both].mean()) if both.any() else float("nan")
+    changes = np.abs(differences(values[season:], values[:-season], values))
+    return float(changes[both].mean()) if both.any() else float("nan")
 
 
 def divergence_step(path: Values, values: Values) -> int | None:

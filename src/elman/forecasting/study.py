@@ -22,7 +22,7 @@ import numpy as np
 
 from elman.arguments import checked
 from elman.errors import ConfigError, DataError, DivergedError
-from elman.forecasting.backtest import Backtest, backtest, divergence_step, mase_scale
+from elman.forecasting.backtest import Backtest, backtest, differences, divergence_step, mase_scale
 from elman.forecasting.fit import MAX_WINDOW, FittedForecaster, fit_forecaster, name_with_window, parse_name
 from elman.forecasting.renamed import renamed
 from elman.forecasting.series import Series, Values
@@ -56,7 +56,7 @@ class SeedResult:
     rollout: Values
     """The forecast of all held-out values from the end of the training part."""
     rollout_mse: float
-    """Mean squared error of the rollout."""
+    """Mean squared error of the rollout; errors of rounding are 0."""
     diverged_at: int | None
     """The step of the rollout that leaves the range of the data by more than that range; None if none does."""
     seconds: float
@@ -192,7 +192,7 @@ def forecast(
         horizon: K, steps ahead; None takes two seasons, or 64 steps, and at most half of the held-out values.
         held_out: below 1 the share, from 1 on the number of values at the end to test on; None takes the source's own
             split, or a fifth.
-        season: steps of a cycle; None takes that of the series' dates.
+        season: steps of a cycle, 1 if there is none; None takes that of the series' dates.
         seeds: how many seeds networks are fitted with.
         seed: the first of them.
         on_progress: called with the name of each model before it is fitted.
@@ -212,6 +212,7 @@ def forecast(
     season = series.timeline.season if season is None else season
     if season is not None and not 1 <= season <= MAX_WINDOW:
         raise ConfigError(f"a season of {season:,} steps is not possible: give a --season of 1 to {MAX_WINDOW:,}")
+    season = None if season == 1 else season
     cut = _cut(series, held_out)
     horizon = _horizon(series, cut, horizon, season)
     if not models:
@@ -305,11 +306,11 @@ def _fit_and_test(series: Series, name: str, cut: int, horizon: int, season: int
     rollout = fitted.forecast(series.values[:cut], len(series) - cut)
     observed = series.observed[cut:]
     with np.errstate(over="ignore"):
-        rollout_mse = float(np.mean((rollout - series.values[cut:])[observed] ** 2))
+        rollout_mse = float(np.mean(differences(rollout, series.values[cut:], series.values)[observed] ** 2))
     test = backtest(fitted, series, cut, len(series), horizon)
-    return SeedResult(
-        seed, fitted, calibration, test, rollout, rollout_mse, divergence_step(rollout, series.values[:cut]), seconds
-    )
+    # The range of all values: where the series itself leaves that of its training part, following it is no divergence.
+    diverged_at = divergence_step(rollout, series.values)
+    return SeedResult(seed, fitted, calibration, test, rollout, rollout_mse, diverged_at, seconds)
 
 
 def _overall(by_horizon: Values) -> float:

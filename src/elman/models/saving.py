@@ -99,8 +99,12 @@ def _finite(value: Any) -> Any:
 
 
 def to_json(value: Any) -> bytes:
-    """Readable JSON in UTF-8; numbers survive the round trip exactly, NaN and infinity are refused."""
-    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    """Readable JSON in UTF-8; numbers survive the round trip exactly, NaN and infinity are refused.
+
+    A lone surrogate, by which Python stands for a byte of a file's name that is not UTF-8, is written as JSON's escape.
+    """
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    return text.encode(errors="backslashreplace") + b"\n"
 
 
 @checked

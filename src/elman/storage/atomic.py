@@ -132,11 +132,11 @@ def new_folder(path: Path, files: Mapping[str, bytes]) -> None:
     """Make a folder with its first files; if that fails, nothing is left of it.
 
     Args:
-        path: the folder, which must not exist; missing parents are made.
+        path: the folder, which must not exist or be empty; missing parents are made.
         files: the contents of each file by its name.
 
     Raises:
-        StorageError: the disk refuses, or the folder exists.
+        StorageError: the disk refuses, or the folder holds something.
     """
     with no_empty_folders(path), translate_os_errors("make", path, sum(map(len, files.values()))):
         make_folder(path.parent)
@@ -145,6 +145,8 @@ def new_folder(path: Path, files: Mapping[str, bytes]) -> None:
             for name, data in files.items():
                 write_file(fresh / name, data)
             sync_folder(fresh)
+            if os.name == "nt" and path.is_dir():  # where a folder cannot be renamed onto an empty one
+                path.rmdir()
             fresh.rename(path)
         sync_folder(path.parent)
 

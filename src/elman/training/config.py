@@ -5,7 +5,7 @@ the recipe, the defaults of the dataclasses.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic.dataclasses import dataclass
@@ -48,13 +48,15 @@ class Config(DataSettings, *settings_classes(), TrainSettings, RunSettings):  # 
             The configuration. Where no layer sets the network or its training, the recipe is `auto`.
 
         Raises:
-            ConfigError: an unknown setting, or a value out of range; it names the layer.
+            ConfigError: an unknown setting, a value out of range, or settings of one recipe below the name of another;
+                it names the layer.
         """
         layers = tuple((name, current_names(_without_defaults_of_0_1(values))) for name, values in layers)
         own = next(((name, key) for name, values in layers for key in values if key in CHOSEN), None)
         recipe = next((values["recipe"] for _, values in layers if "recipe" in values), "elman" if own else AUTO)
         if not isinstance(recipe, str) or recipe not in RECIPES:
             raise ConfigError(no_such("recipe", recipe, RECIPES))
+        _refuse_other_recipe(recipe, layers)
         if recipe == AUTO and own:
             raise ConfigError(
                 f"{own[0]}: recipe auto chooses {own[1]} from the text: leave out the recipe, or {own[1]}"
@@ -91,6 +93,26 @@ class Config(DataSettings, *settings_classes(), TrainSettings, RunSettings):  # 
         values = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
         left_out = CHOSEN if self.recipe == AUTO else set()
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if k not in left_out}
+
+
+def _refuse_other_recipe(recipe: str, layers: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """Refuse what would be called `recipe` and be another: a layer, such as a saved file, with settings of its own."""
+    default = {f.name: f.default for f in dataclasses.fields(Config)}
+    for name, values in layers:
+        own = values.get("recipe", recipe)
+        if own == recipe or own not in RECIPES:
+            continue
+        of_both = {**RECIPES[own], **RECIPES[recipe]}
+        odd = [k for k in values if k in of_both and _plain(values[k]) != _plain((default | RECIPES[recipe])[k])]
+        if odd:
+            raise ConfigError(
+                f"{name} is for the recipe {own} and sets {', '.join(odd)} otherwise than the recipe {recipe}: "
+                f"take these settings out of it, or leave out the recipe {recipe}"
+            )
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _without_defaults_of_0_1(values: Mapping[str, Any]) -> Mapping[str, Any]:

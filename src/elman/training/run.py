@@ -216,9 +216,10 @@ def no_empty_run(path: Path) -> Iterator[None]:
     """If the block fails before the first checkpoint, leave nothing of the new run that it began.
 
     Args:
-        path: the folder of the run; nothing is removed if it exists before the block.
+        path: the folder of the run; nothing is removed if it holds anything before the block.
     """
-    new = not os.path.lexists(path)
+    existed = os.path.lexists(path)
+    new = not existed or (path.is_dir() and is_unused(path, ()))
     with no_empty_folders(path):
         try:
             yield
@@ -229,6 +230,8 @@ def no_empty_run(path: Path) -> Iterator[None]:
                     with RunLock(path):
                         if is_unused(path, LEFT, (CHECKPOINTS,)):
                             shutil.rmtree(path)
+                            if existed:
+                                path.mkdir()
             raise
 
 
@@ -289,6 +292,23 @@ def resume(path: Path, changes: Mapping[str, Any]) -> Job:
         raise _nothing_to_resume(path)
     with RunLock(path) as lock:
         return _resumed(path, changes, lock)
+
+
+def resumed_config(path: Path, changes: Mapping[str, Any]) -> Config:
+    """The settings with which `resume` would go on.
+
+    Args:
+        path: the run folder.
+        changes: settings given anew; only a budget and the device may change.
+
+    Raises:
+        ConfigError: other settings than the run has.
+        ModelError: no run, or no whole checkpoint.
+    """
+    saved = Checkpoints(path / CHECKPOINTS).latest(("training.json", "vocab.json"))
+    if saved is None:
+        raise _nothing_to_resume(path)
+    return _changed(read_facts(saved).config, changes)
 
 
 def _nothing_to_resume(path: Path) -> ModelError:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from elman.cli.flags import flags, given, number, resolve
-from elman.cli.folders import free_folder
+from elman.cli.folders import result_folder
 from elman.cli.options import Json, Quiet
 from elman.cli.signals import Stop
 from elman.cli.verbs import forecast
@@ -75,7 +75,8 @@ def command(
         chosen = [name.strip() for each in models or [] for name in each.split(",") if name.strip()]
         names = settled.sources
         events = _of_models(settled, chosen, seeds or 1)
-    return _compare(events, out or free_folder(names, "compare"), json=json, quiet=quiet)
+    with result_folder(out, names, "compare", flag="--out") as folder:
+        return _compare(events, folder, json=json, quiet=quiet)
 
 
 def _is_series(name: str) -> bool:
@@ -101,15 +102,10 @@ def _series(
     if changes or odd is not None:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in changes) or "--on and --config"
         raise ConfigError(f"{source!r} is a series of numbers: leave out {options}, and see elman forecast --help")
-    return forecast.command(
-        source,
-        model=models,
-        held_out=held_out,
-        seeds=seeds or 1,
-        run=out or free_folder([source], "compare"),
-        json=json,
-        quiet=quiet,
-    )
+    with result_folder(out, [source], "compare", flag="--out") as folder:
+        return forecast.command(
+            source, model=models, held_out=held_out, seeds=seeds or 1, run=folder, json=json, quiet=quiet
+        )
 
 
 def _is_run(name: str) -> bool:

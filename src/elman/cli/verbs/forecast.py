@@ -4,7 +4,6 @@ import csv
 import io
 import json as json_module
 import math
-import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,10 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from elman.cli.flags import number
-from elman.cli.folders import free_folder
+from elman.cli.folders import result_folder
 from elman.cli.options import Json, Quiet, Switch
-from elman.errors import ConfigError, DataError, DivergedError, printable, quoted
-from elman.storage.atomic import translate_os_errors
+from elman.errors import ConfigError, DataError, DivergedError, printable
 
 if TYPE_CHECKING:
     from elman.forecasting.series import Series
@@ -57,7 +55,7 @@ def command(
     held_out: Annotated[
         float | None, Parameter(help="Share, or number, of values at the end to test on [default: 0.2].")
     ] = None,
-    season: Annotated[int | None, number("Steps of a cycle [default: from the dates].", least=1)] = None,
+    season: Annotated[int | None, number("Steps of a cycle; 1: none [default: from the dates].", least=1)] = None,
     seeds: Annotated[int, number("Seeds that networks are fitted with.", least=1)] = 1,
     seed: Annotated[int, number("The first seed, and that of sine.", least=0)] = 0,
     columns: Annotated[
@@ -86,10 +84,6 @@ def command(
     quiet: Quiet = False,
 ) -> int:
     """Forecast a series: fit models, back-test them beside simple ones, and predict the next values."""
-    folder = run or free_folder([source], "forecast")
-    with translate_os_errors("make", folder):
-        if os.path.lexists(folder):
-            raise ConfigError(f"{quoted(folder)} exists already: choose another --run")
     names = split_names(model or ["auto"])
     found, notes = _read(source, columns or [], time, date_format, ids, missing, seed)
 
@@ -108,10 +102,11 @@ def command(
         seed=seed,
         on_progress=show,
     )
-    results = _forecast_each(found, notes, forecast_one, show)
-    described_each = [to_dict(each) for each in results]
-    report = {"schema_version": 1, "source": source, "notes": notes, "series": described_each}
-    drawn = _write(folder, report, results, draw_all=pictures)
+    with result_folder(run, [source], "forecast") as folder:
+        results = _forecast_each(found, notes, forecast_one, show)
+        described_each = [to_dict(each) for each in results]
+        report = {"schema_version": 1, "source": source, "notes": notes, "series": described_each}
+        drawn = _write(folder, report, results, draw_all=pictures)
     report |= {"run": str(folder), "pictures": [str(p) for p in drawn or ()]}
     if json:
         from elman.models.saving import finite
@@ -169,8 +164,15 @@ def _read(
     if source == "sine":
         from elman.forecasting.series import sine
 
-        if columns or time or ids:
-            raise ConfigError("'sine' is one series without columns: leave out --columns, --time and --id")
+        flags = {
+            "columns": columns,
+            "time": time,
+            "date-format": date_format,
+            "id": ids,
+            "missing": missing != "refuse",
+        }
+        if odd := [f"--{name}" for name, given in flags.items() if given]:
+            raise ConfigError(f"'sine' is one series without columns: leave out {' and '.join(odd)}")
         return [sine(seed=seed)], []
     from elman.forecasting.table import read_series
 
@@ -188,8 +190,8 @@ def _write(
 
     files = {
         "report.json": to_json(finite(report)),
-        "report.md": _markdown(report).encode(),
-        "forecast.csv": _csv(results).encode(),
+        "report.md": _markdown(report).encode(errors="backslashreplace"),
+        "forecast.csv": _csv(results).encode(errors="backslashreplace"),
     }
     new_folder(folder, files)
     if len(results) > DRAWN and not draw_all:
@@ -262,9 +264,15 @@ def _tables(one: dict[str, Any]) -> list[tuple[str, list[str], ModelRows]]:
     return [
         ("mean squared error", [*horizons, "free run"], squared),
         ("mean absolute error", horizons, by_horizon("mae")),
-        (f"MASE (the same / {one['mase_scale']:.3g})", horizons, by_horizon("mase")),
+        (_mase_title(one["mase_scale"]), horizons, by_horizon("mase")),
         ("held-out values in intervals", [*levels, "parameters", "operations", "seconds"], facts),
     ]
+
+
+def _mase_title(scale: float) -> str:
+    if math.isnan(scale):
+        return "MASE (none: no training values are a season apart)"
+    return f"MASE (the same / {scale:.3g})" if scale else "MASE (none: every season repeats the one before)"
 
 
 def _title(one: dict[str, Any]) -> str:

@@ -1,13 +1,14 @@
 """`elman train`: learn from a text."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from elman.cli.flags import flags, given, help_of, resolve
-from elman.cli.folders import free_folder
+from elman.cli.flags import flags, given, help_of, resolve, unused
+from elman.cli.folders import result_folder
 from elman.cli.options import Json, Quiet, Switch
 from elman.cli.signals import Stop, Stopped
 from elman.config import to_toml
@@ -50,14 +51,22 @@ def command(
     changes: dict[str, Any] = given(settings)
     if sources:
         changes["sources"] = list(sources)
-    if print_config:
-        sys.stdout.write(to_toml(resolve(changes, config).values()))
-        return 0
     if resume is not None and (run is not None or config is not None):
         raise ConfigError("--resume takes its settings from the run: leave out --run and --config")
+    if print_config:
+        sys.stdout.write(to_toml((resolve(changes, config) if resume is None else _of_run(resume, changes)).values()))
+        return 0
     # Settings are checked before PyTorch is imported: a misspelt one need not cost two seconds.
     settled = None if resume is not None else resolve(changes, config)
     return _train(settled, run, resume, changes, json=json, quiet=quiet)
+
+
+def _of_run(path: Path, changes: dict[str, Any]) -> Config:
+    """The settings with which a run would go on."""
+    import elman.reproduce  # noqa: F401 - registers the batchings of published programs
+    from elman.training.run import resumed_config
+
+    return resumed_config(path, changes)
 
 
 def _train(
@@ -74,9 +83,12 @@ def _train(
 
     if settled is None:
         assert resume is not None  # noqa: S101 - either there are settings or there is a run to resume
-        return _execute(runs.resume(resume, changes), json=json, quiet=quiet)
-    path = run or free_folder(settled.sources, settled.network_name)
-    with runs.no_empty_run(path):
+        job = runs.resume(resume, changes)
+        job.notes += unused(job.config)
+        return _execute(job, json=json, quiet=quiet)
+    # A folder that is named may hold what an earlier run left that ended early: `begin` looks into it.
+    place = nullcontext(run) if run else result_folder(None, settled.sources, settled.network_name)
+    with place as path, runs.no_empty_run(path):
         return _execute(runs.begin(path, settled), json=json, quiet=quiet)
 
 
