@@ -323,7 +323,7 @@ def _article_claims(runs: Runs) -> list[Measurement]:
         _of(runs, ARTICLE_GRU, "train", "exact", "20-token roll-outs exact", published=0.8,
             note="after a prompt of 20 tokens", **rounded, **of_gru),
         _of(runs, ARTICLE_GRU, "held-out", "exact", "20-token roll-outs exact", published=0.45, note=unseen,
-            headline=True, **rounded),
+            headline=True, explained=THOUSANDS, **rounded),
         _of(runs, ARTICLE_GRU, "held-out", "thousands", "20-token roll-outs, digits of the thousands right"),
         _of(runs, ARTICLE_GRU, "held-out", "exact_but_thousands", "20-token roll-outs exact but for those digits"),
         *(Measurement(what=f"{stage}, 'nine thousand' after the printed prompt", published=4,
