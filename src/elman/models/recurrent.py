@@ -55,7 +55,7 @@ class RecurrentSettings(ModelSettings):
     cell: str = "gru"
     """Recurrent cell: elman, elman-relu, gru, lstm."""
     hidden: Annotated[PositiveInt, Field(le=65536)] | _Widths = 256
-    """Hidden units of a layer, H; or a list with one number a layer."""
+    """Hidden units of a layer, H; in a file or in Python also a list with one number a layer."""
     layers: Annotated[PositiveInt, Field(le=64)] = 1
     """Recurrent layers; where hidden is a list, as many as it has numbers."""
     embedding: Annotated[NonNegativeInt, Field(le=65536)] = 0
