@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from contextlib import chdir, redirect_stderr, redirect_stdout
@@ -77,12 +78,19 @@ def good(*arguments: object, **more: Any) -> Done:
 
 
 def program(*arguments: object, **more: Any) -> "subprocess.Popen[str]":
-    """`python -m elman ARGUMENTS` as a program of its own, on one thread."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "elman", *map(str, arguments)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | more.pop("env", {}),
-        **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | more,
-    )
+    """`python -m elman ARGUMENTS` as a program of its own, on one thread, which Ctrl-C reaches.
+
+    A shell lets what it starts in the background ignore SIGINT, and so would the programs that the tests start there.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "elman", *map(str, arguments)],
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | more.pop("env", {}),
+            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | more,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def tree(folder: Path) -> dict[str, str]:

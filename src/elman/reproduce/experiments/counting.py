@@ -8,6 +8,7 @@ learnt      1 to 7999 in words, 50,078 tokens
 held out    8001 to 9999, 13,016 tokens: training never holds "eight thousand" nor "nine thousand"
 """
 
+import math
 import time
 from typing import Any, Literal
 
@@ -195,7 +196,7 @@ def thousands(made: Rollouts, thousand: int) -> dict[str, float]:
     """
     right, digit = (made.generated == made.reference)[:, :-1], made.reference[:, 1:] == thousand
     shares = {"exact": right.all(1), "exact_but_thousands": (right | digit).all(1), "thousands": right[digit]}
-    return {name: float(each.mean()) for name, each in shares.items()}
+    return {name: float(each.mean()) if each.size else math.nan for name, each in shares.items()}
 
 
 def _carried(network: Network, ids: Ids) -> Found:
