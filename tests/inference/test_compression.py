@@ -1,5 +1,6 @@
 """Compression: every byte comes back, what it costs is what the model promised, and what cannot be read is refused."""
 
+import codecs
 import hashlib
 import math
 import re
@@ -83,7 +84,7 @@ def through(model: SequenceModel, data: bytes, streams: int = 1) -> tuple[bytes,
     """The body, what its bits went to, and what is read of it; coded however long that is."""
     text = LosslessTokens.encode(data, model.task.vocab, model.task.normalize)
     body, bits = coding.encode_body(model, text, streams)
-    found = coding.decode_body(model, body, len(text.ids), streams, len(data))
+    found = coding.decode_body(model, body, len(text.ids), streams, len(data), marked=text.marked)
     return body, bits, found.decode(token_bytes(model.task.vocab))
 
 
@@ -422,8 +423,9 @@ def test_the_layout_of_the_file() -> None:
     assert made[0] == elman.environment.version("elman")
     assert len(blob) == 65 + blob[64] + size + 8 < 400
     assert blob[-8:] == hashlib.sha256(blob[:-8]).digest()[:8]
-    newer = blob[:6] + b"\x03" + blob[7:]
-    with pytest.raises(DataError, match="format 3, but this elman reads 1 to 2"):
+    assert elman.compress(ngram(), codecs.BOM_UTF8 + data)[:7] == b"\x8eelman\x03"
+    newer = blob[:6] + b"\x04" + blob[7:]
+    with pytest.raises(DataError, match="format 4, but this elman reads 1 to 3"):
         elman.decompress(ngram(), newer)
 
 

@@ -1,8 +1,10 @@
 """Bits of a text: what giving the text itself back takes, the same for `evaluate` and for `compress`."""
 
+import codecs
 import math
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from elman.data.originals import Originals
 from elman.data.tokens import Level, TokenSequence
 from elman.errors import DataError
 from elman.inference.evaluation import part_of
-from elman.inference.lossless import adaptive_bits, other_bits
+from elman.inference.lossless import adaptive_bits, other_bits, other_bits_by_token
 
 LEVELS: tuple[Level, ...] = ("char", "word", "byte")
 ALPHABET = st.sampled_from(
@@ -93,6 +95,64 @@ def test_evaluate_and_compress_agree_on_any_text_and_vocabulary(
     assert score.bits_per_byte * len(text.encode()) == pytest.approx(bits, rel=0.005, abs=1e-6)
     if written.streams:  # the file itself: 32 bits at the end of the body, and what rounding adds
         assert bits <= 8 * (len(written.data) - written.header) <= bits * 1.005 + 32 + 0.01 * written.tokens
+
+
+@given(TEXTS, TEXTS, st.sampled_from(LEVELS), st.integers(1, 3), st.booleans(), st.booleans())
+@settings(max_examples=60)
+def test_a_byte_order_mark_is_no_token_but_counted_and_paid_for(
+    training: str, text: str, level: Level, min_count: int, reverse: bool, unknown: bool
+) -> None:
+    pytest.importorskip("constriction", reason='needs the "compress" extra')
+    try:
+        vocab = vocab_of(training, level, min_count, unknown=unknown)
+    except DataError:
+        return
+    model, contents = unigram(vocab, training, reverse=reverse), codecs.BOM_UTF8 + text.encode()
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "marked.txt")
+        file.write_bytes(contents)
+        try:
+            part = read_part([str(file)], vocab, drop_unknown=True, reverse=reverse)
+        except DataError:  # the vocabulary has none of it
+            return
+    assert not unknown or part.ids.tolist() == part_of(model, text).ids.tolist()
+    assert part.text_bytes(vocab) == contents
+    assert (part.characters, part.bytes) == (1 + len(text), len(contents))
+    cut = part.first(1, vocab)
+    assert cut.text_bytes(vocab).startswith(codecs.BOM_UTF8) == (not reverse or len(part.ids) == 1)
+    score, written = elman.evaluate(model, part), elman.compress(model, contents, details=True)
+    assert score.other_bits == pytest.approx(written.other_bits, rel=1e-9)
+    assert score.other_bits >= 8 * len(codecs.BOM_UTF8)
+    assert other_bits_by_token(part, vocab).sum() == pytest.approx(score.other_bits)
+    assert score.bits_per_byte * len(contents) == pytest.approx(written.model_bits + written.other_bits, rel=0.005)
+    assert elman.decompress(model, written.data) == contents
+
+
+def test_a_file_with_a_byte_order_mark_is_compressed_as_itself(tmp_path: Path) -> None:
+    pytest.importorskip("constriction", reason='needs the "compress" extra')
+    text = "so it goes, and so it went.\n" * 50
+    vocab = vocab_of(text, "char")
+    model = elman.NGram.fit(elman.TextTask(vocab), vocab.encode(text), order=8)
+    contents = codecs.BOM_UTF8 + text.encode()
+    made = elman.compress(model, contents, details=True)
+    assert made.streams == 1  # coded rather than stored
+    assert (made.tokens, made.characters) == (len(text), 1 + len(text))
+    assert elman.decompress(model, made.data) == contents
+    plain = elman.compress(model, text.encode(), details=True)
+    assert made.other_bits - plain.other_bits == pytest.approx(4 * math.log2(257))
+
+
+def test_the_marks_of_several_files_count(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(codecs.BOM_UTF8 + b"one two\n")
+    (tmp_path / "c").write_bytes(b"three\n")
+    for level in LEVELS:
+        corpus = read_corpus([str(tmp_path)], tokens=level, held_out=0)
+        assert (corpus.train.characters, corpus.train.bytes) == (2 + 22, 6 + 22)
+        cleaned = read_corpus([str(tmp_path)], tokens=level, held_out=0, normalize="lower")
+        assert cleaned.train.bytes == 22  # a normalized text is its own original
+        held = read_corpus([str(tmp_path)], tokens=level, held_out=2).held_out
+        assert held.originals.marks == 0
 
 
 @pytest.mark.parametrize("level", ["char", "word"])

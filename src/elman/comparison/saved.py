@@ -11,6 +11,7 @@ from elman.comparison.trained import SharedSplit, entry, measured_on, with_compr
 from elman.config import DataSettings
 from elman.data.cleaning import cleaning
 from elman.data.corpus import Split
+from elman.data.files import MARK
 from elman.data.sources import resolve
 from elman.data.unknown import unknown_sentence, unknown_summary
 from elman.errors import ConfigError, DataError, printable
@@ -179,7 +180,8 @@ def _on_text(models: Sequence[SavedModel], sources: Sequence[str]) -> Iterator[C
             )
     source = resolve(sources)
     text = "".join(source.text())  # once: standard input cannot be read again
-    parts = {saved.path: _part(saved, text) for saved in models}
+    marks = source.marks() if task.normalize == "none" else 0
+    parts = {saved.path: _part(saved, text, marks) for saved in models}
     part, shared = parts[models[0].path], all(saved.model.task.vocab == task.vocab for saved in models)
     lengths = {"characters": part.characters, "bytes": part.bytes}
     comparison = Comparison(
@@ -202,7 +204,10 @@ def _on_text(models: Sequence[SavedModel], sources: Sequence[str]) -> Iterator[C
     read = cleaning(task.normalize, task.vocab.segmentation)(text)
     edges = _edges(models, parts, read)
     comparison = with_compressors(
-        comparison, compressed_sizes(read.encode()), part, other_bits(part, task.vocab) if shared else None
+        comparison,
+        compressed_sizes((marks * MARK + read).encode()),
+        part,
+        other_bits(part, task.vocab) if shared else None,
     )
     for each in _grouped(models):
         comparison = comparison.with_entry(
@@ -219,9 +224,9 @@ def _on_text(models: Sequence[SavedModel], sources: Sequence[str]) -> Iterator[C
             yield comparison
 
 
-def _part(saved: SavedModel, text: str) -> Split:
+def _part(saved: SavedModel, text: str, marks: int) -> Split:
     try:
-        return part_of(saved.model, text)
+        return part_of(saved.model, text, marks)
     except DataError as error:
         raise DataError(f"{error} (the vocabulary is that of {str(saved.path)!r})") from error
 

@@ -20,7 +20,7 @@ import numpy as np
 from elman.arguments import checked
 from elman.data.batches import as_ids
 from elman.data.cleaning import cleaning
-from elman.data.files import DecodingErrors
+from elman.data.files import MARK, DecodingErrors
 from elman.data.notes import LineEnds, line_end_notes, line_ends, unspaced_notes
 from elman.data.originals import Originals
 from elman.data.segmentation import Segmentation, check_segmentation
@@ -136,7 +136,8 @@ class Split:
             vocab: the vocabulary of the ids.
         """
         if self.originals is None or vocab.level == "byte":
-            return vocab.decode_bytes(self.ids[::-1] if self._is_reversed else self.ids)
+            marks = self.originals.marks if self.originals else 0
+            return marks * MARK.encode() + vocab.decode_bytes(self.ids[::-1] if self._is_reversed else self.ids)
         return self.originals.text(self.ids, vocab).encode("utf-8")
 
     def tokens(self, vocab: Vocab) -> list[str]:
@@ -173,14 +174,16 @@ def numbered(name: str, ids: Ids, originals: Originals | None, vocab: Vocab) -> 
         text = np.frombuffer(vocab.decode_bytes(ids), np.uint8)
         unknown = int((ids == 0).sum()) if vocab.unknown else 0
         return Split(name, ids, _beginning_characters(text), len(text), unknown, vocab=vocab)
+    marks = originals.marks
     if vocab.level == "byte":
-        return Split(name, ids, _beginning_characters(ids), len(ids), 0, originals, vocab=vocab)
+        characters, size = _beginning_characters(ids) + marks, len(ids) + marks * utf8_length(MARK)
+        return Split(name, ids, characters, size, 0, originals, vocab=vocab)
 
     def length(size: Callable[[str], int]) -> int:
         of_ids = np.array([size(token) for token in vocab.idx_to_token], np.int64)
         gaps = np.array([size(gap) for gap in originals.gap_types], np.int64)
         between = 0 if originals.gaps is None else int(gaps[originals.gaps].sum()) + size(originals.tail)
-        return int(originals.values(ids, of_ids, size).sum()) + between
+        return int(originals.values(ids, of_ids, size).sum()) + between + marks * size(MARK)
 
     return Split(name, ids, length(len), length(utf8_length), originals.unknown, originals, vocab=vocab)
 
@@ -420,7 +423,7 @@ def _tokens(
         raise DataError(
             f"{quoted(source.name)}: no {level} is left after --normalize {clean}: choose another normalization"
         )
-    return tokens
+    return tokens if cleaner.name != "none" else replace(tokens, marks=source.marks())
 
 
 def _known_only(name: str, tokens: TokenSequence, vocab: Vocab) -> Split:

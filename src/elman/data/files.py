@@ -70,6 +70,10 @@ COMPRESSED: Final = {
 
 OnFile = Callable[[str, bytes], None]
 """Called with the name of each file that was read to its end, and the SHA-256 of its contents."""
+OnMark = Callable[[], None]
+"""Called for each file that begins with a byte order mark."""
+MARK: Final = "\ufeff"
+"""The byte order mark, with which some programs begin a file; it is no token of the text."""
 
 
 def text_chunks(
@@ -79,6 +83,7 @@ def text_chunks(
     size: int = CHUNK,
     end_lines: bool = True,
     on_file: OnFile | None = None,
+    on_mark: OnMark | None = None,
 ) -> Iterator[str]:
     """The text of some paths, one after the other, in pieces. Line ends are kept, a leading byte order mark is not.
 
@@ -92,6 +97,7 @@ def text_chunks(
         end_lines: whether the end of a file ends a line; version 0.1 joined the last line of a file and the first of
             the next.
         on_file: told of each file.
+        on_mark: told of each byte order mark that was left out.
 
     Raises:
         DataError: a path is missing or holds no text: empty, binary, not UTF-8 (with the offset of the first
@@ -99,27 +105,35 @@ def text_chunks(
         StorageError: reading is not permitted or fails.
         ConfigError: no path was given; or a `.zst` file, and the package that reads it is not installed.
     """
-    files = (_decoded(_told(_raw(path, size), path, on_file), path, errors) for path in _files(paths))
+    files = (_decoded(_told(_raw(path, size), path, on_file), path, errors, on_mark) for path in _files(paths))
     return _nonempty(separated(files, "\n", ("\n", "\r")) if end_lines else chain.from_iterable(files), paths)
 
 
 def byte_chunks(
-    paths: Sequence[str | Path], *, size: int = CHUNK, end_lines: bool = True, on_file: OnFile | None = None
+    paths: Sequence[str | Path],
+    *,
+    size: int = CHUNK,
+    end_lines: bool = True,
+    on_file: OnFile | None = None,
+    on_mark: OnMark | None = None,
 ) -> Iterator[bytes]:
     """The bytes of some paths, one after the other, in pieces; compressed files are decompressed.
+
+    A byte order mark at the beginning of a file is left out, as `text_chunks` does.
 
     Args:
         paths: as for `text_chunks`.
         size: the largest piece, in bytes, approximately.
         end_lines: as for `text_chunks`.
         on_file: as for `text_chunks`.
+        on_mark: as for `text_chunks`.
 
     Raises:
         DataError: a path is missing, empty, damaged, or a decompression bomb.
         StorageError: reading is not permitted or fails.
         ConfigError: as for `text_chunks`.
     """
-    files = (_told(_raw(path, size), path, on_file) for path in _files(paths))
+    files = (_unmarked(_told(_raw(path, size), path, on_file), on_mark) for path in _files(paths))
     return _nonempty(separated(files, b"\n", (b"\n", b"\r")) if end_lines else chain.from_iterable(files), paths)
 
 
@@ -153,6 +167,17 @@ def _told(pieces: Iterator[bytes], path: str | Path, on_file: OnFile | None) -> 
         sha.update(piece)
         yield piece
     on_file(_name(path), sha.digest())
+
+
+def _unmarked(pieces: Iterator[bytes], on_mark: OnMark | None) -> Iterator[bytes]:
+    """The same bytes without a byte order mark at their beginning."""
+    head = b""
+    while len(head) < len(codecs.BOM_UTF8) and (piece := next(pieces, b"")):
+        head += piece
+    if head.startswith(codecs.BOM_UTF8) and on_mark:
+        on_mark()
+    yield head.removeprefix(codecs.BOM_UTF8)
+    yield from pieces
 
 
 def _nonempty(pieces: Iterable[Piece], paths: Sequence[str | Path]) -> Iterator[Piece]:
@@ -363,13 +388,20 @@ def _bad_zstd(file: IO[bytes], error: Exception) -> DataError:
     return DataError(f"{quoted(file.name)}: damaged or not Zstandard ({error}): download or copy it again")
 
 
-def _decoded(pieces: Iterator[bytes], path: str | Path, errors: DecodingErrors) -> Iterator[str]:
+def _decoded(
+    pieces: Iterator[bytes], path: str | Path, errors: DecodingErrors, on_mark: OnMark | None
+) -> Iterator[str]:
     """UTF-8 text of one file, without its byte order mark."""
     name = _name(path)
     decoder = codecs.getincrementaldecoder("utf-8")(errors)
     at = 0
     for piece in _sniffed(pieces, name):
-        yield _decode(decoder, piece, at, name)
+        text = _decode(decoder, piece, at, name)
+        if not at and text.startswith(MARK):
+            text = text.removeprefix(MARK)
+            if on_mark:
+                on_mark()
+        yield text
         at += len(piece)
     yield _decode(decoder, b"", at, name, final=True)
 
@@ -384,14 +416,13 @@ def _decode(decoder: codecs.IncrementalDecoder, piece: bytes, at: int, name: str
         )
     held = len(decoder.getstate()[0])
     try:
-        text = decoder.decode(piece, final)
+        return decoder.decode(piece, final)
     except UnicodeDecodeError as error:
         offset = at - held + error.start
         raise DataError(
             f"{name}: not UTF-8, byte 0x{error.object[error.start]:02X} at offset {offset}: convert it "
             '(iconv -f latin1 -t utf-8), use --tokens byte, or set errors = "replace" in the configuration'
         ) from error
-    return text if at else text.removeprefix("\ufeff")
 
 
 def _sniffed(pieces: Iterator[bytes], name: str) -> Iterator[bytes]:

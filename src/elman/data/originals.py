@@ -4,6 +4,7 @@ text = gap_1 token_1 gap_2 token_2 ... gap_n token_n tail
 
 spelling      of the tokens that the vocabulary lacks; all of them are one id, or are left out
 white space   before each word and after the last; characters and bytes have none
+marks         byte order marks of its files, as if all of them stood at its beginning
 """
 
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from elman.data.files import MARK
 from elman.data.tokens import Codes, TokenSequence, unsigned
 from elman.data.vocab import Ids, Vocab
 
@@ -30,6 +32,7 @@ class Originals:
         gaps: (N,) the index in `gap_types` of the white space before each token in the text; None: there is none.
         gap_types: the distinct stretches of white space.
         tail: white space after the last token of the text.
+        marks: byte order marks of the text.
         dropped: whether unknown tokens were left out of the ids; else they are `<unk>`.
         reverse: whether the order is the reverse of that of the text.
     """
@@ -41,6 +44,7 @@ class Originals:
     gaps: Codes | None = None
     gap_types: tuple[str, ...] = ()
     tail: str = ""
+    marks: int = 0
     dropped: bool = False
     reverse: bool = False
 
@@ -53,14 +57,16 @@ class Originals:
             vocab: the vocabulary that numbers it, at the same level.
         """
         if vocab.level == "byte":
-            return cls(len(tokens), np.empty(0, np.int64), np.empty(0, np.uint8), ())
+            return cls(len(tokens), np.empty(0, np.int64), np.empty(0, np.uint8), (), marks=tokens.marks)
         unknown = np.array([token not in vocab.token_to_idx for token in tokens.types], np.bool_)
         places = np.flatnonzero(unknown[tokens.codes]) if unknown.any() else np.empty(0, np.int64)
         found, spellings = np.unique(tokens.codes[places], return_inverse=True)
         types = tuple(tokens.types[code] for code in found.tolist())
         gaps, gap_types = tokens.white_space() if vocab.level == "word" else (None, ())
         spelt = spellings.astype(unsigned(max(len(types) - 1, 0)))
-        return cls(len(tokens), places, spelt, types, gaps, gap_types, tokens.tail, dropped=not vocab.unknown)
+        return cls(
+            len(tokens), places, spelt, types, gaps, gap_types, tokens.tail, tokens.marks, dropped=not vocab.unknown
+        )
 
     @property
     def unknown(self) -> int:
@@ -92,6 +98,7 @@ class Originals:
             spellings=self.spellings[:few],
             gaps=None if self.gaps is None else self.gaps[:length],
             tail=self.tail if self.reverse else "",
+            marks=0 if self.reverse else self.marks,
         )
 
     @property
@@ -138,7 +145,7 @@ class Originals:
         return [*(self.gap_types[gap] for gap in gaps.tolist()), self.tail]
 
     def text(self, ids: Ids, vocab: Vocab) -> str:
-        """The text itself, at level char or word.
+        """The text itself, its byte order marks included, at level char or word.
 
         Args:
             ids: as for `values`.
@@ -147,6 +154,7 @@ class Originals:
         tokens = self.tokens(ids, vocab)
         if self.reverse:
             tokens.reverse()
+        before = MARK * self.marks
         if self.gaps is None:
-            return "".join(tokens)
-        return "".join(gap + token for gap, token in zip(self.white_space(), [*tokens, ""], strict=True))
+            return before + "".join(tokens)
+        return before + "".join(gap + token for gap, token in zip(self.white_space(), [*tokens, ""], strict=True))

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from elman.data.batches import token_counts
+from elman.data.files import MARK
 from elman.data.segmentation import Segmentation, cut_gap, spaced_words
 from elman.errors import ConfigError, DataError, no_such
 
@@ -62,6 +63,7 @@ class TokenSequence:
         gaps: (n,) the index in `gap_types` of the white space before each token; None: as `join_words` writes it.
         gap_types: the distinct stretches of white space between words.
         tail: white space after the last token.
+        marks: byte order marks before the first token.
 
     Example:
         >>> symbols = TokenSequence.read(["the time ", "traveller, the\n"], "word")
@@ -78,6 +80,7 @@ class TokenSequence:
     gaps: Codes | None = None
     gap_types: tuple[str, ...] = ()
     tail: str = ""
+    marks: int = 0
 
     @classmethod
     def read(
@@ -110,10 +113,11 @@ class TokenSequence:
     def __getitem__(self, part: "slice | npt.NDArray[np.bool_]") -> "TokenSequence":
         """The tokens at the positions of a slice (a view), or where a mask (n,) holds (a copy)."""
         codes = self.codes[part]
+        marks = 0 if isinstance(part, slice) and part.indices(len(self))[0] else self.marks
         if self.gaps is None:
-            return replace(self, codes=codes)
+            return replace(self, codes=codes, marks=marks)
         at_end = isinstance(part, slice) and len(codes) and part.indices(len(self))[1] == len(self)
-        return replace(self, codes=codes, gaps=self.gaps[part], tail=self.tail if at_end else "")
+        return replace(self, codes=codes, gaps=self.gaps[part], tail=self.tail if at_end else "", marks=marks)
 
     def counts(self) -> npt.NDArray[np.int64]:
         """How often each code occurs, (number of types,)."""
@@ -127,15 +131,16 @@ class TokenSequence:
     def characters(self) -> int:
         """The number of characters of `text()`; a byte counts if it begins a character."""
         if self.level == "byte":
-            return sum(n for value, n in enumerate(self.counts().tolist()) if value & 0xC0 != 0x80)
-        return self._sum(len(token) for token in self.types) + self._white_space(len)
+            return self._sum(value & 0xC0 != 0x80 for value in range(256)) + self.marks
+        return self._sum(len(token) for token in self.types) + self._white_space(len) + self.marks
 
     @property
     def bytes(self) -> int:
         """The number of bytes of `text()` in UTF-8; at level byte, of the text itself."""
+        marks = self.marks * utf8_length(MARK)
         if self.level == "byte":
-            return len(self)
-        return self._sum(len(token.encode("utf-8")) for token in self.types) + self._white_space(utf8_length)
+            return len(self) + marks
+        return self._sum(len(token.encode("utf-8")) for token in self.types) + self._white_space(utf8_length) + marks
 
     def _sum(self, sizes: Iterable[int]) -> int:
         return sum(n * size for n, size in zip(self.counts().tolist(), sizes, strict=True))
@@ -158,13 +163,14 @@ class TokenSequence:
 
     def text(self) -> str:
         """The text itself; bytes that are not UTF-8 become U+FFFD."""
+        before = MARK * self.marks
         if self.level == "byte":
-            return self.codes.tobytes().decode("utf-8", "replace")
+            return before + self.codes.tobytes().decode("utf-8", "replace")
         if self.level == "char":
-            return "".join(self.tokens())
+            return before + "".join(self.tokens())
         gaps, types = self.white_space()
         pairs = zip(gaps.tolist(), self.codes.tolist(), strict=True)
-        return "".join(f"{types[gap]}{self.types[code]}" for gap, code in pairs) + self.tail
+        return before + "".join(f"{types[gap]}{self.types[code]}" for gap, code in pairs) + self.tail
 
     def tokens(self) -> list[str]:
         """The tokens one by one, as strings."""

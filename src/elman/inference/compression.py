@@ -9,6 +9,7 @@ writes the symbols that it is given or reads them, and all else is the same comp
 thread, down to the last bit.
 """
 
+import codecs
 import math
 import platform
 import warnings
@@ -27,8 +28,9 @@ from elman.cells import State
 from elman.data.batches import START
 from elman.environment import same_threads, version
 from elman.errors import ConfigError, ModelError
-from elman.inference.container import MAX_STREAMS, Container, sha256
+from elman.inference.container import MARKED, MAX_STREAMS, VERSION, Container, sha256
 from elman.inference.lossless import (
+    BEGINNING,
     COUNT_INCREMENT,
     END,
     SPELLING,
@@ -75,7 +77,7 @@ class Compressed:
     model_bits: float
     """Bits of the tokens by the model's own probabilities, before anything is rounded: nats / log(2)."""
     other_bits: float
-    """Bits of white space between words and of symbols that are not in the vocabulary."""
+    """Bits of white space between words, of symbols that are not in the vocabulary, and of a byte order mark."""
 
     @property
     def bits_per_character(self) -> float:
@@ -140,7 +142,9 @@ def compress(
     predictions = prediction_digest(model, streams)
     if len(body) >= len(data):
         body, predictions, streams = data, bytes(8), 0
-    container = Container(len(data), n, streams, sha256(data)[:16], model_digest(model), predictions, fingerprint, body)
+    version = MARKED if text.marked and streams else VERSION
+    digests = (sha256(data)[:16], model_digest(model), predictions)
+    container = Container(len(data), n, streams, *digests, fingerprint, body, version)
     blob = container.to_bytes()
     if not details:
         return blob
@@ -187,6 +191,7 @@ def decompress(model: SequenceModel, data: bytes, on_progress: OnProgress | None
         container.length,
         on_progress,
         reads_unknown=container.version == 1,
+        marked=container.version == MARKED,
     )
     return container.check_original(None if text is None else text.decode(token_bytes(model.task.vocab)))
 
@@ -220,6 +225,7 @@ def decode_body(
     on_progress: OnProgress | None = None,
     *,
     reads_unknown: bool = False,
+    marked: bool = False,
 ) -> LosslessTokens | None:
     """Decode a text that `encode_body` encoded.
 
@@ -231,11 +237,13 @@ def decode_body(
         length: bytes of the text; more are never decoded.
         on_progress: called after each step with the number of tokens done, and of all tokens.
         reads_unknown: whether a model without `<unk>` read unknown tokens as token 0, rather than passing over them.
+        marked: whether a byte order mark stands before the text.
 
     Returns:
         The text; None, or another text, where the model predicts other numbers.
     """
     text = LosslessTokens.empty(tokens, model.task.vocab)
+    text.marked = marked
     try:
         with single_threaded():
             _code_streams(model, _Decoder(body), text, streams, length, on_progress, reads_unknown=reads_unknown)
@@ -270,6 +278,8 @@ def _code_streams(
     names, code_known = token_bytes(vocab), _KnownFlags()
     unknown = unknown_id(vocab)
     code_bytes = EscapeCoder(code, length)
+    if text.marked:
+        code_bytes(BEGINNING, codecs.BOM_UTF8)
     order, backward = model.task.reading_order(np.arange(n)), int(model.task.reverse)
     steps = -(-n // streams)
     previous = [b""] * streams

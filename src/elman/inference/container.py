@@ -25,7 +25,9 @@ from elman.errors import ConfigError, DataError, ModelError
 MAGIC: Final = b"\x8eelman"
 VERSION: Final = 2
 """Of what is written: a vocabulary without `<unk>` passes over tokens that it lacks. In version 1 they are token 0."""
-VERSIONS: Final = (1, VERSION)
+MARKED: Final = 3
+"""The version of a text with a byte order mark before it, which is no token. In version 2 it is one."""
+VERSIONS: Final = (1, VERSION, MARKED)
 MAX_STREAMS: Final = 64
 PLATFORM: Final = ("elman", "torch", "numpy", "constriction", "machine", "instruction set", "device")
 """What the last bits of a prediction depend on, besides the model."""
@@ -81,7 +83,7 @@ class Container:
             raise DataError(f"{where}: not a file that elman compressed: give one that elman compress wrote")
         if data[len(MAGIC) : len(MAGIC) + 1] not in (b"", *(bytes([version]) for version in VERSIONS)):
             raise DataError(
-                f"{where}: format {data[len(MAGIC)]}, but this elman reads {VERSIONS[0]} to {VERSION}: "
+                f"{where}: format {data[len(MAGIC)]}, but this elman reads {VERSIONS[0]} to {VERSIONS[-1]}: "
                 "use the version of elman that wrote it, or copy or download it again"
             )
         if len(data) < _FIELDS.size:

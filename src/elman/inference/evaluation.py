@@ -11,7 +11,7 @@ import math
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal, NamedTuple, TypeVar
 
@@ -103,12 +103,13 @@ class Reader(typing.Protocol):
         """Its vocabulary and cleaning."""
 
 
-def part_of(model: Reader, text: str | IdsLike | Split) -> Split:
+def part_of(model: Reader, text: str | IdsLike | Split, marks: int = 0) -> Split:
     """Any form of a text as a `Split`: ids, and what they stand for.
 
     Args:
         model: whose vocabulary and cleaning are used.
         text: a string; or token ids or a part of a corpus, in the order in which the model reads.
+        marks: byte order marks that were left out of the string.
 
     Raises:
         DataError: a part that was numbered by another vocabulary, or stands in the other order.
@@ -119,7 +120,7 @@ def part_of(model: Reader, text: str | IdsLike | Split) -> Split:
         return text
     if isinstance(text, str):
         pieces = cleaning(task.normalize, vocab.segmentation).apply([text])
-        tokens = TokenSequence.read(pieces, vocab.level, segmentation=vocab.segmentation)
+        tokens = replace(TokenSequence.read(pieces, vocab.level, segmentation=vocab.segmentation), marks=marks)
         part = numbered("text", vocab.encode(tokens), Originals.of(tokens, vocab), vocab)
         return reversed_split(part) if task.reverse else part
     ids = as_ids(text, len(vocab), "the ids of the text")

@@ -1,18 +1,20 @@
 """A file as tokens and all that is not in the tokens, so that its bytes come back exactly.
 
-    file = gap_0 token_1 gap_1 token_2 ... token_n gap_n        gaps are white space, at level word only
+    file = mark gap_0 token_1 gap_1 token_2 ... token_n gap_n        gaps are white space, at level word only
 
-Nothing is dropped: a byte order mark, line ends, NUL and bytes that are not UTF-8 are symbols like any other, which
-most vocabularies do not have. A symbol that is not in the vocabulary is an escape: it is kept as bytes.
+Nothing is dropped: line ends, NUL and bytes that are not UTF-8 are symbols like any other, which most vocabularies do
+not have. A symbol that is not in the vocabulary is an escape: it is kept as bytes. A byte order mark at the beginning
+is no symbol: it is kept apart, as it is when texts are read.
 
     bits of a text = nats of its tokens / log(2) + other bits        in `evaluate`, comparisons, reports and `compress`
 
-The other bits are those of escapes and of white space, coded byte by byte by how often each byte followed the one
-before it. As the counts grow while they are used, the bits of n bytes do not depend on their order (a Polya urn):
+The other bits are those of the mark, of escapes and of white space, coded byte by byte by how often each byte followed
+the one before it. As the counts grow while they are used, the bits do not depend on their order (a Polya urn):
 
     P(bytes after one context) = prod_s prod_{j < n_s} (1 + c j) / prod_{j < n} (257 + c j)        c = COUNT_INCREMENT
 """
 
+import codecs
 import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
@@ -36,6 +38,8 @@ COUNT_INCREMENT: Final = 32.0
 """What an occurrence adds to the weight of a symbol, where one that never occurred has 1."""
 SPELLING: Final = "symbol"
 """The context of the first byte of an escape."""
+BEGINNING: Final = "mark"
+"""The context of the first byte of a byte order mark."""
 
 
 def unknown_id(vocab: Vocab) -> int:
@@ -53,6 +57,8 @@ class LosslessTokens:
     """The tokens that are not in the vocabulary, by position."""
     whitespace: list[bytes]
     """White space before each token and after the last, (n + 1,) at level word; empty at the other levels."""
+    marked: bool = False
+    """Whether a byte order mark stands before it."""
 
     @classmethod
     def encode(cls, data: bytes, vocab: Vocab, clean: str = "none") -> "LosslessTokens":
@@ -76,13 +82,14 @@ class LosslessTokens:
         """
         if clean != "none":
             _check_clean(data, clean, vocab)
+        marked, data = data.startswith(codecs.BOM_UTF8), data.removeprefix(codecs.BOM_UTF8)
         if vocab.level == "byte":
-            return cls(np.frombuffer(data, np.uint8).astype(np.int64), {}, [])
+            return cls(np.frombuffer(data, np.uint8).astype(np.int64), {}, [], marked)
         text = data.decode("utf-8", SURROGATE)
         tokens, whitespace = (text, []) if vocab.level == "char" else _words(text, vocab)
         unknown = unknown_id(vocab)
         ids = np.fromiter((vocab.token_to_idx.get(t, unknown) for t in tokens), np.int64, len(tokens))
-        return cls(ids, {i: _to_bytes(tokens[i]) for i in np.flatnonzero(ids == unknown).tolist()}, whitespace)
+        return cls(ids, {i: _to_bytes(tokens[i]) for i in np.flatnonzero(ids == unknown).tolist()}, whitespace, marked)
 
     @classmethod
     def empty(cls, n: int, vocab: Vocab) -> "LosslessTokens":
@@ -111,10 +118,11 @@ class LosslessTokens:
 
     def decode(self, names: list[bytes]) -> bytes:
         """The bytes of the file; `names` are the bytes of every token of the vocabulary (`token_bytes`)."""
+        before = codecs.BOM_UTF8 if self.marked else b""
         tokens = [self.token_at(i, names) for i in range(len(self.ids))]
         if not self.whitespace:
-            return b"".join(tokens)
-        return b"".join(gap + token for gap, token in zip(self.whitespace, [*tokens, b""], strict=True))
+            return before + b"".join(tokens)
+        return before + b"".join(gap + token for gap, token in zip(self.whitespace, [*tokens, b""], strict=True))
 
 
 def token_bytes(vocab: Vocab) -> list[bytes]:
@@ -157,7 +165,7 @@ def gap_context(token: bytes) -> bytes:
 
 
 def other_bits(part: Split, vocab: Vocab) -> float | None:
-    """Bits of what is not in the ids of a text: unknown symbols, and white space between words.
+    """Bits of what is not in the ids of a text: unknown symbols, white space between words, byte order marks.
 
     They are those that `elman.inference.compression` writes for the same text, as one stream.
 
@@ -171,7 +179,7 @@ def other_bits(part: Split, vocab: Vocab) -> float | None:
     originals = part.originals
     if originals is None:
         return None if part.unknown else 0.0
-    strings: Counter[tuple[Hashable, bytes]] = Counter()
+    strings: Counter[tuple[Hashable, bytes]] = Counter({(BEGINNING, codecs.BOM_UTF8): originals.marks})
     counts = np.bincount(originals.spellings, minlength=len(originals.types))
     for token, count in zip(originals.types, counts.tolist(), strict=True):
         strings[SPELLING, token.encode()] += count
@@ -196,10 +204,9 @@ def other_bits_by_token(part: Split, vocab: Vocab) -> npt.NDArray[np.float64]:
         weights += np.array([utf8_length(gap) for gap in originals.gap_types])[originals.gaps]
     if originals is not None and not originals.dropped:
         spelt = np.array([1 + utf8_length(token) for token in originals.types], np.float64)
-        weights = weights if originals.gaps is not None else np.zeros(len(part.ids))
+        weights = weights if originals.gaps is not None or not len(spelt) else np.zeros(len(part.ids))
         weights[originals.places] += spelt[originals.spellings]
-    whole = weights.sum()
-    return weights * ((total or 0.0) / whole) if whole else weights
+    return np.asarray(weights * ((total or 0.0) / weights.sum()))
 
 
 def _gap_strings(part: Split, vocab: Vocab) -> Counter[tuple[Hashable, bytes]]:

@@ -82,4 +82,5 @@ def _concatenated(each: Sequence[Source], files: Files, *, end_lines: bool) -> S
         raw=raw,
         level="word" if all(source.level == "word" for source in each) else "char",
         notes=files.notes,
+        marks=lambda: files.marks,
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
-from elman.data.files import DecodingErrors, OnFile, byte_chunks, text_chunks
+from elman.data.files import DecodingErrors, byte_chunks, text_chunks
 from elman.data.tokens import Level
 
 ReadText = Callable[[], Iterator[str]]
@@ -31,6 +31,7 @@ class Source:
         split: reads the training text and the held-out text, where the source defines which is which.
         raw: reads the bytes of the source, where they may be something other than the text in UTF-8.
         notes: what a user should know of the text, once it was read: files that were read twice.
+        marks: how many of its files begin with a byte order mark, once it was read; `text` and `raw` leave them out.
 
     Example:
         >>> rhyme = Source(
@@ -52,6 +53,7 @@ class Source:
     split: tuple[ReadText, ReadText] | None = None
     raw: ReadBytes | None = None
     notes: Callable[[], tuple[str, ...]] = tuple
+    marks: Callable[[], int] = int
 
     def register(self) -> Self:
         """Make the source known by its name, in the place of an earlier one of that name."""
@@ -68,14 +70,21 @@ class Files:
 
     def __init__(self) -> None:
         self._names: dict[bytes, list[str]] = {}
+        self.marks = 0
+        """How many of them begin with a byte order mark."""
 
     def begin(self) -> None:
         """Forget what was read: the text is read from its beginning."""
         self._names.clear()
+        self.marks = 0
 
     def add(self, name: str, digest: bytes) -> None:
         """Note a file that was read to its end."""
         self._names.setdefault(digest, []).append(name)
+
+    def add_mark(self) -> None:
+        """Note a byte order mark."""
+        self.marks += 1
 
     def notes(self) -> tuple[str, ...]:
         """A sentence for each text that was read more than once, whatever names its files have."""
@@ -103,15 +112,24 @@ def file_source(
     """
     noted = Files() if files is None else files
 
-    def begin() -> OnFile:
+    def begin() -> Files:
         if files is None:
             noted.begin()
-        return noted.add
+        return noted
+
+    def text() -> Iterator[str]:
+        log = begin()
+        return text_chunks(paths, errors=errors, end_lines=end_lines, on_file=log.add, on_mark=log.add_mark)
+
+    def raw() -> Iterator[bytes]:
+        log = begin()
+        return byte_chunks(paths, end_lines=end_lines, on_file=log.add, on_mark=log.add_mark)
 
     return Source(
         name=", ".join(paths),
         description="your own text",
-        text=lambda: text_chunks(paths, errors=errors, end_lines=end_lines, on_file=begin()),
-        raw=lambda: byte_chunks(paths, end_lines=end_lines, on_file=begin()),
+        text=text,
+        raw=raw,
         notes=noted.notes,
+        marks=lambda: noted.marks,
     )
