@@ -13,7 +13,7 @@ demo: $(STAMP)  ## train on the embedded text for a minute; ends with the table 
 	$(BIN)/elman train python-docs --minutes $(DEMO_MINUTES) $(if $(DEMO_RUN),--run $(DEMO_RUN))
 
 test: $(STAMP)  ## the test suite, on two processes
-	$(PYTEST) -n 2 --dist loadfile -m "not acceptance"
+	$(PYTEST) -n 2 --dist loadfile --max-worker-restart 2 -m "not acceptance"
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

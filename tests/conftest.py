@@ -1,5 +1,6 @@
 """What every test runs under: one thread, shapes checked at run time, no network, no left-over settings."""
 
+import faulthandler
 import os
 import socket
 from collections.abc import Iterator
@@ -39,6 +40,36 @@ install_import_hook(EQUATIONS, "beartype.beartype")
 
 settings.register_profile("elman", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("elman")
+
+
+SILENCE = 450.0
+"""Seconds without a result after which a process that runs tests ends, longer than `timeout`."""
+
+
+class Watchdog:
+    """Ends a process that hangs, with the stacks of its threads, and so fails its test; the others go on in a new one.
+
+    `timeout` interrupts Python. What waits in compiled code, or between two tests, does not hear it.
+
+    Args:
+        stderr: where pytest does not capture what is written.
+    """
+
+    def __init__(self, stderr: int) -> None:
+        self.stderr = stderr
+
+    def pytest_runtest_logreport(self) -> None:
+        """A test has a result: wait for the next one."""
+        faulthandler.dump_traceback_later(SILENCE, exit=True, file=self.stderr)
+
+
+@pytest.hookimpl(trylast=True)  # after the plugin that opens its standard error
+def pytest_configure(config: pytest.Config) -> None:
+    """Each of several processes has a watchdog."""
+    if hasattr(config, "workerinput"):
+        plugin = config.pluginmanager.get_plugin("faulthandler")
+        config.pluginmanager.register(Watchdog(config.stash[plugin.fault_handler_stderr_fd_key]))
+
 
 LOCAL = {"127.0.0.1", "localhost", "::1"}
 
