@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import pytest
 from command import elman, good, one_line, tree
@@ -17,7 +18,7 @@ from elman.errors import ConfigError
 
 def test_commands_that_begin_together_have_folders_of_their_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    together = Barrier(8)
+    together = Barrier(8, timeout=60)  # one that failed must not leave the others waiting
 
     def make(_: int) -> Path:
         together.wait()
@@ -95,3 +96,39 @@ def test_a_name_that_is_not_utf_8_is_written_as_an_escape(call, tmp_path):
     assert rb"caf\udce9" in file.read_bytes()
     assert name in json.dumps(json.loads(file.read_text(encoding="utf-8")), ensure_ascii=False)
     assert list((tmp_path / "out").glob("*.md"))
+
+
+def test_a_folder_that_another_command_makes_at_the_same_moment_is_taken(tmp_path, monkeypatch):
+    """It appears between the look and the call that makes it."""
+    monkeypatch.chdir(tmp_path)
+    is_dir, mkdir, others = Path.is_dir, Path.mkdir, iter(["runs"])
+
+    def late(path: Path) -> bool:
+        found = is_dir(path)
+        if not found and str(path) == next(others, None):
+            mkdir(path)
+        return found
+
+    monkeypatch.setattr(Path, "is_dir", late)
+    with result_folder(None, ["a/book.txt"], "gru") as folder:
+        (folder / "x").touch()
+    assert next(others, None) is None
+    assert (tmp_path / "runs/book-gru-1/x").exists()
+
+
+@pytest.mark.parametrize("given", [None, Path("runs/deep/er")])
+def test_a_folder_that_another_command_removes_at_the_same_moment_is_made_again(given, tmp_path, monkeypatch):
+    """`runs` is empty for a moment, and a command that ends without a result removes it."""
+    monkeypatch.chdir(tmp_path)
+    mkdir, times = Path.mkdir, iter(range(9))
+
+    def late(path: Path, *arguments: Any, **more: Any) -> None:
+        if path.parent.name == "runs" and next(times) == 0:
+            path.parent.rmdir()
+        mkdir(path, *arguments, **more)
+
+    monkeypatch.setattr(Path, "mkdir", late)
+    with result_folder(given, ["a/book.txt"], "gru") as folder:
+        (folder / "x").touch()
+    assert next(times) > 1
+    assert (tmp_path / (given or "runs/book-gru-1") / "x").exists()

@@ -57,13 +57,26 @@ def _first_free(sources: Sequence[str], what: str) -> Iterator[Path]:
         for n in itertools.count(1):
             folder = root / f"{name}-{what}-{n}"
             with translate_os_errors("make", folder):
-                try:
-                    folder.mkdir()
-                except FileExistsError:  # of another run, which may begin at this moment
+                if not _made(folder):  # of another run, which may begin at this moment
                     continue
             with _removed_if_empty(folder):
                 yield folder
             return
+
+
+def _made(folder: Path) -> bool:
+    """Make a folder; False where it exists already. Its parent may be removed while nothing is in it."""
+    while True:
+        make_folder(folder.parent)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            return False
+        except FileNotFoundError:
+            if os.path.lexists(folder.parent):
+                raise
+        else:
+            return True
 
 
 @contextlib.contextmanager

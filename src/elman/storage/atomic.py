@@ -78,13 +78,21 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make the folder `path` and its missing parents, and flush each entry; nothing where it exists."""
+    """Make the folder `path` and its missing parents, and flush each entry; nothing where it exists.
+
+    Another process may make the same folders, or remove one that is empty, at the same moment.
+    """
     if path.is_dir():
         return
-    if os.path.lexists(path):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     make_folder(path.parent)
-    path.mkdir(exist_ok=True)
+    try:
+        path.mkdir(exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from error
+    except FileNotFoundError:
+        if os.path.lexists(path.parent):
+            raise
+        make_folder(path)
     sync_folder(path.parent)
 
 
