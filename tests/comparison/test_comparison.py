@@ -17,7 +17,9 @@ from command import ENGLISH, SCRIPTS
 import elman
 from elman.comparison.result import Comparison, ComparisonRow, Measured
 from elman.comparison.saved import compare_runs
-from elman.comparison.trained import EXAMPLES, NetworkSpec, NGramSpec, TrainingStep, compare_steps, model_spec
+from elman.comparison.shared import TrainingStep
+from elman.comparison.specs import EXAMPLES, NetworkSpec, NGramSpec, model_spec
+from elman.comparison.trained import compare_steps
 from elman.errors import ConfigError, DataError
 from elman.inference.compressors import EMPTY_SIZES, compressed_sizes, training_bytes
 from elman.inference.evaluation import part_of

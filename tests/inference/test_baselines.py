@@ -31,10 +31,6 @@ def test_the_unigram_s_probabilities_sum_to_one():
     assert each == pytest.approx([3 / 8, 1 / 8, 2 / 8, 1 / 8, 1 / 8])
 
 
-def test_uniform_nats():
-    assert math.exp(bounds.uniform_nats(10, 28) / 10) == pytest.approx(28)
-
-
 def floor_by_dictionary(ids: list[int], length: int) -> float:
     """exp of the mean cost a token, each window's own probability counted in a dictionary of all windows."""
     length = min(length, len(ids) - 1)

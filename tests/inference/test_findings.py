@@ -35,7 +35,7 @@ def test_a_good_run_is_one_sentence():
 
 def test_an_n_gram_that_wins_is_named():
     assert told(bounds=BOUNDS | {"7-gram": 4.9}) == [
-        "The 7-gram wins on held-out text: perplexity 4.90 against 5.00 of the network. "
+        "The 7-gram is better on held-out text: perplexity 4.90 against 5.00 of the network. "
         "It is saved in the folder ngram of the run. --ngram-experts 8 trains a network that uses the predictions of "
         "an n-gram and corrects them; elman train does this when no setting of the network is given."
     ]
@@ -48,7 +48,7 @@ def test_an_n_gram_that_wins_is_named():
     ("figure", "expected"),
     [
         (16.99, "Better than unigram on held-out text: perplexity 16.99 against 17.00."),
-        (17.0, "No better than unigram on held-out text: perplexity 17.00; do not use this model."),
+        (17.0, "No better than unigram on held-out text: perplexity 17.00 against 17.00; do not use this model."),
         (20.0, "Worse than unigram on held-out text: perplexity 20.00 against 17.00; do not use this model."),
         (
             40.0,
@@ -107,9 +107,16 @@ def test_a_model_without_counts_has_only_the_uniform_bound():
 def test_a_compressor_that_wins_is_named():
     bounds = {"uniform": 30.0, "unigram": 20.0, "5-gram": 9.0}
     told = {"train": 3.0, "held_out": 4.0, "bounds": bounds, "curve": [4.0], "training_curve": [3.0], "bits": 2.0}
-    assert sentences(of_run(**told, xz=1.8))[1] == (
-        "xz -9e wins on held-out text: 1.800 bits per character against 2.000 of the network. A compressor also learns "
-        "while it reads; elman evaluate --protocol dynamic lets this model do the same."
+    assert sentences(of_run(**told, xz=1.8, xz_p_value=0.049))[1] == (
+        "xz -9e is better on held-out text: 1.800 bits per character against 2.000 of the network. A compressor also "
+        "learns while it reads; elman evaluate --protocol dynamic lets this model do the same."
+    )
+    assert sentences(of_run(**told, xz=1.8, xz_p_value=0.05))[1] == (
+        "xz -9e needs fewer bits for the held-out text, 1.800 bits per character against 2.000 of the network; that "
+        "may be chance (p = 0.05)."
+    )
+    assert sentences(of_run(**told, xz=1.8))[1].endswith(
+        "of the network; the text is too short to tell that from chance."
     )
     assert (
         sentences(of_run(**told, xz=2.0))
@@ -132,8 +139,8 @@ def test_training_diverged_at_twice_its_lowest_perplexity(last, found):
 
 @pytest.mark.parametrize(("bits", "found"), [(3.99, False), (4.0, False), (4.0004, False), (4.0006, True)])
 def test_nobody_wins_at_figures_that_are_printed_alike(bits, found):
-    assert bool(run.against_xz(bits, 4.0)) == found
-    assert run.against_xz(None, 4.0) == run.against_xz(bits, None) == []
+    assert bool(run.against_xz(bits, 4.0, 0.001)) == found
+    assert run.against_xz(None, 4.0, 0.001) == run.against_xz(bits, None, None) == []
 
 
 @pytest.mark.parametrize(
@@ -189,7 +196,8 @@ def competitor(label, *seeds, network=True, bits=2.0, characters=1000):
     """Perplexities over seeds, on 8 blocks of a text that cost nearly the same."""
     uneven = 1 + 1e-3 * np.random.default_rng(len(label) + ord(label[0])).standard_normal(8)
     blocks = np.log(seeds)[:, None] * (uneven / uneven.sum())
-    return Competitor(label, network, SeedRange.of(seeds), len(seeds), bits, characters, blocks)
+    of_bits = np.full((len(seeds), 1), bits) * (uneven / uneven.sum())
+    return Competitor(label, network, SeedRange.of(seeds), len(seeds), bits, characters, blocks, of_bits)
 
 
 @pytest.mark.parametrize(("seeds", "severity"), [((5.0, 5.1, 5.2), "note"), ((4.0, 4.2, 4.6), "warning")])
@@ -255,16 +263,44 @@ def test_networks_are_compared_with_the_best_n_gram_by_the_test(seeds, sentence)
     assert sentences(comparison.networks_and_ngram(sorted([gru, ngram], key=lambda m: m.seeds.median))) == [sentence]
 
 
-@pytest.mark.parametrize(("value", "found"), [(3.99, False), (4.0, True)])
-def test_what_is_not_under_a_bound_is_named(value, found):
-    assert bool(comparison.no_better_than_bound([competitor("gru", value)], [competitor("unigram", 4.0)])) == found
+@pytest.mark.parametrize(("value", "severity"), [(3.9, None), (3.999, "warning"), (4.0, "problem"), (5.0, "problem")])
+def test_what_is_not_under_a_bound_by_more_than_chance_is_named(value, severity):
+    bound = competitor("unigram", 4.0, network=False)
+    found = comparison.no_better_than_bound([competitor("gru", value, network=False)], [bound])
+    assert [f.severity for f in found] == ([severity] if severity else [])
+    sentences_of = {"warning": "gru may be no better than unigram: the difference may be chance."}
+    sentences_of["problem"] = "gru is no better than unigram: do not use it."
+    assert sentences(found) == ([sentences_of[severity]] if severity else [])
+    short = competitor("gru", value)._replace(blocks=None)
+    (said,) = comparison.no_better_than_bound([short], [bound])
+    assert said.severity == ("problem" if value >= 4 else "warning")  # nothing could be tested
 
 
-@pytest.mark.parametrize(("bits", "severity"), [(1.99, "note"), (2.0, "warning")])
-def test_what_is_not_under_the_compressor_is_named(bits, severity):
-    (found,) = comparison.against_compressor([competitor("gru", 4.0, bits=bits)], [("xz", 2.0), ("bz2", 3.0)])
+@pytest.mark.parametrize(
+    ("bits", "severity", "verdict"),
+    [
+        (1.95, "note", "Every model beats"),
+        (1.9999, "warning", "gru may be no better than"),
+        (2.0, "warning", "No model beats"),
+        (2.5, "warning", "No model beats"),
+    ],
+)
+def test_what_is_not_under_the_compressor_by_more_than_chance_is_named(bits, severity, verdict):
+    gru = competitor("gru", 4.0, bits=bits)
+    (found,) = comparison.against_compressor([gru], [("xz", 2.0), ("bz2", 3.0)])
     assert (found.severity, found.figures) == (severity, {"xz": 2.0, "gru": bits})
-    assert comparison.against_compressor([competitor("gru", 4.0)], []) == []
+    assert found.sentence.startswith(f"{verdict} the best compressor: xz needs 2.000 bits per character")
+    assert comparison.against_compressor([gru], []) == []
+    (short,) = comparison.against_compressor([gru._replace(bit_blocks=None)], [("xz", 2.0)])
+    assert short.severity == "warning"
+
+
+def test_models_are_told_apart_by_the_compressor():
+    models = [competitor(label, 4.0, bits=bits) for label, bits in (("a", 1.5), ("b", 1.9999), ("c", 2.1))]
+    assert sentences(comparison.against_compressor(models, [("xz", 2.0)])) == [
+        "b may be no better than the best compressor: xz needs 2.000 bits per character; the difference may be chance.",
+        "c does not beat the best compressor: xz needs 2.000 bits per character.",
+    ]
 
 
 # --- rules of a forecast
@@ -416,3 +452,6 @@ def test_better_is_said_of_what_is_more_than_chance(figure, p_value, expected):
 def test_what_cannot_be_used_is_said_whatever_the_chance():
     (found,) = run.against_bounds(20.0, BOUNDS, dict.fromkeys(BOUNDS, 0.9), is_held_out=True)
     assert found.severity == "problem"
+    assert found.sentence.startswith("No better than unigram on held-out text: perplexity 20.00 against 17.00")
+    (found,) = run.against_bounds(20.0, BOUNDS, dict.fromkeys(BOUNDS, 0.01), is_held_out=True)
+    assert found.sentence.startswith("Worse than unigram on held-out text: perplexity 20.00 against 17.00")

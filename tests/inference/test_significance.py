@@ -9,7 +9,7 @@ import pytest
 from elman.comparison.result import Comparison, ComparisonRow, Measured
 from elman.data.tokens import LEVELS, TokenSequence
 from elman.inference.blocks import BlockSums, block_count, even_edges, text_edges
-from elman.inference.significance import ALPHAS, BlockCosts, differences, quantiles
+from elman.inference.significance import ALPHAS, BlockCosts, against_total, differences, quantiles
 
 BLOCKS = 16
 TOKENS = 4096
@@ -135,6 +135,32 @@ def test_equal_models_are_told_apart_in_at_most_five_percent_of_comparisons(mode
         assert told <= most(trials * len(NOISE)), seeds
         total += told
     assert total <= most(3 * trials * len(NOISE))
+
+
+@pytest.mark.parametrize("common", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("models", [1, 3])
+def test_a_rival_of_which_only_the_total_is_known_is_told_from_its_equals_in_at_most_five_percent(models, common):
+    """Its blocks vary as those of the models, and are hidden from the test; a share of the variance is common."""
+    for seeds in (2, 3):
+        for number, noise in enumerate(NOISE):
+            rng = np.random.default_rng([models, seeds, number])
+            spreads = [0.0] + [1.0] * models  # the rival has no seeds
+            drawn = equal_models(rng, 300, models + 1, seeds, noise, spreads)
+            of_text = rng.standard_normal((300, 1, 1, BLOCKS)) * drawn[:, 1:].std()
+            drawn = math.sqrt(1 - common) * drawn + math.sqrt(common) * of_text
+            told = 0
+            for rival, *others in drawn:
+                costs = [BlockCosts(str(i), each, True) for i, each in enumerate(others)]
+                told += any(each.is_significant for each in against_total(rival[0].sum(), costs))
+            assert told <= most(300), (seeds, noise)
+
+
+def test_a_model_that_is_far_from_a_total_is_told_from_it():
+    rng = np.random.default_rng(0)
+    costs = 1 + 0.1 * rng.standard_normal((3, BLOCKS))
+    found = against_total(1.2 * BLOCKS, [BlockCosts("a", costs, True), BlockCosts("b", costs + 0.2, True)])
+    assert [each.is_significant for each in found] == [True, False]
+    assert found[0].difference == pytest.approx(costs.mean(0).sum() - 1.2 * BLOCKS)
 
 
 @pytest.mark.parametrize(

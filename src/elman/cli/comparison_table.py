@@ -11,7 +11,7 @@ from elman.cli.display import StatusLine
 from elman.cli.progress import ProgressDisplay
 from elman.comparison.plots import comparison_picture
 from elman.comparison.result import Comparison
-from elman.comparison.trained import TrainingStep
+from elman.comparison.shared import TrainingStep
 from elman.environment import environment
 from elman.errors import ConfigError
 from elman.inference.metrics import METRICS

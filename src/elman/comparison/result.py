@@ -294,6 +294,7 @@ def _competitor(entry: ComparisonRow, figure: ComparedMetric) -> Competitor:
         _bits(entry),
         entry.measured[0].characters,
         _block_costs(measured, figure),
+        _block_costs(measured, "bits_per_character"),
     )
 
 

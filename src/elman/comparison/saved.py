@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from elman.comparison.result import CHANCE, Comparison, ComparisonRow, Measured
-from elman.comparison.trained import SharedSplit, entry, measured_on, with_compressors
+from elman.comparison.shared import SharedSplit, entry, measured_on, with_compressors
 from elman.config import DataSettings
 from elman.data.cleaning import cleaning
 from elman.data.corpus import Split

@@ -10,16 +10,6 @@ from elman.data.batches import Ids, token_counts
 FLOOR_LIMIT = 2_000_000  # tokens up to which the lower bound takes about a second
 
 
-def uniform_nats(tokens: int, size: int) -> float:
-    """Nats of a text under the uniform distribution: tokens * log(V).
-
-    Args:
-        tokens: of the text.
-        size: V, the number of symbols.
-    """
-    return tokens * math.log(size)
-
-
 def unigram_nats(train: npt.NDArray[np.int64], ids: Ids) -> float:
     """Nats of a text under the unigram, with one added to every count.
 

@@ -6,9 +6,12 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from elman.data.corpus import Split
 from elman.data.segmentation import Segmentation
 from elman.data.tokens import Level, spans
 from elman.inference.evaluation import ScoredBatch
+from elman.inference.lossless import other_bits_by_token
+from elman.models.task import TextTask
 
 MOST = 16
 """Blocks of a long text."""
@@ -97,3 +100,17 @@ class BlockSums:
         at = batch.rows.starts[:, None] + np.arange(batch.nats.shape[1])
         real = at < batch.rows.stops[:, None]
         self.add(at[real], batch.nats.numpy(force=True)[real])
+
+
+def other_blocks(part: Split, task: TextTask, edges: Edges) -> npt.NDArray[np.float64]:
+    """Bits of each block that are not in the tokens, (Q,): unknown symbols, and white space between words.
+
+    Args:
+        part: in the order in which the model reads.
+        task: the vocabulary of its ids, and that order.
+        edges: of the blocks.
+    """
+    blocks = BlockSums(edges, reverse=task.reverse)
+    if len(blocks.sums):
+        blocks.add(np.arange(len(part.ids)), other_bits_by_token(part, task.vocab))
+    return blocks.sums

@@ -115,6 +115,29 @@ def differences(reference: BlockCosts, others: Sequence[BlockCosts]) -> list[Dif
     return [found[i] for i in range(len(others))]
 
 
+def against_total(total: float, others: Sequence[BlockCosts]) -> list[Difference]:
+    """Models against a rival of which the cost of the whole is known, and not that of each block, as of a compressor.
+
+    Its blocks are taken to vary as much as those of the model, and independently: what is hard for one is mostly hard
+    for the other, so the test is cautious.
+
+    Args:
+        total: what the rival costs.
+        others: as for `differences`.
+
+    Returns:
+        How much more each model costs than the rival.
+    """
+    doubled = [
+        each._replace(costs=each.costs + (math.sqrt(2) - 1) * (each.mean - each.mean.mean()))
+        if np.isfinite(each.costs).all()
+        else each
+        for each in others
+    ]
+    blocks = others[0].costs.shape[1]
+    return differences(BlockCosts("", np.full((1, blocks), total / blocks), has_seeds=False), doubled)
+
+
 def _difference(reference: BlockCosts, other: BlockCosts, models: int) -> Difference:
     with np.errstate(invalid="ignore"):
         each = other.mean - reference.mean

@@ -17,14 +17,14 @@ from elman.data.unknown import symbol_count, unknown_summary
 from elman.environment import device_for
 from elman.errors import DivergedError, ModelError, quoted
 from elman.inference.baselines import FLOOR_LIMIT, perplexity_lower_bound, unigram_surprisals
-from elman.inference.blocks import BlockSums, block_count, even_edges
+from elman.inference.blocks import BlockSums, block_count, even_edges, other_blocks
 from elman.inference.compressors import MAX_TRAINING_BYTES, compressed_sizes, nats_of_tokens, training_bytes
 from elman.inference.evaluation import AT_REST, Protocol, Score, beginning, evaluate
 from elman.inference.findings.base import Finding, sentences
 from elman.inference.findings.run import of_run
 from elman.inference.lossless import other_bits
 from elman.inference.metrics import perplexity
-from elman.inference.significance import BlockCosts, differences
+from elman.inference.significance import BlockCosts, against_total, differences
 from elman.models.base import Network, SequenceModel
 from elman.models.ngram.model import NGRAM_TOKENS, NGram
 from elman.models.saving import MODEL_FILES, finite, load, load_saved_network, save, to_json
@@ -341,6 +341,7 @@ def _findings(job: Job, model: Network, figures: dict[str, Any], measured: _Meas
         p_values=_p_values(job, measured),
         bits=held_out["bits_per_character"] if held_out else None,
         xz=held_out_xz.bits_per_character if held_out_xz else None,
+        xz_p_value=_xz_chance(model, measured, corpus.held_out.name) if corpus.held_out and held_out_xz else None,
         symbols=symbol_count(corpus.held_out or corpus.train, corpus.vocab, job.counts),
     )
 
@@ -373,6 +374,24 @@ def _xz(corpus: Corpus, name: str, part: Split) -> _Xz:
     size = found["xz" if before is None else "xz after training"]
     nats = nats_of_tokens(size, other_bits(part, corpus.vocab) or 0.0)
     return _Xz(perplexity(nats, len(part.ids)) if nats >= 0 else None, 8 * size / part.characters)
+
+
+def _xz_chance(model: Network, measured: _Measured, name: str) -> float | None:
+    """The p-value of the difference in bits to xz; None where the text is too short for a test.
+
+    Args:
+        model: that was trained.
+        measured: its scores.
+        name: of the part of the corpus.
+    """
+    part, blocks = measured.scored[name], measured.blocks[name]
+    if not len(blocks.sums):
+        return None
+    bits = blocks.sums / math.log(2) + other_blocks(part, model.task, blocks.edges)
+    (found,) = against_total(
+        measured.xz[name].bits_per_character * part.characters, [BlockCosts("model", bits[None], has_seeds=False)]
+    )
+    return found.p_value
 
 
 def _of_the_curve(model: Network, corpus: Corpus) -> Ids:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from elman.comparison.result import Comparison
-    from elman.comparison.trained import TrainingStep
+    from elman.comparison.shared import TrainingStep
 
 ORDER = 2
 EXAMPLES = """Examples:
@@ -125,7 +125,8 @@ def _of_models(
 ) -> "Callable[[Stop], Iterator[TrainingStep | Comparison]]":
     """The events of trainings."""
     import elman.reproduce  # noqa: F401 - registers the batchings of published programs
-    from elman.comparison.trained import DEFAULT, compare_steps
+    from elman.comparison.specs import DEFAULT
+    from elman.comparison.trained import compare_steps
     from elman.training.run import read_data
 
     chosen = models or DEFAULT

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from elman.inference.findings.base import Finding, listed, verb
 from elman.inference.findings.run import nothing_to_predict
 from elman.inference.metrics import METRICS
-from elman.inference.significance import BlockCosts, Difference, differences
+from elman.inference.significance import BlockCosts, Difference, against_total, differences
 from elman.inference.spreads import SeedRange, number
 
 
@@ -28,6 +28,7 @@ class Competitor(NamedTuple):
         bits: bits per character, the median over seeds.
         characters: of the text that it was scored on.
         blocks: what it cost on each block of that text, (S, Q), a row a seed; None where that is not known.
+        bit_blocks: what each block added to the bits per character, (S, Q); None where that is not known.
     """
 
     label: str
@@ -37,6 +38,7 @@ class Competitor(NamedTuple):
     bits: float
     characters: int = 0
     blocks: npt.NDArray[np.float64] | None = None
+    bit_blocks: npt.NDArray[np.float64] | None = None
 
 
 def of_comparison(
@@ -224,25 +226,37 @@ def networks_and_ngram(models: Sequence[Competitor]) -> list[Finding]:
 
 
 def no_better_than_bound(models: Sequence[Competitor], bounds: Sequence[Competitor]) -> list[Finding]:
-    """Models whose median is not under that of a bound; of several bounds, the best is named.
+    """Models whose median is not under that of a bound, a problem, or is so by chance; of several bounds, the best.
 
     Args:
         models: the best first.
         bounds: the best first.
     """
     for bound in bounds:
-        worse = [m.label for m in models if m.seeds.median >= bound.seeds.median]
-        if worse:
+        tested = tested_against(bound, [bound, *models]) or []
+        better = [each.label for each in tested if each.is_significant and each.difference < 0]
+        lost = [m.label for m in models if m.seeds.median >= bound.seeds.median]
+        unclear = [m.label for m in models if m.label not in (*lost, *better)]
+        figures = {bound.label: bound.seeds.median}
+        findings = []
+        if lost:
             sentence = (
-                f"{listed(worse)} {verb(worse, 'is', 'are')} no better than {bound.label}: "
-                f"do not use {verb(worse, 'it', 'them')}."
+                f"{listed(lost)} {verb(lost, 'is', 'are')} no better than {bound.label}: "
+                f"do not use {verb(lost, 'it', 'them')}."
             )
-            return [Finding("bounds", "problem", sentence, {bound.label: bound.seeds.median})]
+            findings.append(Finding("bounds", "problem", sentence, figures))
+        if unclear:
+            sentence = f"{listed(unclear)} may be no better than {bound.label}: the difference may be chance."
+            findings.append(Finding("bounds", "warning", sentence, figures))
+        if findings:
+            return findings
     return []
 
 
 def against_compressor(models: Sequence[Competitor], compressors: Sequence[tuple[str, float]]) -> list[Finding]:
-    """Models whose bits per character are not under those of the best compressor.
+    """Models whose bits per character are under those of the best compressor, by more than chance or not, or are not.
+
+    What the compressor needs for each block is not known: `elman.inference.significance.against_total`.
 
     Args:
         models: the best first.
@@ -253,13 +267,26 @@ def against_compressor(models: Sequence[Competitor], compressors: Sequence[tuple
     name, bits = compressors[0]
     given = name.replace(" after training", ", given the training text first,")
     rival = f"the best compressor: {given} needs {bits:.3f} bits per character"
-    losers = [m.label for m in models if m.bits >= bits]
+    costs = [
+        BlockCosts(m.label, m.bit_blocks, m.is_network)
+        for m in models
+        if m.bit_blocks is not None and m.bit_blocks.shape[1]
+    ]
+    tested = against_total(bits, costs) if len(costs) == len(models) else []
+    lost = [m.label for m in models if m.bits >= bits]
+    won = [each.label for each in tested if each.is_significant and each.difference < 0 and each.label not in lost]
+    unclear = [m.label for m in models if m.label not in (*lost, *won)]
     figures = {name: bits, models[0].label: models[0].bits}
-    if len(losers) == len(models):
-        sentence = f"No model beats {rival}, the best model {models[0].bits:.3f}."
-        return [Finding("compressor", "warning", sentence, figures)]
-    if losers:
-        sentence = f"{listed(losers)} {verb(losers, 'does', 'do')} not beat {rival}."
-        return [Finding("compressor", "warning", sentence, figures)]
-    sentence = f"Every model beats {rival}, the best model {models[0].bits:.3f}."
-    return [Finding("compressor", "note", sentence, figures)]
+    best = f", the best model {models[0].bits:.3f}"
+    if len(lost) == len(models):
+        return [Finding("compressor", "warning", f"No model beats {rival}{best}.", figures)]
+    if len(won) == len(models):
+        return [Finding("compressor", "note", f"Every model beats {rival}{best}.", figures)]
+    findings = []
+    if unclear:
+        sentence = f"{listed(unclear)} may be no better than {rival}; the difference may be chance."
+        findings.append(Finding("compressor", "warning", sentence, figures))
+    if lost:
+        sentence = f"{listed(lost)} {verb(lost, 'does', 'do')} not beat {rival}."
+        findings.append(Finding("compressor", "warning", sentence, figures))
+    return findings

@@ -1,8 +1,9 @@
 """What the figures of a finished training mean."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from elman.inference.findings.base import Finding
+from elman.inference.findings.base import Finding, listed
 from elman.inference.metrics import METRICS
 from elman.inference.significance import LEVEL
 
@@ -31,6 +32,7 @@ def of_run(
     p_values: Mapping[str, float | None] | None = None,
     bits: float | None = None,
     xz: float | None = None,
+    xz_p_value: float | None = None,
     symbols: int | None = None,
 ) -> list[Finding]:
     """Findings about a finished run, the most serious first.
@@ -45,6 +47,7 @@ def of_run(
         p_values: of the difference to each bound, as for `against_bounds`.
         bits: bits per character of the held-out text.
         xz: those of the compressor, after the training text.
+        xz_p_value: of the difference between them, as for `against_xz`.
         symbols: as for `nothing_to_predict`.
     """
     if certain := nothing_to_predict(symbols):
@@ -54,7 +57,7 @@ def of_run(
         *against_bounds(
             held_out if held_out is not None else train, bounds, p_values, is_held_out=held_out is not None
         ),
-        *against_xz(bits, xz),
+        *against_xz(bits, xz, xz_p_value),
         *memorising(train, held_out),
         *course(curve),
         *late_rise(training_curve, rates),
@@ -79,7 +82,7 @@ def against_bounds(
 ) -> list[Finding]:
     """Perplexity at or over a bound: not under uniform or unigram, a problem; not under the n-gram, a warning.
 
-    Whoever has the lower perplexity is called better where the difference is more than chance.
+    Whoever has the lower perplexity is called better, and the other worse, where the difference is more than chance.
 
     Args:
         figure: the perplexity of the model.
@@ -89,27 +92,19 @@ def against_bounds(
         is_held_out: whether all are of the held-out text rather than of the training text.
     """
     where = "held-out text" if is_held_out else "training text"
-    lost = [name for name, bound in bounds.items() if not above(bound, figure, "perplexity")]
-    worse = [name for name in lost if above(figure, bounds[name], "perplexity")]
-    figures = {"model": figure, **bounds}
-    if set(lost) & {"uniform", "unigram"}:
-        sentence = f"{_no_better(figure, bounds, lost, worse, where)}; do not use this model."
-        return [Finding("bounds", "problem", sentence, figures)]
-    if worse and (doubt := _doubt(p_values, worse[0])):
-        sentence = (
-            f"The {worse[0]} has the lower perplexity on {where}, {bounds[worse[0]]:.2f} against {figure:.2f} of the "
-            f"network; {doubt}."
-        )
-        return [Finding("bounds", "note", sentence, figures)]
-    if worse:
-        sentence = (
-            f"The {worse[0]} wins on {where}: perplexity {bounds[worse[0]]:.2f} against {figure:.2f} of the network. "
-            "It is saved in the folder ngram of the run. --ngram-experts 8 trains a network that uses the predictions "
+    lost = _lost_to(figure, bounds, p_values, "bounds", where=where, model="network", use="do not use this model")
+    if lost is not None and lost.severity == "warning":
+        more = (
+            " It is saved in the folder ngram of the run. --ngram-experts 8 trains a network that uses the predictions "
             "of an n-gram and corrects them; elman train does this when no setting of the network is given."
         )
-        return [Finding("bounds", "warning", sentence, figures)]
-    if lost:
-        sentence = f"As good as {lost[0]} on {where}: perplexity {figure:.2f}."
+        return [replace(lost, sentence=lost.sentence + more)]
+    if lost is not None:
+        return [lost]
+    figures = {"model": figure, **bounds}
+    equal = [name for name, bound in bounds.items() if not above(bound, figure, "perplexity")]
+    if equal:
+        sentence = f"As good as {equal[0]} on {where}: perplexity {figure:.2f}."
         return [Finding("bounds", "note", sentence, figures)]
     best = min(bounds, key=lambda name: bounds[name])
     if doubt := _doubt(p_values, best):
@@ -117,6 +112,43 @@ def against_bounds(
     else:
         sentence = f"Better than {best} on {where}: perplexity {figure:.2f} against {bounds[best]:.2f}."
     return [Finding("bounds", "note", sentence, figures)]
+
+
+def _lost_to(
+    figure: float,
+    bounds: Mapping[str, float],
+    p_values: Mapping[str, float | None] | None,
+    rule: str,
+    *,
+    where: str,
+    model: str,
+    use: str,
+    of_training: str = "",
+) -> Finding | None:
+    """A perplexity that is not under uniform or unigram, or is over that of an n-gram; None where it is under all.
+
+    Args:
+        figure: the perplexity.
+        bounds: those of the bounds, by name.
+        p_values: as for `against_bounds`.
+        rule: the name of the rule.
+        where: the text.
+        model: what the sentence calls what is judged.
+        use: what to do where it is no better than uniform or unigram.
+        of_training: added to the name of an n-gram.
+    """
+    lost = [name for name, bound in bounds.items() if not above(bound, figure, "perplexity")]
+    over = [name for name in lost if above(figure, bounds[name], "perplexity")]
+    figures = {"model": figure, **bounds}
+    if set(lost) & {"uniform", "unigram"}:
+        worse = [name for name in over if not _doubt(p_values, name)]
+        return Finding(rule, "problem", f"{_no_better(figure, bounds, lost, worse, where)}; {use}.", figures)
+    if not over:
+        return None
+    name, values = f"The {over[0]}{of_training}", f"{bounds[over[0]]:.2f} against {figure:.2f} of the {model}"
+    if doubt := _doubt(p_values, over[0]):
+        return Finding(rule, "note", f"{name} has the lower perplexity on {where}, {values}; {doubt}.", figures)
+    return Finding(rule, "warning", f"{name} is better on {where}: perplexity {values}.", figures)
 
 
 def _doubt(p_values: Mapping[str, float | None] | None, name: str) -> str:
@@ -129,20 +161,26 @@ def _doubt(p_values: Mapping[str, float | None] | None, name: str) -> str:
     return f"that may be chance (p = {p_value:.2f})" if p_value >= LEVEL else ""
 
 
-def against_xz(bits: float | None, xz: float | None) -> list[Finding]:
+def against_xz(bits: float | None, xz: float | None, p_value: float | None) -> list[Finding]:
     """Bits per character of held-out text over those of xz -9e after the training text, as far as both are printed.
+
+    xz is called better where the difference is more than chance.
 
     Args:
         bits: of the model on held-out text, if there is any.
         xz: of the compressor, where it was measured.
+        p_value: of the difference (`elman.inference.significance.against_total`); None: the text is too short.
     """
     if bits is None or xz is None or not above(bits, xz, "bits_per_character"):
         return []
+    figures, values = {"model": bits, "xz": xz}, f"{xz:.3f} bits per character against {bits:.3f} of the network"
+    if doubt := _doubt({"xz": p_value}, "xz"):
+        return [Finding("xz", "note", f"xz -9e needs fewer bits for the held-out text, {values}; {doubt}.", figures)]
     sentence = (
-        f"xz -9e wins on held-out text: {xz:.3f} bits per character against {bits:.3f} of the network. A compressor "
-        "also learns while it reads; elman evaluate --protocol dynamic lets this model do the same."
+        f"xz -9e is better on held-out text: {values}. A compressor also learns while it reads; elman evaluate "
+        "--protocol dynamic lets this model do the same."
     )
-    return [Finding("xz", "warning", sentence, {"model": bits, "xz": xz})]
+    return [Finding("xz", "warning", sentence, figures)]
 
 
 def above(figure: float, other: float, metric: str) -> bool:
@@ -241,41 +279,28 @@ def against_baselines(
     """
     if certain := nothing_to_predict(symbols):
         return certain
-    lost = [name for name, value in baselines.items() if not above(value, perplexity, "perplexity")]
-    worse = [name for name in lost if above(perplexity, baselines[name], "perplexity")]
-    figures = {"model": perplexity, **baselines}
-    if {"uniform", "unigram"} & set(lost):
-        named = _no_better(perplexity, baselines, lost, worse, "this text")
-        sentence = f"{named}; do not use this model for this kind of text."
-        return [Finding("baselines", "problem", sentence, figures)]
-    if worse and (doubt := _doubt(p_values, worse[0])):
-        sentence = (
-            f"The {worse[0]} of the training text has the lower perplexity on this text, {baselines[worse[0]]:.2f} "
-            f"against {perplexity:.2f} of the model; {doubt}."
-        )
-        return [Finding("baselines", "note", sentence, figures)]
-    if worse:
-        sentence = (
-            f"The {worse[0]} of the training text is better on this text: perplexity {baselines[worse[0]]:.2f} against "
-            f"{perplexity:.2f} of the model."
-        )
-        return [Finding("baselines", "warning", sentence, figures)]
-    return []
+    use = "do not use this model for this kind of text"
+    lost = _lost_to(
+        perplexity,
+        baselines,
+        p_values,
+        "baselines",
+        where="this text",
+        model="model",
+        use=use,
+        of_training=" of the training text",
+    )
+    return [] if lost is None else [lost]
 
 
 def _no_better(
     figure: float, bounds: Mapping[str, float], lost: Sequence[str], worse: Sequence[str], where: str
 ) -> str:
-    """Which bounds a perplexity is over, or else equal to."""
-    if not worse:
-        return f"No better than {_listed(lost)} on {where}: perplexity {figure:.2f}"
-    values = _listed([f"{bounds[name]:.2f}" for name in worse])
-    return f"Worse than {_listed(worse)} on {where}: perplexity {figure:.2f} against {values}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Names as a sentence lists them: with commas, and `and` before the last."""
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+    """Which bounds a perplexity is over by more than chance, or else not under."""
+    named = worse or lost
+    values = listed(f"{bounds[name]:.2f}" for name in named)
+    verdict = "Worse than" if worse else "No better than"
+    return f"{verdict} {listed(named)} on {where}: perplexity {figure:.2f} against {values}"
 
 
 def no_held_out(held_out: float | None) -> list[Finding]:
