@@ -173,7 +173,7 @@ class TextDisplay:
         if not self._announced and event.seconds > ANNOUNCED:
             share = event.seconds / max(event.seconds + self.job.training.seconds, 1e-9)
             self.progress.print(f"measuring takes about {event.seconds:.0f} s, {share:.0%} of the whole")
-        self._announced = True
+            self._announced = True
         self.progress.update(event.overall, f"{event.stage}: {event.fraction:.0%}")
 
     def end(self, report: dict[str, Any], pictures: list[Path]) -> None:

@@ -6,11 +6,13 @@ from elman.config import TrainSettings
 from elman.training.config import Config
 
 SHARE, LEAST, MOST = 0.1, 15.0, 0.25
-"""Kept for measuring: a tenth of the budget, but at least 15 seconds, and never more than a quarter."""
+"""Kept for all but the training: a tenth of the budget, but at least 15 seconds, and never more than a quarter."""
+AROUND = 3.0
+"""Seconds that a program takes to start, and to draw and write at the end."""
 
 
 def measuring_seconds(minutes: float) -> float:
-    """What is kept of a budget for scoring, counting and compressing after training.
+    """What is kept of a budget for reading the text before training, and for scoring, counting and compressing after.
 
     Args:
         minutes: the budget of the run.

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from elman.models.saving import MODEL_FILES, finite, load, load_saved_network, s
 from elman.reading import parsing, read_limited
 from elman.storage.atomic import replace_file
 from elman.storage.tensors import strict_json
-from elman.training.budget import measuring_seconds
+from elman.training.budget import AROUND, measuring_seconds
 from elman.training.config import Config
 from elman.training.loop import HELD_OUT_TOKENS
 from elman.training.run import Job, locked, records
@@ -41,7 +41,9 @@ SCORED_TOKENS, SCORED_LOGITS = 2_000_000, 2**33  # of the other parts: a minute 
 NGRAM = "ngram"  # the folder of the n-gram in a run
 SHORT_BLOCK = 16  # tokens of a block of a short text: several times what neighbouring tokens have in common
 PROBE, SCORING = 1_024, 0.4  # tokens that tell how fast a model is; share of the time for one pass over a part
-NGRAM_SECONDS, XZ_SECONDS = 1e-5, 1e-6  # a token and a byte, about
+NGRAM_SECONDS, XZ_SECONDS = 8e-7, 6e-7  # a token of few symbols and a byte, about
+XZ_SHARE = 0.1  # of a budget, for the bound that a compressor is
+NGRAM_SYMBOLS = 700  # so many symbols take twice the time
 SCHEMA = 1
 
 
@@ -140,11 +142,13 @@ class _Measured:
         self.ngram: NGram | None = None
         self.floor: float | None = None
         self.interrupted = False
+        self.overall = 0.0
         self.left: list[str] = ["all but the training"]
         self.began = time.monotonic()
         minutes = job.config.minutes
-        spare = 0.0 if minutes is None else 60 * minutes - job.training.seconds
-        self.limit = math.inf if minutes is None else max(measuring_seconds(minutes), spare)
+        around = AROUND + job.opening_seconds
+        spare = 0.0 if minutes is None else max(measuring_seconds(minutes), 60 * minutes - job.training.seconds)
+        self.limit = math.inf if minutes is None else max(0.0, spare - around)
 
     @property
     def seconds(self) -> float:
@@ -154,22 +158,31 @@ class _Measured:
     def run(self) -> None:
         """Measure one stage after the other, as long as there is time."""
         stages = self._planned()
-        total, done = sum(stage.seconds for stage in stages), 0.0
         skipped: list[str] = []
         for i, stage in enumerate(stages):
             self.left = skipped + [later.words for later in stages[i:]]
-            if stage.needed or self.seconds + stage.seconds <= self.limit:
-
-                def tell(share: float, stage: _Stage = stage, done: float = done) -> None:
-                    overall = (done + share * stage.seconds) / max(total, 1e-9)
-                    self.tell(Measuring(stage.words, share, min(1.0, overall), self.seconds + total - done))
-
-                tell(0.0)
-                stage.run(tell)
-            else:
+            planned = self._that_fit(stages[i:])
+            if stage not in planned:
                 skipped.append(stage.words)
-            done += stage.seconds
+                continue
+            done, total = self.seconds, self.seconds + sum(each.seconds for each in planned)
+
+            def tell(share: float, stage: _Stage = stage, done: float = done, total: float = total) -> None:
+                self.overall = max(self.overall, min(1.0, (done + share * stage.seconds) / max(total, 1e-9)))
+                self.tell(Measuring(stage.words, share, self.overall, total))
+
+            tell(0.0)
+            stage.run(tell)
         self.left = skipped
+
+    def _that_fit(self, stages: Sequence[_Stage]) -> list[_Stage]:
+        """Those that are needed, and the others as long as there is time."""
+        planned, until = list[_Stage](), self.seconds
+        for stage in stages:
+            if stage.needed or until + stage.seconds <= self.limit:
+                planned.append(stage)
+                until += stage.seconds
+        return planned
 
     def _planned(self) -> list[_Stage]:
         """All stages; how much of each part is scored follows from how fast the model is."""
@@ -181,15 +194,14 @@ class _Measured:
         stages = [self._scoring(main, AT_REST[0], token, needed=True)]
         if job.config.ngram:
             counted = min(tokens, NGRAM_TOKENS)
-            ready = (job.path / NGRAM).exists()
-            stages.append(
-                _Stage("counting n-grams", counted * (0 if ready else NGRAM_SECONDS), self._count, needed=True)
-            )
+            each = 0.0 if (job.path / NGRAM).exists() else NGRAM_SECONDS * (1 + len(corpus.vocab) / NGRAM_SYMBOLS)
+            stages.append(_Stage("counting n-grams", counted * each, self._count, needed=True))
         stages += [
             _Stage(
                 "comparing with n-grams", sum(len(s.ids) for s in self.scored.values()) * 1e-6, self._bound, needed=True
             ),
-            *(self._compressing(part) for part in (main, *others)),
+            self._compressing(main, share=XZ_SHARE),
+            *(self._compressing(part) for part in others),
             self._scoring(main, AT_REST[1], token),
             *(self._scoring(part, protocol, token) for part in others for protocol in AT_REST),
             _Stage("the lowest possible training perplexity", min(tokens, FLOOR_LIMIT) * 1e-6, self._floor),
@@ -198,6 +210,7 @@ class _Measured:
 
     def _seconds_a_token(self, part: Split) -> float:
         """How long the scoring of a token takes, measured on the first ones."""
+        self.tell(Measuring("timing the model", 0.0, 0.0, self.seconds))
         for tokens in (1, PROBE):  # the first call may count the experts
             probe = beginning(self.model, part, tokens)
             began = time.perf_counter()
@@ -238,14 +251,17 @@ class _Measured:
             self.bounds[name] = baselines(self.job.counts, part.ids, self.ngram)
             tell(i / len(self.scored))
 
-    def _compressing(self, part: Split) -> _Stage:
+    def _compressing(self, part: Split, share: float = 0.0) -> _Stage:
+        """What xz needs: in any case where that takes no more than a share of the budget."""
         corpus, scored = self.job.corpus, self.scored[part.name]
         after = 0 if part.name == corpus.train.name else 2 * min(corpus.train.bytes, MAX_TRAINING_BYTES)
 
         def run(_tell: Callable[[float], None]) -> None:
             self.xz[part.name] = _xz(corpus, part.name, scored)
 
-        return _Stage(f"xz of the {part.name} part", (scored.bytes + after) * XZ_SECONDS, run)
+        seconds = (scored.bytes + after) * XZ_SECONDS
+        needed = seconds <= share * 60 * (self.job.config.minutes or 0)
+        return _Stage(f"xz of the {part.name} part", seconds, run, needed)
 
     def _floor(self, _tell: Callable[[float], None]) -> None:
         self.floor = floor(self.job.config, self.job.corpus.train.ids)

@@ -90,6 +90,8 @@ class Job:
     """The length of each file of records at the checkpoint that it goes on from."""
     checkpoint: str | None = None
     """The digest of the checkpoint that the job began with or saved last."""
+    opening_seconds: float = 0.0
+    """How long it took to read the text and to make the model."""
 
     @cached_property
     def checkpoints(self) -> Checkpoints:
@@ -178,6 +180,7 @@ def begin(path: Path, config: Config) -> Job:
         ConfigError: the folder holds something else, settings that do not fit each other, or too little memory.
         DataError: the text cannot be used.
     """
+    began = time.monotonic()
     with translate_os_errors("make", path):
         _check_free(path)
     if odd := [s for s in config.sources if not _is_text(s)]:
@@ -199,7 +202,8 @@ def begin(path: Path, config: Config) -> Job:
     with translate_os_errors("make", path):
         make_folder(path)
     notes = [*corpus.notes, *reasons, *_slower(config, model)]
-    return Job(path, config, corpus, model, training, counts, covered, notes, RunLock(path))
+    opening = time.monotonic() - began
+    return Job(path, config, corpus, model, training, counts, covered, notes, RunLock(path), opening_seconds=opening)
 
 
 def _check_free(path: Path) -> None:
