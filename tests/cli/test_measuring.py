@@ -14,6 +14,9 @@ import pytest
 from command import ENGLISH, TINY, elman
 
 from elman.cli.signals import Stop, Stopped
+from elman.comparison.trained import compare_steps
+from elman.data.corpus import read_corpus
+from elman.forecasting import study
 from elman.inference import compressors
 from elman.training import report as reports
 from elman.training.budget import measuring_seconds, training_settings
@@ -166,3 +169,47 @@ def test_a_signal_within_what_ends_at_once_raises_and_outside_only_asks() -> Non
 def test_pieces_are_compressed_as_the_whole_is() -> None:
     data = (ENGLISH * 40).encode()
     assert compressors.COMPRESSORS["xz"](data) == lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_panel_keeps_the_series_that_were_forecast(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    rows = "".join(f"{i % 5},{i % 3},{i % 4}\n" for i in range(60))
+    (tmp_path / "t.csv").write_text(f"a,b,c\n{rows}")
+    forecast, seen = study.forecast, iter(range(9))
+
+    def interrupted(*series: Any, **more: Any) -> Any:
+        if next(seen) == 1:
+            os.kill(os.getpid(), number)
+        return forecast(*series, **more)
+
+    monkeypatch.setattr(study, "forecast", interrupted)
+    done = elman("forecast", "t.csv", "--model", "last", "--horizon", 2, "--json", "--run", "out", folder=tmp_path)
+    assert done.code == code
+    assert [each["series"] for each in done.json["series"]] == ["a"]
+    assert done.json["notes"][-1] == "interrupted: 2 of 3 series were not forecast"
+    assert "b (2 of 3): 60 values" in done.err
+    assert (tmp_path / "out" / "forecast.csv").read_text().count("\na,") == 2
+    monkeypatch.setattr(study, "forecast", lambda *_, **__: os.kill(os.getpid(), number))
+    done = elman("forecast", "t.csv", "--model", "last", "--run", "other", folder=tmp_path)
+    assert (done.code, done.out) == (code, "")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_comparison_tells_what_it_measures(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(ENGLISH)
+    told: list[tuple[str, float | None]] = []
+    config = Config(hidden=8, batch=4, window=16, steps=2)
+    corpus = read_corpus([str(tmp_path / "text.txt")])
+    for _ in compare_steps(
+        corpus, ["2-gram", "gru"], seeds=1, config=config, tell=lambda what, share: told.append((what, share))
+    ):
+        pass
+    whats = list(dict.fromkeys(what for what, _ in told))
+    assert whats[:2] == ["xz and bz2", "2-gram: counting"]
+    for name in ("2-gram", "gru"):
+        for text in ("held-out", "training"):
+            shares = [share for what, share in told if what.startswith(f"{name}: ") and f" {text} tokens" in what]
+            assert shares == sorted(shares)  # type: ignore[type-var]
+            assert shares[-1] == 1

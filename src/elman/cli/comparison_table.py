@@ -46,6 +46,10 @@ class ComparisonDisplay:
         text = f"{event.name}, seed {event.seed}: {status.text(event.progress)}"
         self.progress.update(event.progress.fraction, text)
 
+    def measuring(self, what: str, share: float | None) -> None:
+        """Show what is scored, counted or compressed, and how much of it is done."""
+        self.progress.update(share, what)
+
     def measured(self, comparison: Comparison) -> None:
         """Write all that is measured so far, and print what is new."""
         files = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from elman.comparison.result import CHANCE, Comparison, ComparisonRow, Measured
-from elman.comparison.shared import SharedSplit, entry, measured_on, with_compressors
+from elman.comparison.shared import SharedSplit, Tell, entry, measured_on, with_compressors
 from elman.config import DataSettings
 from elman.data.cleaning import cleaning
 from elman.data.corpus import Split
@@ -76,14 +76,15 @@ class SavedModel:
         settings = {k: repr(v) for k, v in dataclasses.asdict(self.facts.config).items() if k not in ALIKE}
         return self.facts.corpus, self.facts.removed, tuple(sorted(settings.items()))
 
-    def measured(self, part: Split, edges: Edges | None = None) -> Measured:
+    def measured(self, part: Split, edges: Edges | None = None, tell: Tell = lambda *_: None) -> Measured:
         """Score the model on a part; with the seconds that its training took, where they are known.
 
         Args:
             part: in the order in which the model reads.
             edges: as for `measured_on`.
+            tell: as for `measured_on`.
         """
-        found = replace(measured_on(self.model, part, edges), run=str(self.path))
+        found = replace(measured_on(self.model, part, edges, tell), run=str(self.path))
         if self.facts is None:
             return found
         counters = self.facts.counters
@@ -97,6 +98,7 @@ def compare_runs(
     sources: Sequence[str] = (),
     device: str = "cpu",
     stop: Callable[[], bool] = lambda: False,
+    tell: Tell = lambda *_: None,
 ) -> Iterator[Comparison]:
     """Score runs on the held-out text that they share, or on any text; yields the comparison so far.
 
@@ -106,6 +108,7 @@ def compare_runs(
         device: where to compute.
         stop: called after every measurement; once true, or after a KeyboardInterrupt while one was made, the last
             comparison says that it is not complete.
+        tell: called while something is scored or compressed.
 
     Raises:
         ConfigError: runs that have no held-out text in common, and no text is named.
@@ -115,7 +118,7 @@ def compare_runs(
     models = [SavedModel.read(path, device) for path in dict.fromkeys(paths)]
     comparison = None
     try:
-        for comparison in _on_text(models, sources) if sources else _on_shared_split(models):
+        for comparison in _on_text(models, sources, tell) if sources else _on_shared_split(models, tell):
             yield comparison
             if stop():
                 break
@@ -127,17 +130,19 @@ def compare_runs(
     yield replace(comparison.with_note("Interrupted: not every model was measured."), complete=False)
 
 
-def _on_shared_split(models: Sequence[SavedModel]) -> Iterator[Comparison]:
+def _on_shared_split(models: Sequence[SavedModel], tell: Tell) -> Iterator[Comparison]:
     _agree(models)
     facts = models[0].facts
     assert facts is not None  # noqa: S101 - runs without them were refused
-    split = SharedSplit(corpus_of(models[0].path, facts))
+    split = SharedSplit(corpus_of(models[0].path, facts), tell)
     comparison = split.comparison().with_note(KEPT, *_group_note(models), CHANCE)
     yield comparison
     comparison = split.with_compressors(comparison)
     yield comparison
     for each in _grouped(models):
-        done = tuple(replace(one.measured(split.held_out), train=split.train_perplexity(one.model)) for one in each)
+        done = tuple(
+            replace(one.measured(split.held_out, tell=tell), train=split.train_perplexity(one.model)) for one in each
+        )
         comparison = comparison.with_entry(_entry(each, done))
         yield comparison
     ngram = next((model for saved in models if (model := saved_ngram(saved.path)) is not None), None)
@@ -169,7 +174,7 @@ def _set(settings: dict[str, Any], name: str) -> str:
     return str(settings.get(name, "the source's default"))
 
 
-def _on_text(models: Sequence[SavedModel], sources: Sequence[str]) -> Iterator[Comparison]:
+def _on_text(models: Sequence[SavedModel], sources: Sequence[str], tell: Tell) -> Iterator[Comparison]:
     task = models[0].model.task
     for saved in models:
         if saved.model.task.normalize != task.normalize:
@@ -203,6 +208,7 @@ def _on_text(models: Sequence[SavedModel], sources: Sequence[str]) -> Iterator[C
     yield comparison
     read = cleaning(task.normalize, task.vocab.segmentation)(text)
     edges = _edges(models, parts, read)
+    tell("xz and bz2", None)
     comparison = with_compressors(
         comparison,
         compressed_sizes((marks * MARK + read).encode()),
@@ -211,7 +217,7 @@ def _on_text(models: Sequence[SavedModel], sources: Sequence[str]) -> Iterator[C
     )
     for each in _grouped(models):
         comparison = comparison.with_entry(
-            _entry(each, tuple(one.measured(parts[one.path], edges[one.path]) for one in each))
+            _entry(each, tuple(one.measured(parts[one.path], edges[one.path], tell) for one in each))
         )
         yield comparison
     seen = set()
@@ -219,7 +225,7 @@ def _on_text(models: Sequence[SavedModel], sources: Sequence[str]) -> Iterator[C
         ngram = saved_ngram(saved.path)
         if ngram is not None and saved.facts is not None and saved.facts.corpus not in seen:
             seen.add(saved.facts.corpus)
-            measured = measured_on(ngram, parts[saved.path], edges[saved.path])
+            measured = measured_on(ngram, parts[saved.path], edges[saved.path], tell)
             comparison = comparison.with_entry(replace(entry("ngram", ngram, (measured,)), name=f"{saved.path}/ngram"))
             yield comparison
 

@@ -6,7 +6,7 @@ The held-out part is looked at once, when a model is done: nothing is chosen by 
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -32,6 +32,9 @@ from elman.training.config import Config
 from elman.training.loop import Progress
 from elman.training.report import SCORED_LOGITS, SCORED_TOKENS, SCORED_TRAINING_TOKENS
 
+Tell = Callable[[str, float | None], None]
+"""Called with what is measured, and the share of it that is done; None where that is not known."""
+
 
 @dataclass(frozen=True)
 class TrainingStep:
@@ -54,12 +57,14 @@ class SharedSplit:
 
     Args:
         corpus: its training part is learnt from; its held-out part is scored.
+        tell: called with what is measured and the share of it that is done.
 
     Raises:
         ConfigError: nothing is held out.
     """
 
     corpus: Corpus
+    tell: Tell = field(default=lambda *_: None, repr=False)
 
     def __post_init__(self) -> None:
         if self.corpus.held_out is None:
@@ -73,7 +78,7 @@ class SharedSplit:
     @cached_property
     def reversed(self) -> "SharedSplit":
         """The same tokens in reverse order, for models that read from the end."""
-        return SharedSplit(replace(self.corpus, held_out=self.held_out).reversed())
+        return SharedSplit(replace(self.corpus, held_out=self.held_out).reversed(), self.tell)
 
     @cached_property
     def held_out(self) -> Split:
@@ -152,6 +157,7 @@ class SharedSplit:
         """The comparison with the compressors, alone and after the training text."""
         vocab = self.corpus.vocab
         training = training_bytes(vocab, self.corpus.train)
+        self.tell("xz and bz2", None)
         sizes = compressed_sizes(self.held_out.text_bytes(vocab), training)
         comparison = with_compressors(comparison, sizes, self.held_out, self.other_bits)
         if len(training) < self.corpus.train.bytes:
@@ -160,6 +166,7 @@ class SharedSplit:
 
     def counted(self, spec: NGramSpec) -> Iterator[tuple[ComparisonRow]]:
         """Count an n-gram and score it: one row."""
+        self.tell(f"{spec.name}: counting", None)
         started = time.perf_counter()
         model = spec.count(self.corpus)
         seconds = time.perf_counter() - started
@@ -203,31 +210,40 @@ class SharedSplit:
             model: what is scored.
             **more: fields of `Measured` that are known already.
         """
-        return replace(measured_on(model, self.held_out), train=self.train_perplexity(model), **more)
+        scored = measured_on(model, self.held_out, tell=self.tell)
+        return replace(scored, train=self.train_perplexity(model), **more)
 
     def train_perplexity(self, model: SequenceModel) -> float:
         """The perplexity of the training part under a model."""
-        return evaluate(model, self.train).perplexity
+        return evaluate(model, self.train, on_progress=_told(self.tell, model, "training")).perplexity
 
 
-def measured_on(model: SequenceModel, part: Split, edges: Edges | None = None) -> Measured:
+def measured_on(
+    model: SequenceModel, part: Split, edges: Edges | None = None, tell: Tell = lambda *_: None
+) -> Measured:
     """Score a model on one part of a corpus, state carried.
 
     Args:
         model: what is scored.
         part: in the order in which the model reads.
         edges: the first token of each block of the text, and the end, (Q + 1,); None: blocks of equally many tokens.
+        tell: as for `SharedSplit`.
     """
     if edges is None:
         edges = even_edges(len(part.ids), block_count(len(part.ids)))
     blocks = BlockSums(edges, reverse=model.task.reverse)
-    score = evaluate(model, part, collect=blocks.collect)
+    score = evaluate(model, part, collect=blocks.collect, on_progress=_told(tell, model, "held-out"))
     return replace(
         _of_split(part, score.nats, score.other_bits),
         totals=score.totals,
         blocks=tuple(blocks.sums.tolist()),
         other_blocks=tuple(other_blocks(part, model.task, edges).tolist()),
     )
+
+
+def _told(tell: Tell, model: SequenceModel, text: str) -> Callable[[int, int], None]:
+    """What `evaluate` calls with the tokens that are scored, and all of them."""
+    return lambda done, of: tell(f"{model.name}: {done:,} of {of:,} {text} tokens scored", done / of)
 
 
 def _of_split(part: Split, nats: float, other_bits: float | None) -> Measured:

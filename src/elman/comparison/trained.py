@@ -6,7 +6,7 @@ from typing import Any
 
 from elman.arguments import checked
 from elman.comparison.result import CHANCE, Comparison
-from elman.comparison.shared import SharedSplit, TrainingStep
+from elman.comparison.shared import SharedSplit, Tell, TrainingStep
 from elman.comparison.specs import DEFAULT, NetworkSpec, NGramSpec, model_spec
 from elman.data.corpus import Corpus
 from elman.errors import ConfigError
@@ -41,7 +41,13 @@ def compare(
 
 
 def compare_steps(
-    corpus: Corpus, models: Sequence[str], *, seeds: int, config: Config, stop: Callable[[], bool] = lambda: False
+    corpus: Corpus,
+    models: Sequence[str],
+    *,
+    seeds: int,
+    config: Config,
+    stop: Callable[[], bool] = lambda: False,
+    tell: Tell = lambda *_: None,
 ) -> Iterator[TrainingStep | Comparison]:
     """`compare` step by step: every step of a training, and the comparison so far whenever something was measured.
 
@@ -54,6 +60,7 @@ def compare_steps(
         config: as for `compare`.
         stop: called after every step; once true, or after a KeyboardInterrupt within a step, the last comparison names
             what was not measured.
+        tell: called while something is scored, counted or compressed.
 
     Raises:
         ConfigError: as `compare`.
@@ -62,7 +69,7 @@ def compare_steps(
     specs = [model_spec(name, config) for name in dict.fromkeys(models)]
     if seeds < 1:
         raise ConfigError(f"seeds is {seeds}: a network is trained at least once")
-    split = SharedSplit(corpus)
+    split = SharedSplit(corpus, tell)
     for spec in specs:
         spec.check(corpus)
     comparison = split.comparison(config).with_note(LAST, *([SEEDS.format(seeds)] if seeds > 1 else []), CHANCE)

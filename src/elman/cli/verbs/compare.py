@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from elman.comparison.result import Comparison
-    from elman.comparison.shared import TrainingStep
+    from elman.comparison.shared import Tell, TrainingStep
+
+    Events = Callable[[Callable[[], bool], Tell], Iterator[TrainingStep | Comparison]]
+    """Makes what a comparison yields, given whether to stop, and what is told of the measuring."""
 
 ORDER = 2
 EXAMPLES = """Examples:
@@ -120,9 +123,7 @@ def _refuse_for_runs(asked: dict[str, Any]) -> None:
         raise ConfigError(f"runs are compared without further training: leave out --{odd[0].replace('_', '-')}")
 
 
-def _of_models(
-    settled: Any, models: Sequence[str], seeds: int
-) -> "Callable[[Stop], Iterator[TrainingStep | Comparison]]":
+def _of_models(settled: Any, models: Sequence[str], seeds: int) -> "Events":
     """The events of trainings."""
     import elman.reproduce  # noqa: F401 - registers the batchings of published programs
     from elman.comparison.specs import DEFAULT
@@ -130,31 +131,29 @@ def _of_models(
     from elman.training.run import read_data
 
     chosen = models or DEFAULT
-    return lambda stop: compare_steps(read_data(settled), chosen, seeds=seeds, config=settled, stop=stop.requested)
+    return lambda stop, tell: compare_steps(
+        read_data(settled), chosen, seeds=seeds, config=settled, stop=stop, tell=tell
+    )
 
 
-def _of_runs(
-    runs: Sequence[str], on: str | None, changes: dict[str, Any]
-) -> "Callable[[Stop], Iterator[TrainingStep | Comparison]]":
+def _of_runs(runs: Sequence[str], on: str | None, changes: dict[str, Any]) -> "Events":
     """The events of runs that are scored; a signal ends it between two of them."""
     from elman.comparison.saved import compare_runs
     from elman.environment import device_for
 
     device = device_for(changes.get("device", "auto"))
     paths, sources = [Path(run) for run in runs], [on] if on is not None else []
-    return lambda stop: compare_runs(paths, sources=sources, device=device, stop=stop.requested)
+    return lambda stop, tell: compare_runs(paths, sources=sources, device=device, stop=stop, tell=tell)
 
 
-def _compare(
-    events: "Callable[[Stop], Iterator[TrainingStep | Comparison]]", out: Path, *, json: bool, quiet: bool
-) -> int:
+def _compare(events: "Events", out: Path, *, json: bool, quiet: bool) -> int:
     from elman.cli.comparison_table import ComparisonDisplay
     from elman.comparison.result import Comparison
 
     display = ComparisonDisplay(out, quiet=quiet)
     with Stop(immediate=True) as stop:
         try:
-            for event in stop.between(events(stop)):
+            for event in stop.between(events(stop.requested, display.measuring)):
                 stop.immediate = False  # from here on there is a result
                 if isinstance(event, Comparison):
                     display.measured(event)

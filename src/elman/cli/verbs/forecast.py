@@ -4,6 +4,7 @@ import csv
 import io
 import json as json_module
 import math
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from cyclopts import Parameter
 from elman.cli.flags import number
 from elman.cli.folders import result_folder
 from elman.cli.options import Json, Quiet, Switch
+from elman.cli.signals import Stop
 from elman.errors import ConfigError, DataError, DivergedError, printable
 
 if TYPE_CHECKING:
@@ -103,16 +105,18 @@ def command(
         on_progress=show,
     )
     with result_folder(run, [source], "forecast") as folder:
-        results = _forecast_each(found, notes, forecast_one, show)
+        with Stop(immediate=True):
+            results, stopped_by = _forecast_each(found, notes, forecast_one, show)
         described_each = [to_dict(each) for each in results]
         report = {"schema_version": 1, "source": source, "notes": notes, "series": described_each}
         drawn = _write(folder, report, results, draw_all=pictures)
     report |= {"run": str(folder), "pictures": [str(p) for p in drawn or ()]}
+    code = 128 + stopped_by if stopped_by else 0
     if json:
         from elman.models.saving import finite
 
         print(json_module.dumps(finite(report), ensure_ascii=False))
-        return 0
+        return code
     for each in described_each:
         _print(each)
     sys.stdout.write("".join(f"{note}\n" for note in notes))
@@ -121,7 +125,7 @@ def command(
         show(f"no pictures of more than {DRAWN} series; --pictures draws them all, --columns chooses some")
     elif not drawn:
         show('no pictures: pip install "elman[plot]" draws them')
-    return 0
+    return code
 
 
 def _forecast_each(
@@ -129,13 +133,23 @@ def _forecast_each(
     notes: list[str],
     forecast_one: Callable[["Series"], "ForecastResult"],
     show: Callable[[str], None],
-) -> list["ForecastResult"]:
-    """The forecasts of the series; of several, those that cannot be forecast are left out with a note."""
+) -> tuple[list["ForecastResult"], int]:
+    """The forecasts of the series, and the signal that ended it, or 0; what is done by then is kept.
+
+    Of several series, those that cannot be forecast are left out with a note.
+    """
     results: list[ForecastResult] = []
-    for one in found:
-        show(f"{one.name}: {len(one):,} values, {int((~one.observed).sum()):,} of them filled")
+    for i, one in enumerate(found, 1):
+        place = f" ({i:,} of {len(found):,})" if len(found) > 1 else ""
+        show(f"{one.name}{place}: {len(one):,} values, {int((~one.observed).sum()):,} of them filled")
         try:
             results.append(forecast_one(one))
+        except KeyboardInterrupt as interrupt:
+            if not results:
+                raise
+            notes.append(f"interrupted: {len(found) - i + 1:,} of {len(found):,} series were not forecast")
+            show(notes[-1])
+            return results, interrupt.args[0] if interrupt.args else signal.SIGINT
         except (DataError, DivergedError) as error:
             if len(found) == 1:
                 raise
@@ -143,7 +157,7 @@ def _forecast_each(
             show(notes[-1])
     if not results:
         raise DataError(f"none of {len(found)} series can be forecast; {notes[-1].removeprefix('left out: ')}")
-    return results
+    return results, 0
 
 
 def split_names(given: Sequence[str]) -> list[str]:
