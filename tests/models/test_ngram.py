@@ -223,3 +223,9 @@ def test_counts_that_tell_no_discounts_still_predict_all_symbols(text, smoothing
     score = elman.evaluate(model, "a?eb")
     assert math.isfinite(score.perplexity)
     assert (score.tokens, score.unknown) == (4, 1)
+
+
+def test_an_empty_text_is_named():
+    vocab = elman.Vocab.chars("ab")
+    with pytest.raises(DataError, match="the text is empty"):
+        elman.NGram.fit(elman.TextTask(vocab), [])

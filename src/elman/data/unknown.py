@@ -110,7 +110,7 @@ def reasons_unknown(vocab: Vocab, symbols: Sequence[str]) -> str:
 
     Example:
         >>> reasons_unknown(Vocab.words("a a a b c c", min_count=3), ["b", "c", "d"])
-        "'b': too rare in the training text (once), read as <unk>; 'c': too rare in the training text (twice), read as <unk>; 'd': not in the training text"
+        "'b': too rare in the training text (once); 'c': too rare in the training text (twice); 'd': not in the training text"
     """  # noqa: E501 - what is printed is one line
     groups: dict[str, list[str]] = {}
     for symbol in symbols:
@@ -120,7 +120,7 @@ def reasons_unknown(vocab: Vocab, symbols: Sequence[str]) -> str:
 
 def _reason(vocab: Vocab, symbol: str) -> str:
     if symbol in vocab.dropped:
-        return f"too rare in the training text ({times(vocab.dropped[symbol])}), read as <unk>"
+        return f"too rare in the training text ({times(vocab.dropped[symbol])})"
     if vocab.segmentation == "0.1":
         return "not in the vocabulary"
     if vocab.more_dropped:

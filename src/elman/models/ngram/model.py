@@ -16,7 +16,7 @@ from elman.arguments import checked
 from elman.cells import State
 from elman.config import STRICT, validated
 from elman.data.batches import START, Ids, IdsLike, as_ids
-from elman.errors import ConfigError, ModelError, no_such
+from elman.errors import ConfigError, DataError, ModelError, no_such
 from elman.models.base import SequenceModel
 from elman.models.ngram.counts import UNREAD, Counts, Int64Array, check_order, validated_counts
 from elman.models.ngram.smoothing import SMOOTHINGS, Float64Array, Smoothed, interpolate_
@@ -93,9 +93,11 @@ class NGram(SequenceModel):
 
         Raises:
             ConfigError: an order or smoothing that cannot be.
-            DataError: the text is shorter than the order.
+            DataError: the text is empty, or shorter than the order.
         """
         ids = as_ids(ids, task.size)
+        if not len(ids):
+            raise DataError("the text is empty, so no n-gram can be counted: give a text")
         order = best_order(task, ids, smoothing=smoothing, eps=eps) if order is None else order
         return cls(task, Counts.of(ids, task.size, order), smoothing=smoothing, eps=eps)
 
