@@ -19,6 +19,7 @@ from elman.cells import State
 from elman.config import STRICT, Checked, current_names, validated
 from elman.data.batches import Ids, Rows
 from elman.engines import TokenSampler
+from elman.engines.base import StreamExperts
 from elman.engines.sampling import Sampling
 from elman.errors import ConfigError, ModelError
 from elman.models.task import TextTask
@@ -345,6 +346,16 @@ class Backbone(Network):
     @abstractmethod
     def logits(self, features: Tensor, evidence: Evidence) -> Tensor:
         """Logits (B, T, V) of features (B, T, H)."""
+
+    def corrected_sampler(self, sampling: Sampling, streams: int, experts: StreamExperts | None) -> TokenSampler | None:
+        """`token_sampler` where counted experts correct the logits; None: compiled code knows no such network.
+
+        Args:
+            sampling: how a token is chosen from the logits.
+            streams: B, texts side by side.
+            experts: that a wrapper adds, if it does.
+        """
+        return None
 
     @property
     @abstractmethod
