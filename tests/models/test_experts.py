@@ -33,6 +33,7 @@ def parsed(vocab, read):
     quotes = "\u2019\u02bc" if vocab.segmentation == "uax29" else ""
     letter = rf"(?:[^\W_]|['{quotes}])"
     letters = r"[0-9A-Za-z'\x80-\xff]+" if vocab.level == "byte" else rf"{letter}(?:{letter}|[\0{extends}])*"
+    letters = r"(?!)" if vocab.level == "word" else letters  # the words are the tokens
     lower = [
         tuple("'" if c in quotes else c.lower() if vocab.level != "byte" or c < "\x80" else c for c in w)
         for w in re.findall(letters, text)

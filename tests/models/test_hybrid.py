@@ -18,6 +18,7 @@ from elman.data.batches import BATCHINGS, Rows, gather
 from elman.errors import ConfigError, ModelError
 from elman.inference.evaluation import surprisals
 from elman.models import hybrid as module
+from elman.models.ngram import expert_sets
 from elman.models.ngram.expert_sets import expert_set
 from elman.models.ngram.experts import FOLDS, KINDS, SHARE, ContextFeatures, Experts, fold_count
 from elman.models.saving import model_files
@@ -507,13 +508,21 @@ def test_a_text_of_other_tokens_is_refused(tmp_path, size):
             elman.load(tmp_path / f"bad{wrong}")
 
 
-def test_what_cannot_be_is_refused():
-    large = elman.TextTask(elman.Vocab.chars("".join(chr(0x4E00 + i) for i in range(4096))))
+@pytest.mark.parametrize(("compiled", "most"), [(True, 2**16), (False, 4096)])
+def test_a_vocabulary_that_is_too_large_is_refused(compiled, most, monkeypatch):
+    monkeypatch.setattr(expert_sets, "is_compiled", lambda: compiled)
+    symbols = [chr(i) for i in range(0x3000, 0x3000 + most + 0x1000) if not 0xD800 <= i < 0xE000][:most]
+    allowed, large = (elman.TextTask(elman.Vocab.chars("".join(s))) for s in (symbols[:-1], symbols))
+    hybrid(allowed, hidden=2)
+    why = "" if compiled else " where elman was installed without a compiler"
     with pytest.raises(
         ConfigError,
-        match=r"at most 4,096 tokens, and this one has 4,097: use --ngram-experts 0, or --tokens byte",
+        match=rf"at most {most:,} tokens{why}, and this one has {most + 1:,}: use --ngram-experts 0, or --tokens byte",
     ):
         hybrid(large, hidden=2)
+
+
+def test_what_cannot_be_is_refused():
     with pytest.raises(ConfigError, match="ngram_experts is 1: it must be 2 to 16"):
         hybrid(task(), hidden=2, ngram_experts=1)
     with pytest.raises(ConfigError, match="ngram_experts does not work with tied weights: set tied to false"):

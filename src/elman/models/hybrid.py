@@ -21,8 +21,8 @@ from elman.engines.sampling import Sampling
 from elman.environment import memory
 from elman.errors import ConfigError, ModelError
 from elman.models.base import Backbone, Evidence, ModelSettings, Network, in_range
-from elman.models.ngram.expert_sets import ExpertSet, expert_set
-from elman.models.ngram.experts import COUNTING, HIGHEST, LARGEST, SHARE, ContextFeatures, Experts, fold_count
+from elman.models.ngram.expert_sets import ExpertSet, check_vocabulary, expert_set
+from elman.models.ngram.experts import COUNTING, HIGHEST, SHARE, ContextFeatures, Experts, fold_count
 from elman.models.task import TextTask
 from elman.models.wrapper import NetworkWrapper
 
@@ -55,7 +55,8 @@ class Hybrid(NetworkWrapper, Backbone):
     text to them, and `prepare` counts it in place of the first.
 
     Args:
-        network: the network that it holds, of at most 4,096 tokens and without tied weights.
+        network: the network that it holds, without tied weights, of at most 65,536 tokens
+            (without a compiler 4,096).
         seed: None leaves all weights as they are, to be loaded.
         ngram_experts: n, the tokens of the longest n-grams, 2 to 16.
 
@@ -84,11 +85,7 @@ class Hybrid(NetworkWrapper, Backbone):
     def __init__(self, network: Network | TextTask, *, seed: int | None = 0, **settings: Any) -> None:
         super().__init__(network, seed=seed, **({"ngram_experts": 8} | current_names(settings, warn=True)))
         order, size, tied = self.config.ngram_experts, self.task.size, self.network.settings().get("tied", False)
-        if size > LARGEST:
-            raise ConfigError(
-                f"ngram_experts needs a vocabulary of at most {LARGEST:,} tokens, and this one has {size:,}: "
-                "use --ngram-experts 0, or --tokens byte"
-            )
+        check_vocabulary(size)
         if order < 2:
             raise ConfigError(f"ngram_experts is {order}: it must be 2 to {HIGHEST}")
         if tied:
@@ -98,7 +95,7 @@ class Hybrid(NetworkWrapper, Backbone):
         self.A = nn.Parameter(torch.zeros(number, self.widths[-1]))
         self.C = nn.Parameter(torch.zeros(number, number))
         self.b_a = nn.Parameter(torch.zeros(number))
-        self.register_buffer("text", torch.zeros(0, dtype=torch.uint8 if size <= 256 else torch.int16))
+        self.register_buffer("text", torch.zeros(0, dtype=_stored_type(size)))
         self._shift = 0  # where the counted text begins in the training text
         self.register_load_state_dict_post_hook(_forget_experts)  # type: ignore[no-untyped-call]  # of PyTorch
         if seed is not None:
@@ -171,9 +168,7 @@ class Hybrid(NetworkWrapper, Backbone):
 
     def _stored(self, ids: Ids) -> Tensor:
         """Token ids as they are saved, (N,)."""
-        return torch.from_numpy(np.array(ids).astype(np.uint8 if self.task.size <= 256 else np.int16)).to(
-            self.text.device
-        )
+        return torch.from_numpy(np.array(ids).astype(np.int32)).to(self.text.device, self.text.dtype)
 
     def _count_folds(self) -> None:
         """Count the text and the complement of each of its folds, where memory suffices."""
@@ -309,6 +304,11 @@ class Hybrid(NetworkWrapper, Backbone):
     def operations(self) -> int:
         """Those of the network, and of weighting the experts."""
         return self.network.operations() + self.A.numel() + self.C.numel() + len(self.b_a) * self.task.size
+
+
+def _stored_type(size: int) -> torch.dtype:
+    """The smallest type that holds the ids of a vocabulary; older models of 257 to 4,096 tokens have 16 bits too."""
+    return torch.uint8 if size <= 1 << 8 else torch.int16 if size <= 1 << 15 else torch.int32
 
 
 def _find(text: npt.NDArray[np.integer], part: npt.NDArray[np.integer]) -> int:

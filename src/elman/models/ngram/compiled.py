@@ -9,7 +9,7 @@ from elman.data.batches import Ids
 from elman.data.vocab import Vocab
 from elman.engines.native_experts import CONTEXT, CONTINUATION, ContextTokens, LevelArrays, NativeTable
 from elman.models.ngram.counts import Int64Array
-from elman.models.ngram.experts import KINDS, ContextFeatures, Experts
+from elman.models.ngram.experts import LINE, ContextFeatures, Experts
 from elman.models.ngram.smoothing import BackoffLevel
 
 Float64Array = npt.NDArray[np.float64]
@@ -48,8 +48,11 @@ def table_of(experts: Experts) -> NativeTable:
         levels.append(_level(counts.first_children[n], contexts, tokens, experts.levels[n], unigram, general))
         shorter = experts.levels[n].discounted_prob + experts.levels[n].backoff_weight[contexts] * general
     for k, kind in enumerate(experts.context_counts):
+        if kind is None:
+            levels.append(None)
+            continue
         contexts = np.repeat(np.arange(len(kind.contexts)), np.diff(kind.edges))
-        general = unigram[kind.tokens] if k == KINDS - 1 else None
+        general = unigram[kind.tokens] if k == LINE else None
         levels.append(_level(kind.edges, contexts, kind.tokens, kind.level, unigram, general, kind.contexts))
     return NativeTable(np.log(unigram).astype(np.float32), levels)
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from elman.data.batches import IGNORE, Ids, Integers
 from elman.data.vocab import Vocab
 from elman.engines.base import ExpertWeights, StreamExperts
+from elman.engines.native_experts import LARGEST as COMPILED_LARGEST
 from elman.engines.native_experts import (
     ContextTokens,
     ExpertSum,
@@ -27,10 +28,11 @@ from elman.engines.native_experts import (
     find_contexts,
     is_compiled,
 )
+from elman.errors import ConfigError
 from elman.models.base import Evidence
 from elman.models.ngram.compiled import context_tokens, table_of
 from elman.models.ngram.counts import Int64Array
-from elman.models.ngram.experts import ContextFeatures, Experts, mixed_experts
+from elman.models.ngram.experts import LARGEST, ContextFeatures, Experts, mixed_experts
 
 Table = TypeVar("Table")
 
@@ -226,6 +228,29 @@ class NativeExperts(ExpertSet[NativeTable]):
 def time_major(tensor: Tensor) -> Tensor:
     """(B, T, ...) as (T B, ...), the order in which engines compute, so that mostly nothing is copied."""
     return tensor.transpose(0, 1).flatten(0, 1)
+
+
+def largest_vocabulary() -> int:
+    """Tokens of the largest vocabulary that experts are for here."""
+    return COMPILED_LARGEST if is_compiled() else LARGEST
+
+
+def check_vocabulary(size: int) -> None:
+    """Refuse a vocabulary that experts are not for.
+
+    Args:
+        size: its tokens.
+
+    Raises:
+        ConfigError: there are more than `largest_vocabulary`.
+    """
+    most = largest_vocabulary()
+    if size > most:
+        without = "" if is_compiled() else " where elman was installed without a compiler"
+        raise ConfigError(
+            f"ngram_experts needs a vocabulary of at most {most:,} tokens{without}, and this one has {size:,}: "
+            "use --ngram-experts 0, or --tokens byte"
+        )
 
 
 def expert_set(vocab: Vocab, order: int, ids: Ids, dtype: torch.dtype) -> ExpertSet[Experts] | ExpertSet[NativeTable]:
