@@ -61,6 +61,11 @@ class SequenceModel(ABC):
         return ()
 
     @property
+    def numerics(self) -> tuple[str, ...]:
+        """What decides the last bits of its predictions, beside the libraries and the machine."""
+        return tuple(dict.fromkeys(each for member, _ in self.members for each in member.numerics))
+
+    @property
     @abstractmethod
     def name(self) -> str:
         """What tables call it: gru, mlp, 7-gram."""

@@ -21,7 +21,7 @@ from elman.engines.sampling import Sampling
 from elman.environment import memory
 from elman.errors import ConfigError, ModelError
 from elman.models.base import Backbone, Evidence, ModelSettings, Network, in_range
-from elman.models.ngram.expert_sets import ExpertSet, check_vocabulary, expert_set
+from elman.models.ngram.expert_sets import COMPILED, ExpertSet, check_vocabulary, expert_set, uses_compiled
 from elman.models.ngram.experts import COUNTING, HIGHEST, SHARE, ContextFeatures, Experts, fold_count
 from elman.models.task import TextTask
 from elman.models.wrapper import NetworkWrapper
@@ -106,14 +106,19 @@ class Hybrid(NetworkWrapper, Backbone):
     @property
     def experts(self) -> ExpertSet[Any]:
         """Those of the text, and while it trains those of its folds."""
-        dtype = self.weight.dtype
-        found: tuple[torch.dtype, ExpertSet[Any]] | None = self.__dict__.get("_counted")
-        if found is None or found[0] != dtype:
-            made = expert_set(self.task.vocab, self.order, self._ids, dtype)
+        kind = uses_compiled(self.weight.dtype)
+        found: tuple[bool, ExpertSet[Any]] | None = self.__dict__.get("_counted")
+        if found is None or found[0] != kind:
+            made = expert_set(self.task.vocab, self.order, self._ids, self.weight.dtype)
             if found is not None and found[1].has_folds:
                 made.fold(len(found[1].tables) - 1)
-            self._counted = found = dtype, made
+            self._counted = found = kind, made
         return found[1]
+
+    @property
+    def numerics(self) -> tuple[str, ...]:
+        """Whether its experts are compiled."""
+        return (COMPILED,) if uses_compiled(self.weight.dtype) else ()
 
     @property
     def _ids(self) -> Ids:

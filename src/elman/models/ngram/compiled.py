@@ -9,7 +9,7 @@ from elman.data.batches import Ids
 from elman.data.vocab import Vocab
 from elman.engines.native_experts import CONTEXT, CONTINUATION, ContextTokens, LevelArrays, NativeTable
 from elman.models.ngram.counts import Int64Array
-from elman.models.ngram.experts import LINE, ContextFeatures, Experts
+from elman.models.ngram.experts import FLOOR, LINE, ContextFeatures, Experts
 from elman.models.ngram.smoothing import BackoffLevel
 
 Float64Array = npt.NDArray[np.float64]
@@ -46,7 +46,7 @@ def table_of(experts: Experts) -> NativeTable:
         contexts, tokens = np.divmod(counts.keys[n], size)
         general = shorter[counts.suffixes[n]]
         levels.append(_level(counts.first_children[n], contexts, tokens, experts.levels[n], unigram, general))
-        shorter = experts.levels[n].discounted_prob + experts.levels[n].backoff_weight[contexts] * general
+        shorter = experts.levels[n].discounted_prob + _backoff(experts.levels[n])[contexts] * general
     for k, kind in enumerate(experts.context_counts):
         if kind is None:
             levels.append(None)
@@ -67,13 +67,19 @@ def _level(
     hashes: Int64Array | None = None,
 ) -> LevelArrays:
     """One expert: what it adds to the logarithm of a more general one, `general` at each continuation."""
+    backoff = _backoff(level)
     found = np.zeros(len(tokens), CONTINUATION)
     found["ratio"] = level.discounted_prob / unigram[tokens]
     if general is not None:
-        found["gain"] = np.log1p(level.discounted_prob / (level.backoff_weight[contexts] * general))
+        found["gain"] = np.log1p(level.discounted_prob / (backoff[contexts] * general))
     rows = np.zeros(len(edges), CONTEXT)
-    rows["first"], rows["backoff"][:-1] = edges, level.backoff_weight
+    rows["first"], rows["backoff"][:-1] = edges, backoff
     return LevelArrays(rows, tokens.astype(np.uint16), found, hashes)
+
+
+def _backoff(level: BackoffLevel) -> Float64Array:
+    """The backoff weights, at least `FLOOR`."""
+    return np.maximum(level.backoff_weight, FLOOR)
 
 
 def context_tokens(features: ContextFeatures) -> ContextTokens:

@@ -6,9 +6,11 @@ The tables of a set are those of the whole text, number 0, then those of the fol
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cached_property
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +37,8 @@ from elman.models.ngram.counts import Int64Array
 from elman.models.ngram.experts import LARGEST, ContextFeatures, Experts, mixed_experts
 
 Table = TypeVar("Table")
+COMPILED: Final = "compiled experts"
+"""What a compressed file says of the model that wrote it."""
 
 
 class ExpertSet(ABC, Generic[Table]):
@@ -230,6 +234,28 @@ def time_major(tensor: Tensor) -> Tensor:
     return tensor.transpose(0, 1).flatten(0, 1)
 
 
+_BY_DEFINITION: ContextVar[bool] = ContextVar("by_definition", default=False)
+
+
+@contextmanager
+def by_definition() -> Iterator[None]:
+    """A context in which no compiled experts are used, as before there were any: files of then need the same bits."""
+    before = _BY_DEFINITION.set(True)
+    try:
+        yield
+    finally:
+        _BY_DEFINITION.reset(before)
+
+
+def uses_compiled(dtype: torch.dtype) -> bool:
+    """Whether experts are compiled here.
+
+    Args:
+        dtype: of the weights of the network that holds them.
+    """
+    return is_compiled() and dtype == torch.float32 and not _BY_DEFINITION.get()
+
+
 def largest_vocabulary() -> int:
     """Tokens of the largest vocabulary that experts are for here."""
     return COMPILED_LARGEST if is_compiled() else LARGEST
@@ -262,5 +288,4 @@ def expert_set(vocab: Vocab, order: int, ids: Ids, dtype: torch.dtype) -> Expert
         ids: as of `ExpertSet`.
         dtype: of the logits.
     """
-    compiled = is_compiled() and dtype == torch.float32
-    return NativeExperts(vocab, order, ids) if compiled else DenseExperts(vocab, order, ids)
+    return NativeExperts(vocab, order, ids) if uses_compiled(dtype) else DenseExperts(vocab, order, ids)

@@ -48,7 +48,7 @@ HIGHEST: Final = 16
 LONGEST_LINE = 255
 APOSTROPHES: Final = dict.fromkeys("\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}", "'")
 """Written as the one of ASCII, which they stand for within a word."""
-FLOOR = 2.0**-40  # of a backoff weight, so that the logarithm of a probability is finite
+FLOOR = 2.0**-40  # of a probability, and compiled of a backoff weight, so that its logarithm is finite
 ROW, WARM = 512, 256  # a text is read in rows of ROW tokens, each after the WARM tokens before it
 _MIX = np.int64(0x2545F4914F6CDD1D)  # odd, so that multiplying modulo 2^64 loses nothing
 
@@ -167,7 +167,7 @@ class _ContextCounts:
         distinct, rank = np.unique(contexts, return_inverse=True)
         keys, times = np.unique(rank * size + tokens, return_counts=True)
         edges = np.searchsorted(keys, np.arange(len(distinct) + 1) * size)
-        return cls(distinct, edges, keys % size, _floored(absolute_discounting(times, edges)))
+        return cls(distinct, edges, keys % size, absolute_discounting(times, edges))
 
     def find(self, contexts: Int64Array) -> Int64Array:
         """The ranks of contexts; -1 where one never occurred."""
@@ -199,7 +199,7 @@ class Experts:
         ids = np.concatenate([part for part in parts if len(part)] or [np.zeros(0, np.int64)])
         self.counts = Counts.of(ids, self.size, min(order, len(ids))) if len(ids) else None
         if self.counts is not None:
-            self.levels = [_floored(level) for level in kneser_ney(self.counts)]
+            self.levels = kneser_ney(self.counts)
             first = self.levels[0]
             self.unigram = first.discounted_prob + first.backoff_weight[0] / self.size
             contexts = np.concatenate([features.of(part) for part in parts if len(part)])
@@ -245,11 +245,12 @@ class Experts:
         """
         rows, steps = keys.shape[:2]
         number = self.number(self.order)
-        p = np.full((rows * steps, number, self.size), 1 / self.size)
+        p = np.full((rows * steps, number, self.size), 1 / self.size, np.float32)
         backoff_weight = np.ones((rows * steps, number), np.float32)
         if self.counts is not None:
             contexts = [c[:, self.order - 1 :].ravel() for c in self.counts.contexts(read)]
-            running = np.broadcast_to(self.unigram, (rows * steps, self.size)).copy()
+            unigram = self.unigram.astype(np.float32)
+            running = np.broadcast_to(unigram, (rows * steps, self.size)).copy()
             for n in range(1, self.order):
                 if n < self.counts.order:
                     edges = self.counts.first_children[n]
@@ -259,18 +260,13 @@ class Experts:
                 p[:, n - 1] = running
             for k, kind in enumerate(self.context_counts):
                 own = p[:, self.order - 1 + k]
-                own[:] = self.unigram if k == LINE else running
+                own[:] = unigram if k == LINE else running
                 if kind is None:
                     continue
                 at = kind.find(keys[..., k].ravel())
                 backoff_weight[:, self.order - 1 + k] = interpolate_(own, at, kind.edges, kind.tokens, kind.level)
-        log_p = np.log(p, out=p).astype(np.float32)
-        return log_p.reshape(rows, steps, number, self.size), backoff_weight.reshape(rows, steps, number)
-
-
-def _floored(level: BackoffLevel) -> BackoffLevel:
-    """The same with every backoff weight at least `FLOOR`."""
-    return BackoffLevel(level.discounted_prob, np.maximum(level.backoff_weight, FLOOR))
+        np.log(np.maximum(p, FLOOR, out=p), out=p)
+        return p.reshape(rows, steps, number, self.size), backoff_weight.reshape(rows, steps, number)
 
 
 def fold_count(tokens: int) -> int:
