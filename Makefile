@@ -33,6 +33,7 @@ bench: $(STAMP)  ## speed against plain PyTorch, interleaved; writes benchmarks/
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/hybrid.py
 	$(BIN)/python benchmarks/generating.py
 	$(BIN)/python benchmarks/counting.py
 	$(BIN)/python benchmarks/reading.py > benchmarks/results/reading.json

@@ -98,6 +98,31 @@ def generating(document: Mapping[str, Any]) -> Iterator[str]:
     yield table([*facts, "way", "characters/s", "against"], lines)
 
 
+def hybrid(document: Mapping[str, Any]) -> Iterator[str]:
+    """Training, sampling, and the growth of counting."""
+    found = document["result"]
+    for what, unit, column in (("training", "tokens", "threads"), ("sampling", "tokens", "streams")):
+        head = ["text", "V", column, f"GRU alone, {unit}/s", f"with experts, {unit}/s", "ratio"]
+        yield f"{what.capitalize()}:\n"
+        yield table(head, [_beside(row, column) for row in found[what]]) + "\n"
+    yield "Counting source code, on one thread; memory beside what the program and the text take:\n"
+    head = ["MB", "tokens", "folds", "CPU s", "tables, MB", "peak, MB"]
+    yield table(head, [_grown(row) for row in found["growth"]])
+
+
+def _beside(row: Mapping[str, Any], column: str) -> list[object]:
+    rates = [f"{row[way]['per_second']['median']:,.0f}" for way in ("GRU alone", "hybrid")]
+    return [row["text"], f"{row['V']:,}", row[column], *rates, ratio(row["hybrid"]["ratio"])]
+
+
+def _grown(row: Mapping[str, Any]) -> list[object]:
+    more = row["peak_bytes"] - row["peak_bytes_before"]
+    return [
+        f"{row['megabytes']:g}", f"{row['tokens']:,}", row["folds"], f"{row['cpu_seconds']:.1f}",
+        f"{row['tables_bytes'] / 1e6:,.0f}", f"{more / 1e6:,.0f}",
+    ]  # fmt: skip
+
+
 def scaling(document: Mapping[str, Any]) -> Iterator[str]:
     """The picture, and how many times plain PyTorch elman is as each variable varies."""
     rows = document["result"]
@@ -263,6 +288,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], Iterator[str]]]] = 
     "kernels": ("The native engine alone", kernels),
     "scaling": ("As sizes vary", scaling),
     "generating": ("Generating", generating),
+    "hybrid": ("With counted experts", hybrid),
     "agreement": ("What `evaluate` says and what `compress` writes", agreement),
     "small_text": ("The best models of a small text", small_text),
     "other_texts": ("Texts that nothing was chosen on", other_texts),

@@ -150,7 +150,7 @@ static void cross_entropy(Int N, Int V) {
   Floats d = logits, nats(N, NAN);
   std::vector<Int> targets(N);
   for (Int n = 0; n < N; n++) targets[n] = n % 4 == 3 ? -1 : Int(rng() % V);
-  kernels.cross_entropy(N, V, d.data(), targets.data(), nats.data(), 1);
+  kernels.cross_entropy(N, V, V, d.data(), targets.data(), nats.data(), 1);
   for (Int n = 0; n < N; n++) {
     double sum = 0;
     for (Int v = 0; v < V; v++) sum += std::exp(double(logits[n * V + v]));

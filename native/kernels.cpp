@@ -482,14 +482,14 @@ bool product(const Product& p) {
 
 // Cross-entropy: nats[n] = -log softmax(x[n])[target], and x becomes the gradient of their sum, softmax(x) - one-hot
 // (target). A target below 0 adds 0.
-void cross_entropy(Int N, Int V, float* logits, const Int* targets, float* nats, int threads) {
+void cross_entropy(Int N, Int V, Int stride, float* logits, const Int* targets, float* nats, int threads) {
 #ifdef _OPENMP
 #pragma omp parallel for schedule(static) num_threads(threads)
 #else
   (void)threads;
 #endif
   for (Int n = 0; n < N; n++) {
-    float* x = logits + n * V;
+    float* x = logits + n * stride;
     const auto part = [&](Int j, float beyond) {
       Vec v = load(x + j, int(V - j));
       for (int lane = int(V - j); lane < VL; lane++) v[lane] = beyond;
@@ -642,8 +642,9 @@ Int sample(const Generation& a, float* logits, float* p, Ranked* order, const do
 }
 
 // The streams b0 to b1 - 1; `scratch` holds six times `widest` numbers for each, of these streams alone.
-template <int C, bool ONE> void generate_rows(const Generation& a, Int b0, Int b1, float* scratch, Int widest) {
-  const Int rows = b1 - b0, size = rows * widest;
+template <int C, bool ONE>
+void generate_rows(const Generation& a, Int b0, Int b1, float* scratch, Int widest, double* ones) {
+  const Int rows = b1 - b0, size = rows * widest, row = a.maps[2 * a.layers].H;
   float *next = scratch, *projected = next + size, *logits = projected + size, *p = logits + size;
   const auto state = [&](Int i) { return a.state[i] + (a.state[i] ? b0 * a.maps[i | 1].H : 0); };
   for (Int t = 0; t < a.steps; t++) {
@@ -659,9 +660,11 @@ template <int C, bool ONE> void generate_rows(const Generation& a, Int b0, Int b
       std::memcpy(state(2 * l), next, rows * recurrent.H * sizeof(float));
     }
     step<AFFINE, ONE>(a.maps[2 * a.layers], t % 2, rows, state(2 * a.layers - 2), nullptr, nullptr, nullptr, logits);
-    for (Int b = 0, at = t * a.B + b0; b < rows; b++, at++)
-      a.tokens[at] = sample(a, logits + b * a.V, p, reinterpret_cast<Ranked*>(p + size),
+    for (Int b = 0, at = t * a.B + b0; b < rows; b++, at++) {
+      if (a.experts) advance_experts(*a.experts, b0 + b, read[b], logits + b * row, ones);
+      a.tokens[at] = sample(a, logits + b * row, p, reinterpret_cast<Ranked*>(p + size),
                           a.uniforms ? a.uniforms + at : nullptr);
+    }
   }
 }
 
@@ -669,13 +672,15 @@ template <int C> bool generate_of(const Generation& a) {
   Int widest = a.V;  // of what a map reads or makes
   for (Int i = 0; i <= 2 * a.layers; i++)
     for (const Int n : {a.maps[i].K, a.maps[i].H}) widest = n > widest ? n : widest;
-  const Buffer scratch = buffer(6 * a.B * widest);
-  if (!scratch) return false;
+  const Buffer scratch = buffer(6 * a.B * widest), ones = buffer(a.experts ? 2 * a.B * a.V : 1);
+  if (!scratch || !ones) return false;
+  for (Int i = 0; a.experts && i < a.B * a.V; i++) reinterpret_cast<double*>(ones.get())[i] = 1;
   LayerCall rows{};
   rows.B = a.B, rows.threads = a.threads;
   in_parallel(rows, 0, [](Int) {}, [&](Int b0, Int b1) {
     float* own = reinterpret_cast<float*>(scratch.get()) + 6 * b0 * widest;
-    (a.B == 1 ? generate_rows<C, true> : generate_rows<C, false>)(a, b0, b1, own, widest);
+    double* own_ones = reinterpret_cast<double*>(ones.get()) + (a.experts ? b0 * a.V : 0);
+    (a.B == 1 ? generate_rows<C, true> : generate_rows<C, false>)(a, b0, b1, own, widest, own_ones);
   });
   return true;
 }

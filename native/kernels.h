@@ -2,9 +2,9 @@
 #pragma once
 #include <cstdint>
 
-namespace elman {
+#include "experts.h"
 
-using Int = int64_t;
+namespace elman {
 
 enum Cell { TANH = 0, RELU = 1, GRU = 2, LSTM = 3 };
 
@@ -63,6 +63,7 @@ struct Generation {
   Int top_k;               // V: all
   double top_p;            // 1: all
   float temperature;       // above 0
+  const ExpertStreams* experts;  // or null; then the output map has a row for the weight of each expert after those of V
 };
 
 struct Kernels {
@@ -70,7 +71,8 @@ struct Kernels {
   bool (*forward)(int cell, const LayerCall&);  // false where memory ran out
   bool (*backward)(int cell, const LayerCall&);
   bool (*product)(const Product&);
-  void (*cross_entropy)(Int N, Int V, float* logits, const Int* targets, float* nats, int threads);
+  // rows of V logits that lie `stride` apart
+  void (*cross_entropy)(Int N, Int V, Int stride, float* logits, const Int* targets, float* nats, int threads);
   // d_table[ids[n]] += d[n] for N rows of `columns` numbers that lie `stride` apart; d_table (V, ldt) starts as zeros
   void (*scatter)(Int N, Int columns, Int stride, const Int* ids, const float* d, Int ldt,
                   float* d_table, int threads);

@@ -87,10 +87,11 @@ void product(const std::string& isa, Int M, Int N, Int K, size_t A, Int ai, Int 
   if (!done) throw std::bad_alloc();
 }
 
-void cross_entropy(const std::string& isa, Int N, Int V, size_t logits, size_t targets, size_t nats, int threads) {
+void cross_entropy(const std::string& isa, Int N, Int V, Int stride, size_t logits, size_t targets, size_t nats,
+                   int threads) {
   const Kernels& kernels = named(isa);
   const nb::gil_scoped_release released;
-  kernels.cross_entropy(N, V, at<float>(logits), at<const Int>(targets), at<float>(nats), threads);
+  kernels.cross_entropy(N, V, stride, at<float>(logits), at<const Int>(targets), at<float>(nats), threads);
 }
 
 void scatter(const std::string& isa, Int N, Int columns, Int stride, size_t ids, size_t d, Int ldt,
@@ -98,6 +99,10 @@ void scatter(const std::string& isa, Int N, Int columns, Int stride, size_t ids,
   const Kernels& kernels = named(isa);
   const nb::gil_scoped_release released;
   kernels.scatter(N, columns, stride, at<const Int>(ids), at<const float>(d), ldt, at<float>(d_table), threads);
+}
+
+elman::ContextTokens context_tokens(const std::tuple<size_t, size_t, Int>& of) {
+  return {at<const Int>(std::get<0>(of)), at<const uint8_t>(std::get<1>(of)), std::get<2>(of)};
 }
 
 void generate(const std::string& isa, int cell, const std::vector<std::tuple<Int, Int, size_t, size_t>>& maps,
@@ -116,12 +121,64 @@ void generate(const std::string& isa, int cell, const std::vector<std::tuple<Int
   a.tokens = at<Int>(address("tokens")), a.uniforms = at<const double>(address("uniforms"));
   a.forbidden = size("forbidden"), a.top_k = size("top_k");
   a.top_p = nb::cast<double>(d["top_p"]), a.temperature = float(nb::cast<double>(d["temperature"]));
+  elman::ExpertStreams experts{};
+  if (d.contains("experts")) {
+    experts.table = nb::cast<const elman::ExpertTable*>(d["experts"]);
+    experts.of = context_tokens(nb::cast<std::tuple<size_t, size_t, Int>>(d["context_tokens"]));
+    experts.C = at<const float>(address("C")), experts.contexts = at<int32_t>(address("contexts"));
+    experts.memory = at<Int>(address("memory"));
+    a.experts = &experts;
+  }
   bool done;
   {
     const nb::gil_scoped_release released;
     done = kernels.generate(cell, a);
   }
   if (!done) throw std::bad_alloc();
+}
+
+// A table of experts and the levels of it, whose memory the caller keeps.
+elman::ExpertTable* expert_table(Int V, Int chain, size_t log_unigram, const std::vector<std::vector<size_t>>& levels) {
+  auto* table = new elman::ExpertTable{};
+  table->V = V, table->chain = chain, table->log_unigram = at<const float>(log_unigram);
+  for (size_t k = 0; k < levels.size(); k++) {
+    const std::vector<size_t>& of = levels[k];
+    table->levels[k] = {at<const elman::ExpertContext>(of[0]), at<const uint16_t>(of[1]),
+                        at<const elman::Continuation>(of[2]), at<const Int>(of[3]), at<const int32_t>(of[4]), Int(of[5])};
+  }
+  return table;
+}
+using Tables = std::vector<const elman::ExpertTable*>;
+elman::ExpertCall expert_call(const Tables& tables, Int T, Int B, size_t chosen, size_t contexts, int threads) {
+  return {T, B, threads, tables.data(), at<const int32_t>(chosen), at<int32_t>(contexts)};
+}
+void find_contexts(const Tables& tables, Int T, Int B, size_t chosen, size_t contexts, int threads,
+                   const std::tuple<size_t, size_t, Int>& of, size_t inputs, size_t read, size_t memory, size_t backoff) {
+  const nb::gil_scoped_release released;
+  elman::find_contexts(expert_call(tables, T, B, chosen, contexts, threads), context_tokens(of), at<const Int>(inputs),
+                       at<const Int>(read), at<Int>(memory), at<float>(backoff));
+}
+void count_word_gains(const Tables& tables, Int places, size_t chosen, size_t contexts, size_t offsets) {
+  elman::count_word_gains(expert_call(tables, places, 1, chosen, contexts, 1), at<Int>(offsets));
+}
+void add_experts(const Tables& tables, Int places, size_t chosen, size_t contexts, int threads, size_t weights,
+                 size_t logits, Int stride, size_t offsets, size_t gains) {
+  bool done;
+  {
+    const nb::gil_scoped_release released;
+    done = elman::add_experts(expert_call(tables, places, 1, chosen, contexts, threads), at<const float>(weights),
+                              at<float>(logits), stride, at<const Int>(offsets), at<float>(gains));
+  }
+  if (!done) throw std::bad_alloc();
+}
+void expert_gradients(const Tables& tables, Int places, size_t chosen, size_t contexts, int threads, size_t d,
+                      size_t d_weights, Int stride, size_t offsets, size_t gains) {
+  const nb::gil_scoped_release released;
+  elman::expert_gradients(expert_call(tables, places, 1, chosen, contexts, threads), at<const float>(d),
+                          at<float>(d_weights), stride, at<const Int>(offsets), at<const float>(gains));
+}
+void fill_slots(Int count, size_t contexts, Int mask, size_t slots) {
+  elman::fill_slots(count, at<const Int>(contexts), mask, at<int32_t>(slots));
 }
 
 std::tuple<int, int> panel(const std::string& isa, int cell, bool one) {
@@ -138,6 +195,7 @@ std::vector<std::string> instruction_sets() {
 }  // namespace
 
 NB_MODULE(_native, m) {
+  nb::set_leak_warnings(false);  // models live until the interpreter ends
   m.doc() = "Recurrences compiled for this machine; see elman.engines.native.";
   m.def("instruction_sets", &instruction_sets, "The builds that run here, the fastest first.");
   m.def("run_layer", &run_layer, nb::arg("isa"), nb::arg("cell"), nb::arg("back"), nb::arg("arguments"),
@@ -146,13 +204,29 @@ NB_MODULE(_native, m) {
         nb::arg("ak"), nb::arg("B"), nb::arg("bk"), nb::arg("bj"), nb::arg("C"), nb::arg("ldc"), nb::arg("bias"),
         nb::arg("scale"), nb::arg("add"), nb::arg("bfloat16"), nb::arg("threads"),
         "C = scale A B + bias, or + C; addresses and strides (Product in native/kernels.h).");
-  m.def("cross_entropy", &cross_entropy, nb::arg("isa"), nb::arg("N"), nb::arg("V"), nb::arg("logits"),
+  m.def("cross_entropy", &cross_entropy, nb::arg("isa"), nb::arg("N"), nb::arg("V"), nb::arg("stride"), nb::arg("logits"),
         nb::arg("targets"), nb::arg("nats"), nb::arg("threads"),
         "The negative log-likelihood of every row in nats; its gradient replaces the logits.");
   m.def("scatter", &scatter, nb::arg("isa"), nb::arg("N"), nb::arg("columns"), nb::arg("stride"), nb::arg("ids"),
         nb::arg("d"), nb::arg("ldt"), nb::arg("d_table"), nb::arg("threads"), "d_table[ids[n]] += d[n].");
   m.def("generate", &generate, nb::arg("isa"), nb::arg("cell"), nb::arg("maps"), nb::arg("state"), nb::arg("arguments"),
         "Samples tokens; maps as (K, H, W, b), sizes and addresses by name (Generation in native/kernels.h).");
+  nb::class_<elman::ExpertTable>(m, "ExpertTable", "The flat memory of counted experts (native/experts.h).");
+  m.def("expert_table", &expert_table, nb::rv_policy::take_ownership, nb::arg("V"), nb::arg("chain"),
+        nb::arg("log_unigram"), nb::arg("levels"), "A table; of each level the addresses and the mask of ExpertLevel.");
+  m.def("find_contexts", &find_contexts, nb::arg("tables"), nb::arg("T"), nb::arg("B"), nb::arg("chosen"),
+        nb::arg("contexts"), nb::arg("threads"), nb::arg("of"), nb::arg("inputs"), nb::arg("read"), nb::arg("memory"),
+        nb::arg("backoff"), "The contexts (T, B, K) of every expert after each token, and their backoff weights.");
+  m.def("count_word_gains", &count_word_gains, nb::arg("tables"), nb::arg("places"), nb::arg("chosen"),
+        nb::arg("contexts"), nb::arg("offsets"), "How many gains of words `add_experts` keeps up to each place.");
+  m.def("add_experts", &add_experts, nb::arg("tables"), nb::arg("places"), nb::arg("chosen"), nb::arg("contexts"),
+        nb::arg("threads"), nb::arg("weights"), nb::arg("logits"), nb::arg("stride"), nb::arg("offsets"),
+        nb::arg("gains"), "logits += sum_k weights_k log p_k, but for a constant of each place.");
+  m.def("expert_gradients", &expert_gradients, nb::arg("tables"), nb::arg("places"), nb::arg("chosen"),
+        nb::arg("contexts"), nb::arg("threads"), nb::arg("d"), nb::arg("d_weights"), nb::arg("stride"),
+        nb::arg("offsets"), nb::arg("gains"), "The gradients of those weights, of gradients d whose rows sum to 0.");
+  m.def("fill_slots", &fill_slots, nb::arg("count"), nb::arg("contexts"), nb::arg("mask"), nb::arg("slots"),
+        "Open addressing: where each hash stands, plus 1.");
   m.def("panel", &panel, nb::arg("isa"), nb::arg("cell"), nb::arg("one"),
         "Vectors of a panel and numbers of a vector: how `generate` wants the weights of a cell (-1: without a cell).");
 }

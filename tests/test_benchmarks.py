@@ -372,7 +372,7 @@ def test_other_texts_are_the_same_every_time_and_trained_on_as_they_are(script, 
     other.main()
     (row,) = written(tmp_path, "other_texts")["result"]
     assert row["perplexity"].keys() >= {"uniform", "unigram", "xz", "gru + 8-gram"}
-    assert row["chosen"].startswith("a GRU of 128 units combined with an 8-gram")
+    assert row["chosen"].startswith("a GRU of 128 units combined with an n-gram of 8 tokens")
 
 
 def test_the_docs_say_what_was_measured_of_small_texts():

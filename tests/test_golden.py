@@ -30,6 +30,7 @@ MODELS = (
 RESUMABLE = ("numbers", "numbers-experts")
 COMPRESSED = ("gru", "mlp", "elman-words", "reverse", "experts", "copy", "gru/ngram")
 SAME_MACHINE = 1e-9
+COMPILED_EXPERTS = 1e-6  # whose sums are rounded in another order than by numpy in 0.1
 OTHER_MACHINE = 1e-4  # of nats: float32 products of another instruction set, over 500 tokens
 
 
@@ -60,7 +61,8 @@ def test_there_is_a_golden_folder():
 
 def check(golden, expected, name, *, of=None, sources=("other.txt",)):
     wanted = expected[name] if of is None else expected[name][of]
-    tolerance = SAME_MACHINE if same_programs(expected) else OTHER_MACHINE
+    same = COMPILED_EXPERTS if "experts" in name else SAME_MACHINE
+    tolerance = same if same_programs(expected) else OTHER_MACHINE
     for protocol in ("carried", "reset"):
         texts = [golden / source for source in sources]
         found = good("evaluate", golden / name, *texts, "--protocol", protocol, "--json").json

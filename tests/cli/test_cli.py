@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -294,3 +297,21 @@ def test_env_names_what_a_report_of_a_fault_needs() -> None:
     assert {"elman", "torch", "python", "platform", "threads", "devices", "data_home"} <= found.keys()
     assert found["devices"][0] == "cpu"
     assert found["torch"] in good("env").out
+
+
+WAITING = """
+import os, sys
+from elman import cli
+cli.run = lambda arguments: print(os.environ.get("OMP_WAIT_POLICY"), "torch" in sys.modules) or 0
+cli.main([])
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "policy"),
+    [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active"), ({"GOMP_SPINCOUNT": "9"}, "None")],
+)
+def test_threads_that_wait_sleep_unless_told_otherwise(given: dict[str, str], policy: str) -> None:
+    free = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    done = subprocess.run([sys.executable, "-c", WAITING], env=free | given, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [policy, "False"]  # before PyTorch, which reads it once

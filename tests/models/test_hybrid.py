@@ -18,6 +18,8 @@ from elman.data.batches import BATCHINGS, Rows, gather
 from elman.errors import ConfigError, ModelError
 from elman.inference.evaluation import surprisals
 from elman.models import hybrid as module
+from elman.models.ngram import expert_sets
+from elman.models.ngram.expert_sets import expert_set
 from elman.models.ngram.experts import FOLDS, KINDS, SHARE, ContextFeatures, Experts, fold_count
 from elman.models.saving import model_files
 from elman.storage.folder import read_folder, write_folder
@@ -217,7 +219,7 @@ def test_training_on_another_text_keeps_what_was_counted(tmp_path, how):
 
 def trained_with(counted, learnt):
     """The evidence of every target of `learnt` while a model that counted `counted` trains on it."""
-    model = studied(counted)
+    model = studied(counted).double()  # whose evidence has every probability
     model.start_training(learnt)
     row, inputs, _ = inputs_of(learnt, (0, len(learnt)))
     _, (log_p, rest), _ = model.features(inputs, model.initial(1), rows=row)
@@ -230,7 +232,7 @@ def test_a_target_is_never_predicted_by_counts_of_itself(counted, learnt, size):
     """Where the training text was counted with more text around it: as if the row began there, fold by fold."""
     text = KNOWN.astype(np.uint16) + (300 if size > V else 0)
     vocab = task().vocab if size == V else elman.Vocab.chars("".join(chr(0x4E00 + i) for i in range(size)))
-    model = studied(text[slice(*counted)].astype(vocab.dtype), of=elman.TextTask(vocab))
+    model = studied(text[slice(*counted)].astype(vocab.dtype), of=elman.TextTask(vocab)).double()
     ids = text[slice(*learnt)].astype(vocab.dtype)
     model.start_training(ids)
     assert len(model.text) == counted[1] - counted[0]
@@ -280,11 +282,11 @@ def test_weights_that_are_loaded_bring_their_text():
 def test_the_folds_are_those_of_the_text_whatever_the_memory(monkeypatch):
     assert [fold_count(n) for n in (1, 1_000_000, 1_400_000, 3_000_000, 4_000_000, 10**9)] == [8, 8, 5, 2, 2, 2]
     model = hybrid(task(), ngram_experts=3, hidden=2)
-    needed = 9 * Experts(task().vocab, [tokens(801)], 3).nbytes + 120 * 801
+    needed = 9 * expert_set(task().vocab, 3, tokens(801), torch.float32).nbytes + 120 * 801
     for there in (2**60, SHARE * needed):
         monkeypatch.setattr(module, "memory", lambda there=there: there)
         model.prepare(tokens(801))
-        assert len(model._folds.experts) == 8
+        assert len(model.experts.tables) == 1 + 8
     for there in (SHARE * needed - 1, 1000):
         monkeypatch.setattr(module, "memory", lambda there=there: there)
         with pytest.raises(
@@ -506,13 +508,21 @@ def test_a_text_of_other_tokens_is_refused(tmp_path, size):
             elman.load(tmp_path / f"bad{wrong}")
 
 
-def test_what_cannot_be_is_refused():
-    large = elman.TextTask(elman.Vocab.chars("".join(chr(0x4E00 + i) for i in range(4096))))
+@pytest.mark.parametrize(("compiled", "most"), [(True, 2**16), (False, 4096)])
+def test_a_vocabulary_that_is_too_large_is_refused(compiled, most, monkeypatch):
+    monkeypatch.setattr(expert_sets, "is_compiled", lambda: compiled)
+    symbols = [chr(i) for i in range(0x3000, 0x3000 + most + 0x1000) if not 0xD800 <= i < 0xE000][:most]
+    allowed, large = (elman.TextTask(elman.Vocab.chars("".join(s))) for s in (symbols[:-1], symbols))
+    hybrid(allowed, hidden=2)
+    why = "" if compiled else " where elman was installed without a compiler"
     with pytest.raises(
         ConfigError,
-        match=r"at most 4,096 tokens, and this one has 4,097: use --ngram-experts 0, or --tokens byte",
+        match=rf"at most {most:,} tokens{why}, and this one has {most + 1:,}: use --ngram-experts 0, or --tokens byte",
     ):
         hybrid(large, hidden=2)
+
+
+def test_what_cannot_be_is_refused():
     with pytest.raises(ConfigError, match="ngram_experts is 1: it must be 2 to 16"):
         hybrid(task(), hidden=2, ngram_experts=1)
     with pytest.raises(ConfigError, match="ngram_experts does not work with tied weights: set tied to false"):

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from elman.models.ngram import expert_sets
 from elman.models.ngram.experts import LARGEST
 from elman.training import run
 from elman.training.auto import MINUTES, auto_configure
@@ -50,17 +51,18 @@ def test_the_shorter_the_text_the_stronger_the_hand_on_it(tmp_path):
     assert short.recurrent_dropout > book.recurrent_dropout > long.recurrent_dropout
 
 
-def test_an_alphabet_too_large_for_experts_gets_a_network_alone_and_is_told_why(tmp_path):
+def test_an_alphabet_too_large_for_experts_gets_a_network_alone_and_is_told_why(tmp_path, monkeypatch):
+    monkeypatch.setattr(expert_sets, "is_compiled", lambda: False)
     text = "".join(chr(0x4E00 + i % (LARGEST + 100)) * 2 for i in range(3 * LARGEST))
     found, reasons = chosen(tmp_path, text, held_out=0)
     assert found.ngram_experts == 0
-    assert f"without n-grams (they are for vocabularies of at most {LARGEST:,} characters)" in reasons[0]
+    assert f"without n-grams (they are for vocabularies of at most {LARGEST:,} tokens)" in reasons[0]
 
 
-def test_words_get_a_network_alone(tmp_path):
+def test_words_have_n_grams_of_words(tmp_path):
     found, reasons = chosen(tmp_path, "one two three " * 400, level="word")
-    assert found.ngram_experts == 0
-    assert "without n-grams" in reasons[0]
+    assert found.ngram_experts == 5
+    assert "with an n-gram of 5 tokens and with counts of positions in a line" in reasons[0]
 
 
 def test_budgets_that_are_given_hold_and_others_are_chosen(tmp_path):

@@ -6,7 +6,7 @@ values and in all gradients.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,38 @@ class Weights(NamedTuple):
     """(G*H,)"""
 
 
+class ExpertWeights(NamedTuple):
+    """The map to the weights of the experts, a = A h + C r + b_a.
+
+    Args:
+        A: (K, H).
+        C: (K, K).
+        b: (K,).
+    """
+
+    A: Tensor
+    C: Tensor
+    b: Tensor
+
+    def __call__(self, features: Tensor, backoff: Tensor) -> Tensor:
+        """a, (..., K), of features h (..., H) and backoff weights r (..., K)."""
+        return features @ self.A.t() + backoff @ self.C.t() + self.b
+
+
+class StreamExperts(NamedTuple):
+    """Counted experts that correct the logits of streams while they are sampled.
+
+    Args:
+        weights: the map to their weights.
+        table: compiled (`elman.engines.native_experts.NativeTable`).
+        tokens: what tells words and lines apart (`elman.engines.native_experts.ContextTokens`).
+    """
+
+    weights: ExpertWeights
+    table: Any
+    tokens: Any
+
+
 class Stack(NamedTuple):
     """The parameters of a whole language model."""
 
@@ -60,6 +92,8 @@ class Stack(NamedTuple):
     """(V, H)"""
     b_q: Tensor
     """(V,)"""
+    experts: StreamExperts | None = None
+    """Their state stands after that of the layers: the n-1 tokens read last, (B, n-1), and that of words, (B, 5)."""
 
 
 class Engine(ABC):

@@ -291,8 +291,23 @@ class _Linear(Function):
         return d_x, product(d.t(), x, bfloat16=ctx.bfloat16), d.sum(0), None
 
 
+def cross_entropy_(logits: Tensor, targets: Tensor) -> Tensor:
+    """-log softmax(logits)[target] of every row, (N,); its gradient, softmax - one-hot, is written over the logits.
+
+    Args:
+        logits: (N, V), float32 on the CPU, contiguous along its rows.
+        targets: (N,) int64; below 0 costs nothing, and has the gradient 0.
+    """
+    check_ids(targets, logits.shape[1], lowest=IGNORE)
+    nats = logits.new_empty(len(logits))
+    _compiled().cross_entropy(
+        INSTRUCTIONS[0], *logits.shape, logits.stride(0), logits.data_ptr(), targets.data_ptr(), nats.data_ptr(),
+        torch.get_num_threads(),
+    )  # fmt: skip
+    return nats
+
+
 def _linear_cross_entropy(x: Tensor, W: Tensor, b: Tensor, targets: Tensor, *, bfloat16: bool) -> Tensor:
-    check_ids(targets, len(W), lowest=IGNORE)
     function: Any = _LinearCrossEntropy
     nats: Tensor = function.apply(x, W, b, targets.long().contiguous(), bfloat16)
     return nats
@@ -303,11 +318,8 @@ class _LinearCrossEntropy(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, W: Tensor, b: Tensor, targets: Tensor, bfloat16: bool) -> Tensor:
-        logits, nats = product(x, W.t(), bias=b.contiguous(), bfloat16=bfloat16), x.new_empty(len(x))
-        _compiled().cross_entropy(
-            INSTRUCTIONS[0], *logits.shape, logits.data_ptr(), targets.data_ptr(), nats.data_ptr(),
-            torch.get_num_threads(),
-        )  # fmt: skip
+        logits = product(x, W.t(), bias=b.contiguous(), bfloat16=bfloat16)
+        nats = cross_entropy_(logits, targets)
         ctx.save_for_backward(x, W, logits)
         ctx.bfloat16 = bfloat16
         return nats.sum(dtype=torch.float64).float()

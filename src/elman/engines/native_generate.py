@@ -1,6 +1,7 @@
 """Autoregressive sampling in compiled code: any number of tokens of any number of streams in one call."""
 
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +52,11 @@ class NativeTokenSampler:
             else:
                 self.maps.append((0, 0, 0, 0))
             self._add(code, layer.W_h, layer.b_h, gates=len(layer.b_h) // layer.W_h.shape[1])
-        self._add(AFFINE, stack.W_q, stack.b_q, gates=1)
+        self.experts = stack.experts
+        output, bias = stack.W_q, stack.b_q
+        if self.experts is not None:
+            output, bias = torch.cat((output, self.experts.weights.A)), torch.cat((bias, self.experts.weights.b))
+        self._add(AFFINE, output, bias, gates=1)
         self._tensors.append(table)
         self.settings = {
             "B": streams, "V": size, "table": table.data_ptr(), "forbidden": 0 if unknown else -1,
@@ -70,12 +75,23 @@ class NativeTokenSampler:
         self, tokens: npt.NDArray[np.int64], state: State, steps: int, uniforms: npt.NDArray[np.float64] | None
     ) -> tuple[npt.NDArray[np.int64], State]:
         """Sample N tokens per stream; the arguments and results of `elman.engines.TokenSampler`."""
+        context = state[-2:]  # of experts, where there are some
+        state = state if self.experts is None else state[:-2]
         new_state = tuple(s.clone(memory_format=torch.contiguous_format) for s in state)
         first, sampled = torch.from_numpy(tokens), torch.empty(steps, self.streams, dtype=torch.int64)
         numbers = None if uniforms is None else torch.from_numpy(np.ascontiguousarray(uniforms))
         per = len(new_state) // (len(self.maps) // 2)  # states of a layer; the compiled code always expects h and c
         layers = range(0, len(new_state), per)
         addresses = [new_state[i + k].data_ptr() if k < per else 0 for i in layers for k in range(2)]
+        corrected: dict[str, Any] = {}
+        if self.experts is not None:
+            read, memory = (np.array(each.numpy(force=True), np.int64, order="C") for each in context)
+            contexts = self.experts.table.contexts_after(self.experts.tokens, read)
+            C = self.experts.weights.C.detach().contiguous()
+            corrected = {
+                "experts": self.experts.table.handle, "context_tokens": self.experts.tokens.addresses,
+                "C": C.data_ptr(), "contexts": contexts.ctypes.data, "memory": memory.ctypes.data,
+            }  # fmt: skip
         self.module.generate(
             self.isa,
             self.code,
@@ -88,8 +104,12 @@ class NativeTokenSampler:
                 "first": first.data_ptr(),
                 "tokens": sampled.data_ptr(),
                 "uniforms": 0 if numbers is None else numbers.data_ptr(),
-            },
+            }
+            | corrected,
         )
+        if self.experts is not None:
+            every = np.concatenate((read, tokens[:, None], sampled.numpy()[:-1].T), 1)
+            new_state += torch.from_numpy(every[:, steps:].copy()), torch.from_numpy(memory)
         return sampled.numpy(), new_state
 
 

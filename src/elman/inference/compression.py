@@ -15,7 +15,7 @@ import platform
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, overload
 
@@ -41,6 +41,7 @@ from elman.inference.lossless import (
     unknown_id,
 )
 from elman.models.base import SequenceModel
+from elman.models.ngram.expert_sets import by_definition
 from elman.models.saving import identity
 
 STREAM_TOKENS: Final = 5_000
@@ -179,6 +180,13 @@ def decompress(model: SequenceModel, data: bytes, on_progress: OnProgress | None
         ConfigError: other programs or another machine did, or constriction is not installed.
     """
     container = Container.from_bytes(data)
+    earlier = not set(model.numerics) <= set(container.platform)
+    with by_definition() if earlier else nullcontext():
+        return _decompressed(model, container, on_progress)
+
+
+def _decompressed(model: SequenceModel, container: Container, on_progress: OnProgress | None) -> bytes:
+    """The original bytes."""
     container.check_reader(model_digest(model), model.name, platform_fingerprint(model))
     if not container.streams:
         return container.check_original(container.body)
@@ -463,7 +471,7 @@ def platform_fingerprint(model: SequenceModel) -> tuple[str, ...]:
     _library()  # if it is missing, that is the error to report
     versions = [version(name) or "" for name in ("elman", "torch", "numpy", "constriction")]
     machine = (platform.machine(), torch.backends.cpu.get_cpu_capability(), model.initial(1)[0].device.type)
-    return tuple(value[:30] for value in (*versions, *machine))
+    return tuple(value[:30] for value in (*versions, *machine, *model.numerics))
 
 
 def prediction_digest(model: SequenceModel, streams: int) -> bytes:

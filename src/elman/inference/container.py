@@ -18,6 +18,7 @@ Numbers are little-endian. A file that was cut short or changed is refused befor
 import hashlib
 import struct
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Final
 
 from elman.errors import ConfigError, DataError, ModelError
@@ -29,7 +30,7 @@ MARKED: Final = 3
 """The version of a text with a byte order mark before it, which is no token. In version 2 it is one."""
 VERSIONS: Final = (1, VERSION, MARKED)
 MAX_STREAMS: Final = 64
-PLATFORM: Final = ("elman", "torch", "numpy", "constriction", "machine", "instruction set", "device")
+PLATFORM: Final = ("elman", "torch", "numpy", "constriction", "machine", "instruction set", "device", "numerics")
 """What the last bits of a prediction depend on, besides the model."""
 
 _FIELDS: Final = struct.Struct("<6sBQQBQ16s8s8sB")
@@ -119,7 +120,7 @@ class Container:
             ModelError: another model.
         """
         if platform != self.platform:
-            values = zip(PLATFORM, self.platform, platform, strict=False)
+            values = zip_longest(PLATFORM, self.platform, platform, fillvalue="")
             differ = [f"{what} {there!r:.40}, here {here!r:.40}" for what, there, here in values if there != here]
             raise ConfigError(
                 f"this file was compressed with {'; '.join(differ) or 'other programs'}: predictions have other "

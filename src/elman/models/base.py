@@ -19,6 +19,7 @@ from elman.cells import State
 from elman.config import STRICT, Checked, current_names, validated
 from elman.data.batches import Ids, Rows
 from elman.engines import TokenSampler
+from elman.engines.base import StreamExperts
 from elman.engines.sampling import Sampling
 from elman.errors import ConfigError, ModelError
 from elman.models.task import TextTask
@@ -58,6 +59,11 @@ class SequenceModel(ABC):
     def members(self) -> "tuple[tuple[SequenceModel, float], ...]":
         """The models that a mixture averages, and their weights; () for any other model."""
         return ()
+
+    @property
+    def numerics(self) -> tuple[str, ...]:
+        """What decides the last bits of its predictions, beside the libraries and the machine."""
+        return tuple(dict.fromkeys(each for member, _ in self.members for each in member.numerics))
 
     @property
     @abstractmethod
@@ -345,6 +351,16 @@ class Backbone(Network):
     @abstractmethod
     def logits(self, features: Tensor, evidence: Evidence) -> Tensor:
         """Logits (B, T, V) of features (B, T, H)."""
+
+    def corrected_sampler(self, sampling: Sampling, streams: int, experts: StreamExperts | None) -> TokenSampler | None:
+        """`token_sampler` where counted experts correct the logits; None: compiled code knows no such network.
+
+        Args:
+            sampling: how a token is chosen from the logits.
+            streams: B, texts side by side.
+            experts: that a wrapper adds, if it does.
+        """
+        return None
 
     @property
     @abstractmethod

@@ -1,7 +1,6 @@
 """A network that combines counted experts with its own logits."""
 
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -15,21 +14,15 @@ from torch import Generator, Tensor, nn
 from elman.arguments import checked
 from elman.cells import State
 from elman.config import STRICT, current_names
-from elman.data.batches import Ids, Integers, Rows
+from elman.data.batches import Ids, Rows
+from elman.engines import TokenSampler
+from elman.engines.base import ExpertWeights
+from elman.engines.sampling import Sampling
 from elman.environment import memory
 from elman.errors import ConfigError, ModelError
 from elman.models.base import Backbone, Evidence, ModelSettings, Network, in_range
-from elman.models.ngram.experts import (
-    COUNTING,
-    HIGHEST,
-    LARGEST,
-    SHARE,
-    ContextFeatures,
-    Experts,
-    Folds,
-    fold_count,
-    mixed_experts,
-)
+from elman.models.ngram.expert_sets import COMPILED, ExpertSet, check_vocabulary, expert_set, uses_compiled
+from elman.models.ngram.experts import COUNTING, HIGHEST, SHARE, ContextFeatures, Experts, fold_count
 from elman.models.task import TextTask
 from elman.models.wrapper import NetworkWrapper
 
@@ -62,7 +55,8 @@ class Hybrid(NetworkWrapper, Backbone):
     text to them, and `prepare` counts it in place of the first.
 
     Args:
-        network: the network that it holds, of at most 4,096 tokens and without tied weights.
+        network: the network that it holds, without tied weights, of at most 65,536 tokens
+            (without a compiler 4,096).
         seed: None leaves all weights as they are, to be loaded.
         ngram_experts: n, the tokens of the longest n-grams, 2 to 16.
 
@@ -91,11 +85,7 @@ class Hybrid(NetworkWrapper, Backbone):
     def __init__(self, network: Network | TextTask, *, seed: int | None = 0, **settings: Any) -> None:
         super().__init__(network, seed=seed, **({"ngram_experts": 8} | current_names(settings, warn=True)))
         order, size, tied = self.config.ngram_experts, self.task.size, self.network.settings().get("tied", False)
-        if size > LARGEST:
-            raise ConfigError(
-                f"ngram_experts needs a vocabulary of at most {LARGEST:,} tokens, and this one has {size:,}: "
-                "use --ngram-experts 0, or --tokens byte"
-            )
+        check_vocabulary(size)
         if order < 2:
             raise ConfigError(f"ngram_experts is {order}: it must be 2 to {HIGHEST}")
         if tied:
@@ -105,8 +95,7 @@ class Hybrid(NetworkWrapper, Backbone):
         self.A = nn.Parameter(torch.zeros(number, self.widths[-1]))
         self.C = nn.Parameter(torch.zeros(number, number))
         self.b_a = nn.Parameter(torch.zeros(number))
-        self.register_buffer("text", torch.zeros(0, dtype=torch.uint8 if size <= 256 else torch.int16))
-        self._folds: Folds | None = None
+        self.register_buffer("text", torch.zeros(0, dtype=_stored_type(size)))
         self._shift = 0  # where the counted text begins in the training text
         self.register_load_state_dict_post_hook(_forget_experts)  # type: ignore[no-untyped-call]  # of PyTorch
         if seed is not None:
@@ -114,16 +103,22 @@ class Hybrid(NetworkWrapper, Backbone):
                 self.network.output_weight.zero_()
                 self.b_a[order - 2] = 1.0
 
-    @cached_property
-    def context_features(self) -> ContextFeatures:
-        """Words and lines of this vocabulary."""
-        return ContextFeatures(self.task.vocab)
+    @property
+    def experts(self) -> ExpertSet[Any]:
+        """Those of the text, and while it trains those of its folds."""
+        kind = uses_compiled(self.weight.dtype)
+        found: tuple[bool, ExpertSet[Any]] | None = self.__dict__.get("_counted")
+        if found is None or found[0] != kind:
+            made = expert_set(self.task.vocab, self.order, self._ids, self.weight.dtype)
+            if found is not None and found[1].has_folds:
+                made.fold(len(found[1].tables) - 1)
+            self._counted = found = kind, made
+        return found[1]
 
-    @cached_property
-    def experts(self) -> Experts:
-        """Those of the whole text."""
-        self._counted = self.text.clone()
-        return Experts(self.task.vocab, [self._ids], self.order)
+    @property
+    def numerics(self) -> tuple[str, ...]:
+        """Whether its experts are compiled."""
+        return (COMPILED,) if uses_compiled(self.weight.dtype) else ()
 
     @property
     def _ids(self) -> Ids:
@@ -144,12 +139,12 @@ class Hybrid(NetworkWrapper, Backbone):
             ConfigError: the counts would need too much memory.
         """
         before, self.text = self.text, self._stored(ids)
-        self.__dict__.pop("experts", None)
+        self._forget()
         try:
             self._count_folds()
         except ConfigError:
             self.text = before
-            self.__dict__.pop("experts", None)
+            self._forget()
             raise
 
     def start_training(self, ids: Ids) -> None:
@@ -171,20 +166,18 @@ class Hybrid(NetworkWrapper, Backbone):
         at = _find(counted, learnt)
         shift = _find(learnt, counted) if at < 0 else -at
         if at < 0 and shift < 0:
-            self._folds = None
+            self.experts.unfold()
             return
         self._count_folds()
         self._shift = shift
 
     def _stored(self, ids: Ids) -> Tensor:
         """Token ids as they are saved, (N,)."""
-        return torch.from_numpy(np.array(ids).astype(np.uint8 if self.task.size <= 256 else np.int16)).to(
-            self.text.device
-        )
+        return torch.from_numpy(np.array(ids).astype(np.int32)).to(self.text.device, self.text.dtype)
 
     def _count_folds(self) -> None:
         """Count the text and the complement of each of its folds, where memory suffices."""
-        self._folds, self._shift = None, 0
+        self._shift = 0
         tokens, there = len(self.text), memory() // SHARE
         number = fold_count(tokens)
         if tokens * COUNTING > there or (number + 1) * self.experts.nbytes + tokens * COUNTING > there:
@@ -192,7 +185,11 @@ class Hybrid(NetworkWrapper, Backbone):
                 f"counting the n-grams of {tokens:,} tokens may take more than 1/{SHARE} of this machine's memory: "
                 "--limit the text, or use --ngram-experts 0"
             )
-        self._folds = Folds(self.task.vocab, self._ids, self.order, number)
+        self.experts.fold(number)
+
+    def _forget(self) -> None:
+        """Count again when experts are needed."""
+        self.__dict__.pop("_counted", None)
 
     @property
     def dynamic_lr(self) -> float:
@@ -217,7 +214,7 @@ class Hybrid(NetworkWrapper, Backbone):
         """
         more = torch.from_numpy(np.asarray(ids).astype(np.int64)).to(self.text)
         self.text = torch.cat((self.text, more))
-        self.__dict__.pop("experts", None)
+        self._forget()
 
     def initial(self, batch: int) -> State:
         """That of the network; the n-1 tokens read last, -1 where there are none; what is remembered of words."""
@@ -232,20 +229,38 @@ class Hybrid(NetworkWrapper, Backbone):
     def features(
         self, inputs: Tensor, state: State, rng: Generator | None = None, rows: Rows | None = None
     ) -> tuple[Tensor, Evidence, State]:
-        """Features of the network, and the experts' log-probabilities (B, T, K, V) and back-off weights (B, T, K).
+        """Features of the network, what the experts know of each token (`ExpertSet.find`), and the next state.
 
-        With `rows` the probabilities are those of experts that have not counted the fold where the targets stand.
+        With `rows` it is of experts that have not counted the fold where the targets stand.
         """
         features, _, ended = self.network.features(inputs, state[:-2], rng, rows)
         evidence, memory = self._evidence(inputs, state[-2:], rows)
         return features, evidence, ended + memory
 
     def logits(self, features: Tensor, evidence: Evidence) -> Tensor:
-        """W_q h + b_q + sum_k a_k log p_k, (B, T, V)."""
-        log_p, backoff = evidence
-        weights = features @ self.A.t() + backoff @ self.C.t() + self.b_a
-        own = features @ self.output_weight.t() + self.output_bias
-        return own + (weights[..., None, :] @ log_p).squeeze(-2)
+        """W_q h + b_q + sum_k a_k log p_k, (B, T, V), exact but for a constant of each token."""
+        own = (features.transpose(0, 1) @ self.output_weight.t() + self.output_bias).transpose(0, 1)
+        return self.experts.add(own, self.expert_weights(features, evidence[-1]), evidence)
+
+    def loss(
+        self, inputs: Tensor, targets: Tensor, state: State, rng: Generator | None = None, rows: Rows | None = None
+    ) -> tuple[Tensor, State]:
+        """Nats of the targets (B, T), a scalar, and the next state: compiled experts need not keep the logits."""
+        features, evidence, state = self.features(inputs, state, rng, rows)
+        nats = self.experts.cross_entropy(
+            features, self.output_weight, self.output_bias, self.expert_weights, evidence, targets
+        )
+        return nats, state
+
+    @property
+    def expert_weights(self) -> ExpertWeights:
+        """The map to a, the weights of the experts."""
+        return ExpertWeights(self.A, self.C, self.b_a)
+
+    def token_sampler(self, sampling: Sampling, streams: int) -> TokenSampler | None:
+        """Compiled code that samples with the experts, where both are compiled."""
+        experts = self.experts.of_streams(self.expert_weights)
+        return None if experts is None else self.network.corrected_sampler(sampling, streams, experts)
 
     @property
     def output_weight(self) -> Tensor:
@@ -258,31 +273,21 @@ class Hybrid(NetworkWrapper, Backbone):
         return self.network.output_bias
 
     def _evidence(self, inputs: Tensor, state: State, rows: Rows | None) -> tuple[Evidence, State]:
-        """Log-probabilities and back-off weights of the experts after inputs (B, T), and the next memory."""
-        before, contexts = (s.numpy(force=True) for s in state)
-        keys, contexts = self.context_features.extract(inputs.numpy(force=True), contexts)
-        read = np.concatenate((before, inputs.numpy(force=True)), 1)
-        if rows is None or self._folds is None:
-            found = self.experts.after(read, keys)
-        else:
-            found = self._cross_fitted(self._folds, read, keys, rows)
-        log_p, backoff = (torch.from_numpy(f).to(self.weight) for f in found)
-        after = (torch.from_numpy(a).to(self.device) for a in (read[:, inputs.shape[1] :], contexts))
-        return (log_p, backoff), tuple(after)
-
-    def _cross_fitted(
-        self, folds: Folds, read: Integers, keys: Integers, rows: Rows
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """The experts that have not counted the targets of `rows`."""
-        places = rows.starts[:, None] + np.arange(keys.shape[1])
-        counted = places - self._shift
-        outside = ((counted < 0) | (counted >= len(self.text))) & (places < rows.stops[:, None])
-        chosen = np.where(outside, len(folds.experts), folds.fold_of(counted))
-        return mixed_experts([*folds.experts, self.experts], chosen, read, keys)
+        """What the experts know of inputs (B, T), and the next memory."""
+        experts, chosen = self.experts, None
+        read, memory = (s.numpy(force=True) for s in state)
+        tokens = inputs.numpy(force=True)
+        if rows is not None and experts.has_folds:
+            places = rows.starts[:, None] + np.arange(tokens.shape[1])
+            chosen = experts.without(places - self._shift, rows.stops[:, None] - self._shift)
+        found, memory = experts.find(tokens, read, memory, chosen)
+        evidence = tuple(e.to(self.weight) if e.is_floating_point() else e for e in found)
+        read = np.concatenate((read, tokens), 1)[:, tokens.shape[1] :]
+        return evidence, (torch.from_numpy(read).to(self.device), torch.from_numpy(memory).to(self.device))
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy counts its text again when it needs the experts; those of the folds serve training alone."""
-        return {name: value for name, value in self.__dict__.items() if name != "experts"} | {"_folds": None}
+        return {name: value for name, value in self.__dict__.items() if name != "_counted"}
 
     def settings(self) -> dict[str, Any]:
         """The arguments that build this model again; the weights and the text follow."""
@@ -306,6 +311,11 @@ class Hybrid(NetworkWrapper, Backbone):
         return self.network.operations() + self.A.numel() + self.C.numel() + len(self.b_a) * self.task.size
 
 
+def _stored_type(size: int) -> torch.dtype:
+    """The smallest type that holds the ids of a vocabulary; older models of 257 to 4,096 tokens have 16 bits too."""
+    return torch.uint8 if size <= 1 << 8 else torch.int16 if size <= 1 << 15 else torch.int32
+
+
 def _find(text: npt.NDArray[np.integer], part: npt.NDArray[np.integer]) -> int:
     """Where `part` first stands in `text`, both of one dtype; -1: nowhere."""
     data, wanted, size = text.tobytes(), part.tobytes(), text.itemsize
@@ -318,6 +328,6 @@ def _find(text: npt.NDArray[np.integer], part: npt.NDArray[np.integer]) -> int:
 def _forget_experts(module: nn.Module, _keys: object) -> None:
     """Tensors were loaded: where the text is another one, it is counted when experts are needed."""
     assert isinstance(module, Hybrid)  # noqa: S101 - the hook is registered for it alone
-    if "experts" in module.__dict__ and not torch.equal(module.text, module._counted):
-        module.__dict__.pop("experts")
-        module._folds = None
+    found = module.__dict__.get("_counted")
+    if found is not None and not np.array_equal(found[1].ids, module._ids):
+        module._forget()

@@ -16,6 +16,7 @@ from elman.cells import CELLS, State
 from elman.config import STRICT
 from elman.data.batches import Rows
 from elman.engines import ENGINES, Engine, Stack, TokenSampler, choose
+from elman.engines.base import StreamExperts
 from elman.engines.sampling import Sampling
 from elman.errors import ConfigError, no_such
 from elman.models.base import Backbone, Evidence, ModelSettings, Step, dropout, without_gradients
@@ -311,9 +312,13 @@ class Recurrent(Backbone):
 
     def token_sampler(self, sampling: Sampling, streams: int) -> TokenSampler | None:
         """The engine's, of the weights as they are now; equal to the steps, but for rounding. It knows no parts."""
+        return self.corrected_sampler(sampling, streams, None)
+
+    def corrected_sampler(self, sampling: Sampling, streams: int, experts: StreamExperts | None) -> TokenSampler | None:
+        """The same with counted experts."""
         if self.config.layer_norm or self.config.mogrifier or any(layer.has_residual for layer in self.stack):
             return None
-        stack = Stack(self.embed, [layer.weights() for layer in self.stack], self.output_weight, self.b_q)
+        stack = Stack(self.embed, [layer.weights() for layer in self.stack], self.output_weight, self.b_q, experts)
         return self.engine.token_sampler(self.cell, stack, sampling, streams=streams, unknown=self.task.vocab.unknown)
 
     def settings(self) -> dict[str, Any]:

@@ -82,6 +82,11 @@ class NetworkWrapper(Network):
         return self.network.dynamic_lr
 
     @property
+    def numerics(self) -> tuple[str, ...]:
+        """Those of the held network."""
+        return self.network.numerics
+
+    @property
     def has_counts(self) -> bool:
         """Whether the held network has."""
         return self.network.has_counts

@@ -5,11 +5,11 @@ from typing import Any
 
 from elman.config import BUDGETS
 from elman.data.corpus import Corpus
-from elman.models.ngram.experts import LARGEST
+from elman.models.ngram.expert_sets import largest_vocabulary
 from elman.training.config import AUTO, Config
 
 MINUTES = 5.0
-ORDER = 8
+ORDER, WORD_ORDER = 8, 5
 SHORT, LONG = 50_000, 1_000_000  # tokens up to which a text is short, and from which on it is long
 EXPERTS_MOST = 10_000_000  # tokens of a text that experts count within seconds
 
@@ -44,12 +44,14 @@ def _network(tokens: int, size: int, level: str) -> tuple[dict[str, Any], list[s
         why = "A long text is rarely over-fitted, so dropout is low"
     made |= {"embedding": 64, "input_dropout": 0.1 if tokens < LONG else 0.0, "weight_decay": 0.05}
     network = f"a GRU of {made['hidden']} units"
-    if size > LARGEST or level == "word":
-        return made, [f"{network} without n-grams (they are for vocabularies of at most {LARGEST:,} characters)", why]
+    if size > largest_vocabulary():
+        most = largest_vocabulary()
+        return made, [f"{network} without n-grams (they are for vocabularies of at most {most:,} tokens)", why]
     if tokens > EXPERTS_MOST:
         return made, [f"{network} without n-grams (of more than {EXPERTS_MOST:,} tokens counting takes long)", why]
-    return made | {"ngram_experts": ORDER}, [
-        f"{network} combined with an {ORDER}-gram and with counts of words and of positions in a line",
+    order, words = (WORD_ORDER, " of") if level == "word" else (ORDER, " of words and of")
+    return made | {"ngram_experts": order}, [
+        f"{network} combined with an n-gram of {order} tokens and with counts{words} positions in a line",
         "N-gram counts learn fastest from little text",
         why,
     ]

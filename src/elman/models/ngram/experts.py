@@ -29,6 +29,8 @@ from elman.models.ngram.smoothing import BackoffLevel, absolute_discounting, int
 Float32Array = npt.NDArray[np.float32]
 KINDS: Final = 5
 """The number of contexts that are no n-grams: four of words, one of lines."""
+LINE: Final = KINDS - 1
+"""The one of lines."""
 MEMORY: Final = 5
 """The numbers of their state: the word so far, the two words before it, the last token, the column."""
 FOLDS: Final = 8
@@ -36,7 +38,7 @@ FOLDS: Final = 8
 FOLDED_TOKENS: Final = 8_000_000
 """Tokens that all folds together count, about: a longer text has fewer folds."""
 LARGEST: Final = 4096
-"""The largest vocabulary: each token gets a probability at every step."""
+"""The largest vocabulary without a compiler: each token gets a probability under every expert at every step."""
 SHARE: Final = 2
 """All counts of a training may take 1/SHARE of the memory."""
 COUNTING: Final = 120
@@ -46,7 +48,7 @@ HIGHEST: Final = 16
 LONGEST_LINE = 255
 APOSTROPHES: Final = dict.fromkeys("\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}", "'")
 """Written as the one of ASCII, which they stand for within a word."""
-FLOOR = 2.0**-40  # of a probability, so that its logarithm is finite
+FLOOR = 2.0**-40  # of a probability, and compiled of a backoff weight, so that its logarithm is finite
 ROW, WARM = 512, 256  # a text is read in rows of ROW tokens, each after the WARM tokens before it
 _MIX = np.int64(0x2545F4914F6CDD1D)  # odd, so that multiplying modulo 2^64 loses nothing
 
@@ -56,8 +58,9 @@ class ContextFeatures:
 
     A word is a sequence of letters, digits (Unicode's) and apostrophes, straight or typographic, with the marks,
     joiners and soft hyphens that extend them (rule WB4 of UAX 29); of bytes, of ASCII's and of all bytes above. In a
-    vocabulary of words, tokens of several characters separate words as punctuation does. A vocabulary of segmentation
-    "0.1" has the contexts of that version, in which what extends a letter ends the word.
+    vocabulary of words the tokens are the words, and n-grams their contexts: there are no others but lines. A
+    vocabulary of segmentation "0.1" has the contexts of that version, in which what extends a letter ends the word, and
+    tokens of several characters separate words as punctuation does.
 
     Args:
         vocab: the vocabulary of the tokens.
@@ -79,7 +82,9 @@ class ContextFeatures:
             for symbol, letter, mark in zip(symbols, letters, extending, strict=True)
             if len(symbol) == 1 and (mark or symbol.isalnum() or letter == "'")
         }
-        number = {letter: i for i, letter in enumerate(sorted(in_word), 1)}
+        self.has_words = old or vocab.level != "word"
+        """Whether there are contexts of words."""
+        number = {letter: i for i, letter in enumerate(sorted(in_word) if self.has_words else (), 1)}
         self.letter = np.array([number.get(letter, 0) for letter in letters])  # 0: no letter
         self.extending = np.array(extending, np.bool_)
         self.newline = symbols.index("\n") if "\n" in symbols else -1
@@ -195,8 +200,13 @@ class Experts:
         self.counts = Counts.of(ids, self.size, min(order, len(ids))) if len(ids) else None
         if self.counts is not None:
             self.levels = kneser_ney(self.counts)
+            first = self.levels[0]
+            self.unigram = first.discounted_prob + first.backoff_weight[0] / self.size
             contexts = np.concatenate([features.of(part) for part in parts if len(part)])
-            self.context_counts = [_ContextCounts.of(contexts[:, k], ids, self.size) for k in range(KINDS)]
+            self.context_counts = [
+                _ContextCounts.of(contexts[:, k], ids, self.size) if k == LINE or features.has_words else None
+                for k in range(KINDS)
+            ]
 
     @staticmethod
     def number(order: int) -> int:
@@ -216,9 +226,10 @@ class Experts:
             *counts.first_children,
             *counts.tokens,
         ]
-        for kind in self.context_counts:
+        kinds = [kind for kind in self.context_counts if kind is not None]
+        for kind in kinds:
             arrays += [kind.contexts, kind.edges, kind.tokens]
-        for level in (*self.levels, *(kind.level for kind in self.context_counts)):
+        for level in (*self.levels, *(kind.level for kind in kinds)):
             arrays += [level.discounted_prob, level.backoff_weight]
         return sum(array.nbytes for array in arrays)
 
@@ -238,7 +249,7 @@ class Experts:
         backoff_weight = np.ones((rows * steps, number), np.float32)
         if self.counts is not None:
             contexts = [c[:, self.order - 1 :].ravel() for c in self.counts.contexts(read)]
-            unigram = (self.levels[0].discounted_prob + self.levels[0].backoff_weight[0] / self.size).astype(np.float32)
+            unigram = self.unigram.astype(np.float32)
             running = np.broadcast_to(unigram, (rows * steps, self.size)).copy()
             for n in range(1, self.order):
                 if n < self.counts.order:
@@ -249,7 +260,9 @@ class Experts:
                 p[:, n - 1] = running
             for k, kind in enumerate(self.context_counts):
                 own = p[:, self.order - 1 + k]
-                own[:] = unigram if k == KINDS - 1 else running
+                own[:] = unigram if k == LINE else running
+                if kind is None:
+                    continue
                 at = kind.find(keys[..., k].ravel())
                 backoff_weight[:, self.order - 1 + k] = interpolate_(own, at, kind.edges, kind.tokens, kind.level)
         np.log(np.maximum(p, FLOOR, out=p), out=p)
