@@ -127,7 +127,7 @@ def test_a_run_without_the_compiled_engine_notes_why(monkeypatch, tmp_path):
     (tmp_path / "t.txt").write_text(ENGLISH, encoding="utf-8")
     for module in (native, elman.training.run):
         monkeypatch.setattr(module, "INSTRUCTIONS", [])
-    config = Config(sources=(str(tmp_path / "t.txt"),), hidden=4, steps=1)
+    config = Config(sources=(str(tmp_path / "t.txt"),), hidden=4, steps=1, device="cpu")
     job = elman.training.run.begin(tmp_path / "run", config)
     assert job.notes == [
         "engine 'bptt' is used; the compiled engine 'native' is faster: install a C++ compiler, then elman again"
@@ -320,3 +320,23 @@ def test_a_state_lives_apart_from_the_outputs(engine, cell):
         kept = tuple(s.clone() for s in last)
         outputs.zero_()
         torch.testing.assert_close(last, kept, rtol=0, atol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("settings", [{}, {"embedding": 5, "layers": 2}, {"learn_initial_state": True}])
+@pytest.mark.parametrize(("engine", "cell"), [("aten", cell) for cell in sorted(FOUR)] + [("loop", "gru")])
+def test_on_a_gpu_losses_and_gradients_are_those_of_the_loop_on_a_cpu(engine, cell, settings, monkeypatch):
+    """In float32: cuDNN rounds operands to TF32, of 10 bits, unless it is told not to."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    task = elman.TextTask(elman.Vocab.chars("abcdefg"))
+    inputs = torch.randint(0, 8, (3, 9), generator=torch.Generator().manual_seed(0))
+    found = []
+    for name, device, dtype in (("loop", "cpu", torch.float64), (engine, "cuda", torch.float32)):
+        model = elman.Recurrent(task, cell=cell, hidden=6, engine=name, **settings).to(device, dtype)
+        here = inputs.to(device)
+        nats, state = model.loss(here[:, :-1], here[:, 1:], model.initial(3))
+        nats.backward()
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        found.append([t.detach().cpu().double().numpy() for t in (nats, *state, *gradients)])
+    for one, other in zip(*found, strict=True):
+        assert other == pytest.approx(one, abs=1e-4 * (1 + abs(one).max()))

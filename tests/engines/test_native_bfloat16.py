@@ -159,7 +159,8 @@ def test_the_instruction_set_can_be_forced():
 def test_a_run_in_bfloat16_where_an_instruction_set_is_forced(tmp_path):
     """From the command line, in a process of its own: the variable is read when elman is imported."""
     (tmp_path / "t.txt").write_text(ENGLISH, encoding="utf-8")
-    words = ["train", "t.txt", "--hidden", "4", "--steps", "2", "--engine", "native-bfloat16", "--run", "r"]
+    words = ["train", "t.txt", "--hidden", "4", "--steps", "2", "--device", "cpu", "--engine", "native-bfloat16"]
+    words += ["--run", "r"]
     done = subprocess.run(
         [sys.executable, "-m", "elman", *words],
         cwd=tmp_path, env=os.environ | {"ELMAN_INSTRUCTIONS": native.MODULE.instruction_sets()[-1]},

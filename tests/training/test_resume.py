@@ -66,15 +66,15 @@ def outcome(job: run.Job) -> dict[str, object]:
     t = job.training
     metrics = [m | {"seconds": None} for m in run.records(job.path / "metrics.jsonl")]
     moments = {
-        f"{i}.{k}": v.numpy().tobytes()
+        f"{i}.{k}": v.cpu().numpy().tobytes()
         for i, p in enumerate(p for g in t.optimizer.param_groups for p in g["params"])
         for k, v in t.optimizer.state[p].items()
         if v is not None
     }
     return {
-        "weights": {n: p.detach().numpy().tobytes() for n, p in job.model.named_parameters()},
+        "weights": {n: p.detach().cpu().numpy().tobytes() for n, p in job.model.named_parameters()},
         "optimizer": moments,
-        "carried": [s.numpy().tobytes() for s in t.carried],
+        "carried": [s.cpu().numpy().tobytes() for s in t.carried],
         "counters": [t.step, t.epoch, t.batch, t.epoch_tokens, t.reports, t.best_perplexity, t.reports_since_best],
         "last": t.last_epoch_perplexity,
         "running loss": (t.running_loss.nats, t.running_loss.tokens),

@@ -52,7 +52,15 @@ class Aten(Engine):
         x = steps if inputs.is_floating_point() else one_hot(steps, weights.W_x.shape[1], weights.W_x)
         h0 = tuple(s[None].contiguous() for s in state)  # cuDNN requires it
         start = h0 if len(h0) > 1 else h0[0]
+        parameters = _packed(weights) if x.is_cuda else list(weights)
         outputs, *last = Aten.operators[cell.name](
-            x, start, list(weights), True, 1, 0.0, torch.is_grad_enabled(), False, False
+            x, start, parameters, True, 1, 0.0, torch.is_grad_enabled(), False, False
         )
         return outputs.transpose(0, 1), tuple(s[0] for s in last)
+
+
+def _packed(weights: Weights) -> list[Tensor]:
+    """The same parameters as views of one piece of memory, which cuDNN wants."""
+    flat = torch.cat([each.reshape(-1) for each in weights])
+    pieces = flat.split([each.numel() for each in weights])
+    return [piece.view(each.shape) for piece, each in zip(pieces, weights, strict=True)]

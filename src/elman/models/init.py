@@ -1,7 +1,7 @@
 """How the weights of a recurrent model start; part of the recipe, not a detail."""
 
 from collections.abc import Callable, Iterator
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Generator, Tensor, nn
@@ -9,22 +9,25 @@ from torch import Generator, Tensor, nn
 from elman.cells import Cell
 from elman.models.layer import Layer
 
+if TYPE_CHECKING:
 
-@runtime_checkable
-class Initialised(Protocol):
-    """The parts of a recurrent network that are given weights."""
+    class Initialised(Protocol):
+        """The parts of a recurrent network that are given weights."""
 
-    cell: type[Cell]
-    widths: list[int]
-    embed: nn.Parameter | None
-    W_q: nn.Parameter | None
+        cell: type[Cell]
+        widths: list[int]
+        embed: nn.Parameter | None
+        W_q: nn.Parameter | None
 
-    @property
-    def stack(self) -> list[Layer]:
-        """The layers, the lowest first."""
+        @property
+        def stack(self) -> list[Layer]:
+            """The layers, the lowest first."""
 
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """All parameters by name."""
+        def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+            """All parameters by name."""
+
+else:
+    Initialised = nn.Module  # whose parameters a check at run time does not see as attributes, from Python 3.12 on
 
 
 def _uniform(t: Tensor, bound: float, rng: Generator) -> None:

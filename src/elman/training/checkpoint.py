@@ -146,7 +146,8 @@ def _restore_moment(
     p = parameters[number]
     if value.shape != (torch.Size() if key == "step" else p.shape):
         raise _foreign(where, f"the optimiser's {key} of parameter {number} has the shape {list(value.shape)}")
-    training.optimizer.state[p][key] = value if key == "step" else torch.empty_like(p).copy_(value)
+    # A fused optimiser counts its steps where the parameter is.
+    training.optimizer.state[p][key] = value.to(p.device) if key == "step" else torch.empty_like(p).copy_(value)
 
 
 def _carried(tensors: Mapping[str, Tensor], model: Network, settings: TrainSettings, where: Path) -> tuple[Tensor, ...]:
