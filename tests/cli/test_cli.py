@@ -302,16 +302,16 @@ def test_env_names_what_a_report_of_a_fault_needs() -> None:
 WAITING = """
 import os, sys
 from elman import cli
-cli.run = lambda arguments: print(os.environ.get("OMP_WAIT_POLICY"), "torch" in sys.modules) or 0
+cli.run = lambda arguments: print(os.environ.get("GOMP_SPINCOUNT"), "torch" in sys.modules) or 0
 cli.main([])
 """
 
 
 @pytest.mark.parametrize(
-    ("given", "policy"),
-    [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active"), ({"GOMP_SPINCOUNT": "9"}, "None")],
+    ("given", "turns"),
+    [({}, "1000"), ({"OMP_WAIT_POLICY": "active"}, "None"), ({"GOMP_SPINCOUNT": "9"}, "9")],
 )
-def test_threads_that_wait_sleep_unless_told_otherwise(given: dict[str, str], policy: str) -> None:
+def test_threads_that_wait_sleep_unless_told_otherwise(given: dict[str, str], turns: str) -> None:
     free = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     done = subprocess.run([sys.executable, "-c", WAITING], env=free | given, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [policy, "False"]  # before PyTorch, which reads it once
+    assert done.stdout.split() == [turns, "False"]  # before PyTorch, which reads it once

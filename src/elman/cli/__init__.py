@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 LONGEST = 3000
 """Characters of a message at most."""
+SPIN = "1000"
+"""Turns that a thread of GNU OpenMP waits before it sleeps."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -26,9 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a letter that a terminal cannot show is no error
-    # Threads that wait sleep; PyTorch reads this once. On a busy machine two that spin are five times slower than one.
-    if "GOMP_SPINCOUNT" not in os.environ:
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Threads that wait soon sleep, for two that spin on a busy machine are five times slower than one; read once.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
