@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import elman
 from elman.models.ngram import experts
-from elman.models.ngram.experts import FOLDS, KINDS, ContextFeatures, Experts, Folds
+from elman.models.ngram.expert_sets import DenseExperts
+from elman.models.ngram.experts import FOLDS, KINDS, ContextFeatures, Experts, mixed_experts
 
 UNKNOWN = "\ue000"  # stands for <unk> where a text is parsed: no letter, and in no text here
 CHARS = "abAB'\u2019\u02bc\u0301\u200d\u00ad09 .\n\u00e9\u00c9\u00df\u6771\u4eac\u0663\u01c5\u212b\u00c5-"
@@ -316,21 +317,28 @@ def test_a_probability_of_nothing_has_a_logarithm(monkeypatch):
 # --- stretches
 
 
-def everywhere(folds, vocab, ids, order, at, width):
+def folded(vocab, ids, order, number, read, keys, places):
+    """The distributions of experts that have not counted the fold of each target."""
+    sets = DenseExperts(vocab, order, ids)
+    sets.fold(number)
+    return mixed_experts(sets.tables, sets.without(places, np.full((len(places), 1), len(ids))), read, keys)
+
+
+def everywhere(number, vocab, ids, order, at, width):
     """The distributions of folds in rows of `width` targets that begin at `at`, each read from its own beginning."""
     text = [0, *ids.tolist()]
     features = ContextFeatures(vocab)
     inputs = np.array([(text + [0] * width)[a : a + width] for a in at], np.int64)
     keys, _ = features.extract(inputs, features.initial(len(at)))
     read = np.concatenate((np.full((len(at), order - 1), -1), inputs), 1)
-    return read, keys, folds.after(read, keys, np.array(at)[:, None] + np.arange(width))
+    return read, keys, folded(vocab, ids, order, number, read, keys, np.array(at)[:, None] + np.arange(width))
 
 
 @pytest.mark.parametrize(("n", "number"), [(100, FOLDS), (97, 8), (61, 3), (7, 8), (1, 8), (2, 2)])
 def test_each_target_is_read_by_what_its_stretch_is_not_part_of(n, number):
     vocab, ids, width = task().vocab, tokens(n, seed=4), 9
     at = list(range(0, n, 7))  # windows overlap, cross stretches, and reach beyond the end
-    read, keys, (log_p, weight) = everywhere(Folds(vocab, ids, 3, number), vocab, ids, 3, at, width)
+    read, keys, (log_p, weight) = everywhere(number, vocab, ids, 3, at, width)
     fold_count = [(n * f // number, n * (f + 1) // number) for f in range(number)]
     alone = {(a, b): Experts(vocab, [ids[:a], ids[b:]], 3) for a, b in fold_count}
     for row, start in enumerate(at):
@@ -348,9 +356,9 @@ def test_what_stands_in_a_stretch_is_not_known_there(own):
     other = ids.copy()
     other[50 * own : 50 * (own + 1)] = tokens(50, seed=6)
     at = [0, 38, 47, 100, 145, 190]
-    read, keys, (log_p, weight) = everywhere(Folds(vocab, ids, 4, 4), vocab, ids, 4, at, 10)
+    read, keys, (log_p, weight) = everywhere(4, vocab, ids, 4, at, 10)
     places = np.array(at)[:, None] + np.arange(10)
-    changed_p, changed_rest = Folds(vocab, other, 4, 4).after(read, keys, places)
+    changed_p, changed_rest = folded(vocab, other, 4, 4, read, keys, places)
     inside = (places >= 50 * own) & (places < 50 * (own + 1))
     assert np.array_equal(log_p[inside], changed_p[inside])
     assert np.array_equal(weight[inside], changed_rest[inside])

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from elman.data.batches import IGNORE, Ids, Integers
 from elman.data.vocab import Vocab
-from elman.engines.base import ExpertWeights, StreamExperts
+from elman.engines.base import ExpertWeights, StreamExperts, widened
 from elman.engines.native_experts import LARGEST as COMPILED_LARGEST
 from elman.engines.native_experts import (
     ContextTokens,
@@ -42,7 +42,10 @@ COMPILED: Final = "compiled experts"
 
 
 class ExpertSet(ABC, Generic[Table]):
-    """All tables of one text.
+    """All tables of one text: each of its folds is predicted by the counts of the others.
+
+    Otherwise a network would learn to rely on experts that have seen the very tokens they predict (stacking; Wolpert
+    1992).
 
     Args:
         vocab: the vocabulary of the text.
@@ -111,8 +114,8 @@ class ExpertSet(ABC, Generic[Table]):
             evidence: of the same places.
             targets: (B, T); `IGNORE` costs nothing.
         """
-        logits = self.add(features @ W.t() + b, weights(features, evidence[-1]), evidence)
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="sum")
+        logits = widened(self.add(features @ W.t() + b, weights(features, evidence[-1]), evidence))
+        return F.cross_entropy(time_major(logits), time_major(targets), ignore_index=IGNORE, reduction="sum")
 
     @cached_property
     def features(self) -> ContextFeatures:

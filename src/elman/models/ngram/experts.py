@@ -281,42 +281,6 @@ def fold_count(tokens: int) -> int:
     return max(2, min(FOLDS, FOLDED_TOKENS // max(1, tokens)))
 
 
-class Folds:
-    """Cross-fitted experts of a training text: each fold is predicted by the counts of the other folds.
-
-    Otherwise a network would learn to rely on experts that have seen the very tokens they predict (stacking; Wolpert
-    1992).
-
-    Args:
-        vocab: the vocabulary of the text.
-        ids: the text, (N,) token ids.
-        order: n, the length of the longest n-grams, 2 or more.
-        number: how many folds of equal length, 2 or more.
-    """
-
-    def __init__(self, vocab: Vocab, ids: Ids, order: int, number: int) -> None:
-        self.edges = np.arange(number + 1) * len(ids) // number
-        pairs = zip(self.edges[:-1], self.edges[1:], strict=True)
-        self.experts = [Experts(vocab, [ids[:a], ids[b:]], order) for a, b in pairs]
-
-    def fold_of(self, places: Int64Array) -> Int64Array:
-        """The fold of each position in the text; positions beyond an end belong to the fold at that end."""
-        return np.clip(np.searchsorted(self.edges, places, "right") - 1, 0, len(self.experts) - 1)
-
-    def after(self, read: Int64Array, keys: Int64Array, places: Int64Array) -> tuple[Float32Array, Float32Array]:
-        """Compute the distributions of the experts that have not seen the targets.
-
-        Args:
-            read: as of `Experts.after`.
-            keys: as of `Experts.after`.
-            places: the positions of the targets in the text, (B, T).
-
-        Returns:
-            As `Experts.after`.
-        """
-        return mixed_experts(self.experts, self.fold_of(places), read, keys)
-
-
 def mixed_experts(
     experts: Sequence[Experts], chosen: Int64Array, read: Int64Array, keys: Int64Array
 ) -> tuple[Float32Array, Float32Array]:
